@@ -1,0 +1,1 @@
+"""The hub: the website, its database, and what it decides for the lab."""

@@ -1,0 +1,1 @@
+"""The write side: verbs in transactions, and the only sender of orders."""

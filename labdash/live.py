@@ -1,0 +1,101 @@
+"""The newest state of each node and who is watching, in the store.
+
+Every read answers ``None`` or raises ``StoreDown``; nothing waits longer than ``TIMEOUT_S``.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+import redis
+from django.conf import settings
+
+from workers import wire
+
+TIMEOUT_S = 2.0
+# Long enough for a page that polls each second on a slow phone, short enough to end soon after.
+WATCHED_FOR_S = 10
+
+
+class StoreDown(Exception):  # noqa: N818 - named for the state that callers show
+    """The store does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeState:
+    """The newest sample of a node and when it arrived here."""
+
+    sample: wire.Sample
+    arrived_at: datetime
+
+    def age_s(self, now: datetime) -> float:
+        """Seconds since arrival, by the hub's clock."""
+        return max(0.0, (now - self.arrived_at).total_seconds())
+
+
+@cache
+def store() -> redis.Redis:
+    """Return the client of this process; it connects when used and reconnects by itself."""
+    client: redis.Redis = redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
+    )
+    return client
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn every failure of the store into ``StoreDown``."""
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise StoreDown(str(error)) from error
+
+
+def state_key(slug: str) -> str:
+    """Name the hub's own key for a node's newest state."""
+    return f"hub:state:{slug}"
+
+
+def save_state(sample: wire.Sample, *, arrived_at: datetime) -> None:
+    """Keep the newest sample of a node."""
+    entry = {"arrived_at": arrived_at.isoformat(), "sample": sample.model_dump(mode="json")}
+    with store_errors():
+        store().set(state_key(sample.node), json.dumps(entry))
+
+
+def read_states(slugs: Iterable[str]) -> dict[str, NodeState]:
+    """Return the newest state of each node that has one."""
+    wanted = list(slugs)
+    if not wanted:
+        return {}
+    with store_errors():
+        entries = store().mget([state_key(slug) for slug in wanted])
+    return {
+        slug: _parse(entry)
+        for slug, entry in zip(wanted, entries, strict=True)
+        if entry is not None
+    }
+
+
+def _parse(entry: str | bytes) -> NodeState:
+    fields = json.loads(entry)
+    return NodeState(
+        sample=wire.Sample.model_validate(fields["sample"]),
+        arrived_at=datetime.fromisoformat(fields["arrived_at"]).astimezone(UTC),
+    )
+
+
+def mark_watched(slugs: Iterable[str]) -> None:
+    """Tell the workers of these nodes that somebody looks, for the next ``WATCHED_FOR_S``."""
+    with store_errors():
+        pipe = store().pipeline(transaction=False)
+        for slug in slugs:
+            pipe.set(wire.watched_key(slug), 1, ex=WATCHED_FOR_S)
+        pipe.execute()

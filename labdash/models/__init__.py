@@ -1,0 +1,27 @@
+"""What is stored: one file per noun."""
+
+from labdash.models.access import Attempt, OneTimeCode
+from labdash.models.library import Family, InstalledModel, Variant
+from labdash.models.node import Gpu, GpuSource, Instance, Node, NodeKind
+from labdash.models.problem import Problem
+from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
+from labdash.models.sample import GpuSample
+
+__all__ = [
+    "ENDED",
+    "RUNNING",
+    "Attempt",
+    "Family",
+    "Gpu",
+    "GpuSample",
+    "GpuSource",
+    "InstalledModel",
+    "Instance",
+    "Node",
+    "NodeKind",
+    "OneTimeCode",
+    "Problem",
+    "PullJob",
+    "PullState",
+    "Variant",
+]

@@ -1,0 +1,63 @@
+"""Model families, their variants, and what is installed where."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from labdash.models.node import Instance
+
+
+class Family(models.Model):
+    """One model at one size, such as ``qwen3:14b``, whatever its quant."""
+
+    name = models.CharField(max_length=120, unique=True)
+    architecture = models.CharField(max_length=60, blank=True)
+    parameter_count = models.BigIntegerField(null=True, blank=True)
+    context_length = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        verbose_name_plural = "families"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Variant(models.Model):
+    """One file of weights of a family. ``blob_digest`` is its identity where it is known."""
+
+    family = models.ForeignKey(Family, models.CASCADE, related_name="variants")
+    quant = models.CharField(max_length=30, blank=True)
+    format = models.CharField(max_length=20, default="gguf")
+    blob_digest = models.CharField(max_length=80, unique=True, null=True, blank=True)
+    size_bytes = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["family", "size_bytes"]
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.quant}".strip()
+
+
+class InstalledModel(models.Model):
+    """A name on an instance. Cloud stubs have no variant: they have no weights here."""
+
+    instance = models.ForeignKey(Instance, models.CASCADE, related_name="installed_models")
+    variant = models.ForeignKey(
+        Variant, models.SET_NULL, null=True, blank=True, related_name="installed_models"
+    )
+    name = models.CharField(max_length=350)
+    digest = models.CharField(max_length=64)
+    size_bytes = models.BigIntegerField()
+    modified_at = models.DateTimeField()
+    is_cloud = models.BooleanField(default=False)
+    parent_model = models.CharField(max_length=350, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["instance", "name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["instance", "name"], name="name_once_per_instance")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.instance}"

@@ -1,0 +1,1 @@
+"""What `deploy/up` starts and watches. Knows no Django."""

@@ -1,0 +1,136 @@
+"""Settings of the hub: every choice of a deployment comes from the environment."""
+
+from pathlib import Path
+
+from django.utils.csp import CSP
+
+from labdash.env import BadSetting, database_from_url, env_bool, env_list, env_str
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+# --- where a hub keeps what it knows ----------------------------------------------------------
+
+DATA_DIR = Path(env_str("LABDASH_DATA_DIR") or BASE_DIR / "var").resolve()
+DEMO = env_bool("LABDASH_DEMO", default=False)
+
+
+def secret_key() -> str:
+    """Return the key from the environment, or the one that the first start wrote down."""
+    if key := env_str("LABDASH_SECRET_KEY"):
+        if len(key) < 32:  # noqa: PLR2004 - as Django's own check security.W009 asks, roughly
+            raise BadSetting("LABDASH_SECRET_KEY: write at least 32 characters")
+        return key
+    path = DATA_DIR / "secret-key"
+    return path.read_text().strip() if path.is_file() else "not-yet-prepared-" + "x" * 32
+
+
+SECRET_KEY = secret_key()
+DEBUG = env_bool("LABDASH_DEBUG", default=False)
+DATABASES = {"default": database_from_url(env_str("DATABASE_URL"), DATA_DIR / "labdash.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# The store's address for redis-py: redis://…, rediss://… or unix:///path.sock?db=0
+REDIS_URL = env_str("REDIS_URL") or f"unix://{DATA_DIR / 'run' / 'store.sock'}?db=0"
+
+# --- web --------------------------------------------------------------------------------------
+
+# labdash.middleware.host_guard judges the Host header: Django's own list knows no address ranges.
+ALLOWED_HOSTS = ["*"]
+LABDASH_ALLOWED_HOSTS = env_list("LABDASH_ALLOWED_HOSTS")
+ROOT_URLCONF = "labdash.urls"
+WSGI_APPLICATION = "labdash.wsgi.application"
+
+INSTALLED_APPS = [
+    "labdash.apps.LabDashConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+]
+
+MIDDLEWARE = [
+    "labdash.middleware.host_guard",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "labdash.middleware.htmx",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.csp",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "labdash.views.context.shell",
+            ],
+        },
+    }
+]
+
+# --- security ---------------------------------------------------------------------------------
+
+LOGIN_URL = "sign_in"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "sign_in"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_NAME = "labdash_session"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "script-src": [CSP.SELF, CSP.NONCE],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
+
+# --- files, language, logs --------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+USE_TZ = True
+TIME_ZONE = env_str("TZ") or "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Django's entry point, with LabDash's own way of saying that a setting is wrong."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+from labdash.env import BadSetting, choose_data_dir
+
+
+def main() -> None:
+    """Run one command."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labdash.settings")
+    try:
+        execute_from_command_line(choose_data_dir(sys.argv))
+    except BadSetting as error:
+        sys.exit(f"labdash: {error}")
+
+
+if __name__ == "__main__":
+    main()

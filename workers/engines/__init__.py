@@ -1,0 +1,1 @@
+"""How to talk to the engines that run models."""

@@ -1,0 +1,1 @@
+"""Where hardware readings come from."""

@@ -1,0 +1,1 @@
+"""A simulated lab: fake Ollama, fake registry and simulated GPUs behind the real protocols."""

@@ -1,0 +1,319 @@
+"""Every message between hub and node.
+
+Orders go down as Celery tasks whose only argument is one of the ``…Order`` messages as a dict.
+Reports come up as entries ``{"report": <JSON>}`` on the stream ``node:<slug>:reports``.
+A value that could not be read is ``None``, never 0.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+PROTOCOL_VERSION = 1
+
+# No slug holds an "@" or a ":", so "@hub" and a key's separator can never be mistaken for one.
+HUB_NODE = "@hub"
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")]
+# Letters, digits and "._-/:" as Ollama's own grammar admits (names of 350 characters at most).
+ModelName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[0-9]{1,5}/)?[A-Za-z0-9_./\-]*(:[A-Za-z0-9_.\-]+)?$",
+        max_length=350,
+    ),
+]
+InstanceUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+$", max_length=300)]
+
+
+def orders_queue(slug: str) -> str:
+    """Name the Celery queue of a node."""
+    return f"node:{slug}:orders"
+
+
+def reports_key(slug: str) -> str:
+    """Name the stream on which a node reports."""
+    return f"node:{slug}:reports"
+
+
+def spec_key(slug: str) -> str:
+    """Name the key that holds the ``NodeSpec`` of a node, written by the hub."""
+    return f"node:{slug}:spec"
+
+
+def hub_nodes_key() -> str:
+    """Name the key that holds the list of ``NodeSpec`` served from the hub."""
+    return f"node:{HUB_NODE}:nodes"
+
+
+def watched_key(slug: str) -> str:
+    """Name the short-lived key that exists while somebody looks at the node's pages."""
+    return f"node:{slug}:watched"
+
+
+def cancel_key(slug: str, job_id: int) -> str:
+    """Name the key whose existence asks the node to stop a job."""
+    return f"node:{slug}:cancel:{job_id}"
+
+
+class Message(BaseModel):
+    """A frozen value. Unknown fields are dropped: the other side may be one version newer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# --- what the hub tells a node worker about the nodes that it serves -------------------------
+
+
+class InstanceSpec(Message):
+    """One Ollama server. ``url`` is its root, without a path."""
+
+    name: str
+    url: InstanceUrl
+
+
+class DeclaredGpu(Message):
+    """A GPU that nobody can measure, as its owner described it."""
+
+    name: str
+    memory_total_bytes: int
+    unified: bool = False
+
+
+class DeclaredHardware(Message):
+    """The hardware of an agentless node."""
+
+    ram_total_bytes: int | None = None
+    gpus: tuple[DeclaredGpu, ...] = ()
+
+
+class NodeSpec(Message):
+    """A node as the hub wants it served. ``declared`` is set for agentless nodes only."""
+
+    protocol: int = PROTOCOL_VERSION
+    slug: Slug
+    instances: tuple[InstanceSpec, ...] = ()
+    declared: DeclaredHardware | None = None
+
+
+# --- orders -----------------------------------------------------------------------------------
+
+
+class Order(Message):
+    """What every order carries."""
+
+    protocol: int = PROTOCOL_VERSION
+    node: Slug
+
+
+class PullOrder(Order):
+    """Pull ``model`` on ``instance_url``. ``attempt`` grows when the hub sends a job again."""
+
+    job_id: int
+    attempt: int
+    instance: str
+    instance_url: InstanceUrl
+    model: ModelName
+    deadline_s: float
+
+
+class RefreshOrder(Order):
+    """Read and report the whole inventory now."""
+
+
+# --- reports: hardware ------------------------------------------------------------------------
+
+
+class GpuProcess(Message):
+    """A process that holds memory of a GPU. ``model`` is set for a runner of Ollama."""
+
+    pid: int
+    name: str | None = None
+    used_bytes: int | None = None
+    model: str | None = None
+
+
+class GpuReading(Message):
+    """One GPU at one moment. ``uuid`` is its identity; ``index`` may change between boots.
+
+    ``memory_used_bytes`` leaves out ``memory_reserved_bytes`` where the driver tells them apart
+    (then total = used + free + reserved), else it holds both and reserved is ``None``.
+    ``unified`` memory is the part of RAM that the GPU may use.
+    """
+
+    uuid: str
+    index: int
+    name: str | None = None
+    pci_id: str | None = None
+    source: Literal["nvml", "amdgpu", "declared", "simulated"]
+    state: Literal["ok", "lost", "error"] = "ok"
+    reason: str | None = None
+    unified: bool = False
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    memory_free_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    utilization_percent: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    clock_graphics_mhz: int | None = None
+    clock_memory_mhz: int | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+
+
+class DriverReading(Message):
+    """The GPU driver as a whole.
+
+    ``missing``: no NVML library. ``not_loaded``: library without kernel module. ``mismatch``:
+    updated, a reboot is due. ``none``: hardware is declared, there is nothing to read.
+    """
+
+    state: Literal["ok", "missing", "not_loaded", "mismatch", "error", "none"]
+    version: str | None = None
+    reason: str | None = None
+
+
+class HostReading(Message):
+    """The machine around the GPUs."""
+
+    hostname: str | None = None
+    system: Literal["linux", "windows", "mac"] | None = None
+    ram_total_bytes: int | None = None
+    ram_used_bytes: int | None = None
+    cpu_percent: float | None = None
+
+
+class DiskReading(Message):
+    """The file system under an instance's model store."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+
+
+# --- reports: Ollama --------------------------------------------------------------------------
+
+
+class LoadedModel(Message):
+    """An entry of ``/api/ps``. ``context_length`` counts tokens per slot."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    size_vram_bytes: int
+    context_length: int | None = None
+    expires_at: datetime | None = None
+
+
+class InstanceReading(Message):
+    """One Ollama server at one moment.
+
+    ``refused``: the machine answers and nothing listens. ``unreachable``: no answer at all.
+    ``home``: where the server seems to run; ``container``: its port answers on this machine, but
+    neither its process nor its files are to be seen. ``installed``: whether an ``ollama``
+    program lies on this machine (``None`` where that cannot be told).
+    """
+
+    name: str
+    url: str
+    state: Literal["ok", "refused", "unreachable", "timeout", "error"]
+    reason: str | None = None
+    version: str | None = None
+    home: Literal["process", "container", "remote"] | None = None
+    installed: bool | None = None
+    loaded: tuple[LoadedModel, ...] | None = None
+    disk: DiskReading | None = None
+
+
+class Sample(Message):
+    """What a node looks like now: every 5 s, every 1 s while somebody looks."""
+
+    kind: Literal["sample"] = "sample"
+    protocol: int = PROTOCOL_VERSION
+    node: Slug
+    sent_at: datetime
+    worker_version: str
+    driver: DriverReading
+    gpus: tuple[GpuReading, ...]
+    host: HostReading
+    instances: tuple[InstanceReading, ...]
+
+
+class InstalledModel(Message):
+    """A name in ``/api/tags`` with what ``/api/show`` adds to it.
+
+    ``digest`` is that of the manifest; ``blob_digest`` that of the weights, by which names that
+    share one file are told. ``size_bytes`` counts shared blobs once per name. A cloud stub has
+    no weights here and must not be counted.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int
+    modified_at: datetime
+    is_cloud: bool = False
+    format: str | None = None
+    architecture: str | None = None
+    parameter_size: str | None = None
+    parameter_count: int | None = None
+    quant: str | None = None
+    context_length: int | None = None
+    block_count: int | None = None
+    parent_model: str | None = None
+    blob_digest: str | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+class Inventory(Message):
+    """All that is installed on one instance. ``blobs_bytes``: unique blobs, if they can be told."""
+
+    kind: Literal["inventory"] = "inventory"
+    protocol: int = PROTOCOL_VERSION
+    node: Slug
+    sent_at: datetime
+    instance: str
+    version: str | None = None
+    models: tuple[InstalledModel, ...]
+
+
+type PullPhase = Literal[
+    "waiting",
+    "starting",
+    "downloading",
+    "verifying",
+    "finishing",
+    "installed",
+    "failed",
+    "cancelled",
+]
+
+
+class PullProgress(Message):
+    """How a pull stands; also its heartbeat, sent at least every 5 s.
+
+    ``done_bytes`` never falls within a job for the viewer's sake. ``total_bytes`` grows while
+    layers become known. ``reason`` is a plain sentence, set with ``failed``; ``retry`` tells
+    whether trying again may help.
+    """
+
+    kind: Literal["pull"] = "pull"
+    protocol: int = PROTOCOL_VERSION
+    node: Slug
+    sent_at: datetime
+    job_id: int
+    attempt: int
+    phase: PullPhase
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    bytes_per_s: float | None = None
+    remaining_s: float | None = None
+    reason: str | None = None
+    retry: bool = False
+
+
+type Report = Annotated[Sample | Inventory | PullProgress, Field(discriminator="kind")]
+
+report_adapter: TypeAdapter[Report] = TypeAdapter(Report)
