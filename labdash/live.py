@@ -99,3 +99,11 @@ def mark_watched(slugs: Iterable[str]) -> None:
         for slug in slugs:
             pipe.set(wire.watched_key(slug), 1, ex=WATCHED_FOR_S)
         pipe.execute()
+
+
+def forget_node(slug: str) -> None:
+    """Delete what the store holds of a removed node, but the flags that stop its last jobs."""
+    with store_errors():
+        names = list(store().scan_iter(match=f"node:{slug}:*", count=1000))
+        kept = f"node:{slug}:cancel:"
+        store().delete(state_key(slug), *(name for name in names if not name.startswith(kept)))

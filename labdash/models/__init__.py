@@ -1,8 +1,8 @@
 """What is stored: one file per noun."""
 
-from labdash.models.access import Attempt, OneTimeCode
+from labdash.models.access import Attempt, CodePurpose, OneTimeCode
 from labdash.models.library import Family, InstalledModel, Variant
-from labdash.models.node import Gpu, GpuSource, Instance, Node, NodeKind
+from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from labdash.models.problem import Problem
 from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
 from labdash.models.sample import GpuSample
@@ -10,7 +10,9 @@ from labdash.models.sample import GpuSample
 __all__ = [
     "ENDED",
     "RUNNING",
+    "SLUG",
     "Attempt",
+    "CodePurpose",
     "Family",
     "Gpu",
     "GpuSample",

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Lower
 
 from labdash.models.node import Instance
 
@@ -42,18 +43,21 @@ class PullJob(models.Model):
     """One model to be pulled to one instance.
 
     ``sent_at`` is when the order last went to the node; ``heartbeat_at`` when the node last
-    reported on it. ``attempt`` counts the orders sent.
+    reported on it. ``attempt`` counts the orders sent, ``fruitless`` those of them since bytes
+    last arrived.
     """
 
     instance = models.ForeignKey(Instance, models.CASCADE, related_name="pull_jobs")
     model = models.CharField(max_length=350)
     state = models.CharField(max_length=12, choices=PullState, default=PullState.QUEUED)
     reason = models.CharField(max_length=500, blank=True)
+    retry_may_help = models.BooleanField(default=False, editable=False)
     cancel_requested = models.BooleanField(default=False)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
     attempt = models.PositiveSmallIntegerField(default=0)
+    fruitless = models.PositiveSmallIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -70,7 +74,9 @@ class PullJob(models.Model):
         ordering: ClassVar = ["-created_at", "-pk"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["instance", "model"],
+                # As Ollama compares names.
+                "instance",
+                Lower("model"),
                 condition=~models.Q(state__in=ENDED),
                 name="one_active_pull_per_model",
             )

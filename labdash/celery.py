@@ -1,0 +1,55 @@
+"""The hub's Celery app: one queue, and one table of what happens when."""
+
+import os
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labdash.settings")
+
+from django.conf import settings
+
+QUEUE = "hub"
+# What was not begun within this time is done by a later tick; hub and beat share one clock.
+EXPIRES_S = 30
+BEAT = {
+    "reconcile pulls": ("labdash.tasks.reconcile", 2.0),
+    "record problems": ("labdash.tasks.record_problems", 5.0),
+    "assert what the nodes shall serve": ("labdash.tasks.publish_specs", 30.0),
+    "prune": ("labdash.tasks.prune", 3600.0),
+}
+
+
+def broker_url(redis_url: str) -> str:
+    """Return the store's address as kombu writes it, from the way redis-py writes it."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    address, _, query = redis_url.removeprefix("unix://").partition("?")
+    options = [part.replace("db=", "virtual_host=", 1) for part in query.split("&") if part]
+    return f"redis+socket://{address}?{'&'.join(options) or 'virtual_host=0'}"
+
+
+app = Celery("labdash", include=["labdash.tasks", "labdash.intake"])
+app.conf.update(
+    broker_url=broker_url(settings.REDIS_URL),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"socket_connect_timeout": 5, "socket_keepalive": True},
+    task_queues=[Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE)],
+    task_default_queue=QUEUE,
+    task_serializer="json",
+    accept_content=["json"],
+    # Early acks and no results: rows are the truth, and every task may run twice.
+    task_acks_late=False,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    timezone="UTC",
+    beat_schedule_filename=str(settings.DATA_DIR / "run" / "beat-schedule"),
+    beat_schedule={
+        name: {"task": task, "schedule": every_s, "options": {"expires": EXPIRES_S}}
+        for name, (task, every_s) in BEAT.items()
+    },
+)

@@ -1,0 +1,62 @@
+"""The only sender of orders to node workers."""
+
+from celery.exceptions import OperationalError as CeleryOperationalError
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from labdash.celery import app
+from labdash.domain.errors import LabDashError
+from labdash.models import Node, PullJob
+from workers import wire
+
+# A page that sends an order waits no longer than this for a store that does not answer.
+SEND_TIMEOUT_S = 1.0
+# A pull may take a night on a slow line; Ollama goes on where it stopped if it takes longer.
+PULL_DEADLINE_S = 24 * 3600.0
+
+
+class NotSent(LabDashError):  # noqa: N818 - named for what became of the order
+    """The store did not take an order."""
+
+
+def address(node: Node) -> str:
+    """Return whose queue and keys serve a node: its own, or those of the worker on the hub."""
+    return wire.HUB_NODE if node.agentless else node.slug
+
+
+def send_pull(job: PullJob) -> None:
+    """Tell the node to pull. Raises ``NotSent`` within about 2 s if the store is down."""
+    instance = job.instance
+    order = wire.PullOrder(
+        node=instance.node.slug,
+        job_id=job.pk,
+        attempt=job.attempt,
+        instance=instance.name,
+        instance_url=instance.url,
+        model=job.model,
+        deadline_s=PULL_DEADLINE_S,
+    )
+    _send("workers.pull", order, instance.node)
+
+
+def send_refresh(node: Node) -> None:
+    """Tell the node to report its whole inventory. Raises ``NotSent``."""
+    _send("workers.refresh", wire.RefreshOrder(node=node.slug), node)
+
+
+def _send(task: str, order: wire.Order, node: Node) -> None:
+    name = wire.orders_queue(address(node))
+    queue = Queue(name, Exchange(name), routing_key=name)
+    timeouts = {"socket_timeout": SEND_TIMEOUT_S, "socket_connect_timeout": SEND_TIMEOUT_S}
+    # A fresh connection: it declares the queue anew, also for a store that forgot everything.
+    try:
+        with app.connection_for_write(transport_options=timeouts) as connection:
+            app.send_task(
+                task,
+                args=[order.model_dump(mode="json")],
+                queue=queue,
+                connection=connection,
+                retry=False,
+            )
+    except (OperationalError, CeleryOperationalError, OSError) as error:
+        raise NotSent("The store does not answer, so the order was not sent.") from error
