@@ -3,10 +3,16 @@
 A value that cannot be used raises ``BadSetting`` with one line that says what to write instead.
 """
 
+import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+# The system gives a socket's path 107 bytes; what is left over serves a name beside it.
+SOCKET_PATH_BYTES = 100
 
 
 class BadSetting(Exception):  # noqa: N818 - it is said to the user under this name
@@ -79,13 +85,37 @@ def _sqlite(path: Path) -> dict[str, Any]:
     }
 
 
+def data_dir(*, demo: bool) -> Path:
+    """Return the folder of a hub's state, absolute; the demo's lies inside the other one."""
+    folder = Path(env_str("LABDASH_DATA_DIR") or ROOT / "var").resolve()
+    return folder if not demo or folder.name == "demo" else folder / "demo"
+
+
+def store_socket(folder: Path) -> Path:
+    """Return where the store of a data folder listens.
+
+    That is inside the folder, unless its path is too long for a socket or holds a character that
+    an address would have to escape: then a folder under /tmp that belongs to this user.
+    """
+    path = folder / "run" / "store.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9_./-]+", str(path)):
+        return path
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    # Not the folder that TMPDIR names: all of a hub's processes must find the same one.
+    short = Path("/tmp") / f"labdash-{os.getuid()}-{digest}"  # noqa: S108 - the runner checks its owner
+    return short / "store.sock"
+
+
 def choose_data_dir(argv: list[str]) -> list[str]:
-    """Take ``--demo`` out of a command line and point the settings at the demo's folder."""
+    """Take ``--demo`` out of a command line and point the settings at the demo's folder.
+
+    The demo has a database and a store of its own, whatever the environment says of the real ones.
+    """
     if "--demo" not in argv:
         return argv
-    root = Path(
-        os.environ.get("LABDASH_DATA_DIR") or Path(__file__).resolve().parent.parent / "var"
-    )
-    os.environ["LABDASH_DATA_DIR"] = str(root if root.name == "demo" else root / "demo")
+    os.environ["LABDASH_DATA_DIR"] = str(data_dir(demo=True))
     os.environ["LABDASH_DEMO"] = "yes"
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        os.environ.pop(name, None)
+        os.environ.pop(f"{name}_FILE", None)
     return [argument for argument in argv if argument != "--demo"]

@@ -4,15 +4,23 @@ from pathlib import Path
 
 from django.utils.csp import CSP
 
-from labdash.env import BadSetting, database_from_url, env_bool, env_list, env_str
+from labdash.env import (
+    BadSetting,
+    data_dir,
+    database_from_url,
+    env_bool,
+    env_list,
+    env_str,
+    store_socket,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
 
 # --- where a hub keeps what it knows ----------------------------------------------------------
 
-DATA_DIR = Path(env_str("LABDASH_DATA_DIR") or BASE_DIR / "var").resolve()
 DEMO = env_bool("LABDASH_DEMO", default=False)
+DATA_DIR = data_dir(demo=DEMO)
 
 
 def secret_key() -> str:
@@ -31,7 +39,7 @@ DATABASES = {"default": database_from_url(env_str("DATABASE_URL"), DATA_DIR / "l
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The store's address for redis-py: redis://…, rediss://… or unix:///path.sock?db=0
-REDIS_URL = env_str("REDIS_URL") or f"unix://{DATA_DIR / 'run' / 'store.sock'}?db=0"
+REDIS_URL = env_str("REDIS_URL") or f"unix://{store_socket(DATA_DIR)}?db=0"
 
 # --- web --------------------------------------------------------------------------------------
 
