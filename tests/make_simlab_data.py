@@ -99,7 +99,18 @@ MODELS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "qwen3-32b": (THINK, {"qwen3:32b": "Q4_K_M", "qwen3:32b-q8_0": "Q8_0"}),
     "tinyllama-1.1b": (TALK, {"tinyllama:latest": "Q4_0", "tinyllama:1.1b": "Q4_0"}),
 }
-SERIES_KEYS = ("type_k", "type_v", "n_seq", "n_ubatch", "fa", "n_outputs_max", "n_devices", "ngl")
+# The quant matters only where some weights lie on the host: they pass through the buffer.
+SERIES_KEYS = (
+    "type_k",
+    "type_v",
+    "n_seq",
+    "n_ubatch",
+    "fa",
+    "n_outputs_max",
+    "n_devices",
+    "ngl",
+    "quant",
+)
 
 
 class Header:
@@ -213,8 +224,10 @@ def recorded(oracle: Path) -> dict[str, list[dict[str, Any]]]:
         if row["model"] in MODELS and usable(row):
             layers = row["hparams"]["n_layer"] + 1
             row["ngl"] = min(row["ngl"], layers)
+            if row["ngl"] == layers:
+                row["quant"] = None
             key = (row["model"], *(row[name] for name in SERIES_KEYS))
-            series[key][row["n_ctx"]] = buffers(row)
+            series[key][row["n_ctx_actual"]] = buffers(row)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (model, *values), points in sorted(series.items(), key=str):
         entry = dict(zip(SERIES_KEYS, values, strict=True))
