@@ -1,0 +1,83 @@
+"""What is run, and how: the only place that knows the command lines of LabDash's processes."""
+
+import sys
+from pathlib import Path
+
+from labdash.env import ROOT
+from labdash.runner.child import Command
+from labdash.runner.config import Config
+
+WEB_THREADS = 8
+# gunicorn and Celery get this long to answer what they have begun; see supervisor.GRACE_S.
+GRACEFUL_S = 2
+HUB_THREADS = 4
+# The one process that serves all agentless nodes: its name is that of workers.wire.HUB_NODE.
+HUB_NODE = "@hub"
+
+
+def manage(config: Config, name: str, *arguments: str) -> Command:
+    """Return a command of ``manage.py``, to be run once."""
+    return Command(
+        name=name.replace("_", " "),
+        argv=(sys.executable, str(ROOT / "manage.py"), name, *arguments),
+        environment=config.environment(),
+    )
+
+
+def web(config: Config, sockets: tuple[int, ...]) -> Command:
+    """Return the web process, which serves the sockets that the runner listens on."""
+    options = [
+        "--worker-class=gthread",
+        "--workers=1",
+        f"--threads={WEB_THREADS}",
+        f"--graceful-timeout={GRACEFUL_S}",
+        "--timeout=60",
+        "--keep-alive=15",
+        "--no-control-socket",
+        "--log-level=warning",
+        *(f"--bind=fd://{socket}" for socket in sockets),
+    ]
+    if Path("/dev/shm").is_dir():  # noqa: S108 - gunicorn makes a nameless file there
+        # A heartbeat on a slow disk would make gunicorn take a living worker for a dead one.
+        options.append("--worker-tmp-dir=/dev/shm")
+    return Command(
+        name="web",
+        argv=(sys.executable, "-m", "gunicorn", *options, "labdash.wsgi"),
+        environment=config.environment(),
+        sockets=sockets,
+    )
+
+
+def hub_worker(config: Config) -> Command:
+    """Return the hub's Celery worker, with beat inside it."""
+    argv = (
+        *(sys.executable, "-m", "celery", "-A", "labdash.celery", "worker"),
+        *("-B", "-Q", "hub", "-n", "hub@%h", "--pool=threads", f"--concurrency={HUB_THREADS}"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=warning"),
+    )
+    return Command(name="hub worker", argv=argv, environment=config.environment())
+
+
+def node_worker(
+    config: Config, slug: str, *, ollama_urls: tuple[str, ...] = (), hardware: str = "auto"
+) -> Command:
+    """Return the worker of one node."""
+    environment = config.environment(hub=False) | {
+        "LABDASH_NODE": slug,
+        "LABDASH_OLLAMA_URLS": ",".join(ollama_urls),
+        "LABDASH_HARDWARE": hardware,
+    }
+    return Command(
+        name=f"node worker {slug}",
+        argv=(sys.executable, "-m", "workers", "--node", slug),
+        environment=environment,
+    )
+
+
+def simlab(config: Config, *, state_dir: Path, ready_file: Path) -> Command:
+    """Return the simulated lab of the demo."""
+    argv = (
+        *(sys.executable, "-m", "workers.simlab", "--state-dir", str(state_dir)),
+        *("--control-port", "0", "--ready-file", str(ready_file)),
+    )
+    return Command(name="simulated lab", argv=argv, environment=config.environment(hub=False))

