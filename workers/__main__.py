@@ -1,0 +1,82 @@
+"""``labdash-node``: serves one machine, or all agentless nodes, until it is told to end."""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+
+from celery.platforms import SecurityWarning
+
+from workers.app import make_app, make_worker
+from workers.config import WORKER_VERSION, BadConfig, NodeConfig
+from workers.store import Store
+from workers.tasks import add_tasks
+from workers.telemetry import Telemetry
+
+_DESCRIPTION = """\
+Serve one machine of a LabDash lab: measure its GPUs, watch its Ollama servers, and carry out
+what the hub orders. It speaks to Ollama and to the store, and to nothing else."""
+
+_ENVIRONMENT = """\
+environment:
+  REDIS_URL             the store: redis://host:port/0, rediss://… or unix:///path.sock?db=0
+                        (or REDIS_URL_FILE, a file that holds it)
+  LABDASH_NODE          the node's name, unless --node is given
+  LABDASH_OLLAMA_URLS   Ollama servers, separated by commas (http://127.0.0.1:11434); they hold
+                        until the hub tells which ones to serve
+  LABDASH_HARDWARE      auto (this machine's GPUs) or simulated:URL
+
+It ends within a few seconds on SIGTERM or Ctrl-C, also in the middle of a pull, which goes on
+from there at the next start. Exit code: 0 at the end, 2 for a setting that cannot be used."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node worker; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    # The ollama client would send a cloud key to every server that it talks to.
+    os.environ.pop("OLLAMA_API_KEY", None)
+    try:
+        config = NodeConfig.from_env(os.environ, node=arguments.node)
+    except BadConfig as error:
+        sys.stderr.write(f"labdash-node: {error}\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    # One line for each request to each server, every second, is no log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Celery warns root of messages that run code; these are JSON, and NVML may need root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    return _serve(config)
+
+
+def _serve(config: NodeConfig) -> int:
+    store = Store(config.store_url, slug=config.slug)
+    telemetry = Telemetry(config, store)
+    app = make_app(config)
+    add_tasks(app, telemetry)
+    telemetry.start()
+    worker = make_worker(app, config)
+    worker.start()
+    telemetry.stop()
+    return int(worker.exitcode or 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="labdash-node",
+        description=_DESCRIPTION,
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--node",
+        metavar="NAME",
+        help="which node this is: small letters, digits and '-', or @hub for all nodes that are"
+        " only an address and declared hardware",
+    )
+    parser.add_argument("--version", action="version", version=f"labdash-node {WORKER_VERSION}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What a node worker is told by its environment, read and checked once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from workers.wire import HUB_NODE, InstanceSpec, InstanceUrl, NodeSpec
+
+# Sent with every sample, so that the hub can tell which node is behind.
+WORKER_VERSION = "0.1.0"
+
+# Where Ollama listens unless OLLAMA_HOST says otherwise.
+DEFAULT_OLLAMA_URL = "http://127.0.0.1:11434"
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
+_URL: TypeAdapter[str] = TypeAdapter(InstanceUrl)
+_STORE_SCHEMES = frozenset({"redis", "rediss", "unix"})
+
+
+class BadConfig(Exception):  # noqa: N818 - it is said to the user, not caught by kind
+    """A setting that cannot be used; the text is one line that says what to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """Which node this worker serves, where the store is, and what the hub need not tell it.
+
+    ``instances`` hold until the hub has written a ``NodeSpec``. ``simulated_url`` replaces this
+    machine's hardware by a simulated one's.
+    """
+
+    slug: str
+    store_url: str
+    instances: tuple[InstanceSpec, ...] = ()
+    simulated_url: str | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], *, node: str | None = None) -> Self:
+        """Read and check all settings; ``node`` wins over LABDASH_NODE. Raises ``BadConfig``."""
+        slug = _slug(node or environ.get("LABDASH_NODE", ""))
+        return cls(
+            slug=slug,
+            store_url=_store_url(_from_env_or_file(environ, "REDIS_URL")),
+            instances=() if slug == HUB_NODE else _instances(environ),
+            simulated_url=_simulated_url(environ.get("LABDASH_HARDWARE", "auto")),
+        )
+
+    @property
+    def serves_agentless(self) -> bool:
+        """Whether this is the worker on the hub that serves all agentless nodes."""
+        return self.slug == HUB_NODE
+
+    @property
+    def own_spec(self) -> NodeSpec:
+        """The node as the environment describes it, for as long as the hub has said nothing."""
+        return NodeSpec(slug=self.slug, instances=self.instances)
+
+    @property
+    def broker_url(self) -> str:
+        """The store's address in Celery's words."""
+        return broker_url(self.store_url)
+
+
+def broker_url(store_url: str) -> str:
+    """Turn redis-py's ``unix:///path?db=0`` into kombu's form; other addresses are the same."""
+    parts = urlsplit(store_url)
+    if parts.scheme != "unix":
+        return store_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
+
+
+def _from_env_or_file(environ: Mapping[str, str], name: str) -> str:
+    path = environ.get(f"{name}_FILE")
+    if environ.get(name) or not path:
+        return environ.get(name, "")
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise BadConfig(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
+
+
+def _slug(text: str) -> str:
+    if text == HUB_NODE or _SLUG.fullmatch(text):
+        return text
+    wanted = f"write small letters, digits and '-' (at most 50), or {HUB_NODE}"
+    raise BadConfig(f"--node or LABDASH_NODE: {text!r}: {wanted}")
+
+
+def _store_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme in _STORE_SCHEMES and (parts.hostname or parts.path.strip("/")):
+        return text
+    raise BadConfig("REDIS_URL: write redis://host:port/0, rediss://… or unix:///path.sock?db=0")
+
+
+def _instances(environ: Mapping[str, str]) -> tuple[InstanceSpec, ...]:
+    text = environ.get("LABDASH_OLLAMA_URLS") or DEFAULT_OLLAMA_URL
+    urls = [_http_url("LABDASH_OLLAMA_URLS", part) for part in text.split(",") if part.strip()]
+    names = ["ollama", *(f"ollama-{number}" for number in range(2, len(urls) + 1))]
+    return tuple(InstanceSpec(name=name, url=url) for name, url in zip(names, urls, strict=False))
+
+
+def _http_url(name: str, text: str) -> str:
+    url = text.strip().rstrip("/")
+    try:
+        _URL.validate_python(url)
+        if urlsplit(url).port == 0:
+            raise ValueError("port 0")  # noqa: TRY301 - one refusal for all that is wrong
+    except (ValidationError, ValueError) as error:
+        raise BadConfig(
+            f"{name}: {text.strip()!r}: write an address like {DEFAULT_OLLAMA_URL}"
+        ) from error
+    return url
+
+
+def _simulated_url(text: str) -> str | None:
+    kind, _, url = text.partition(":")
+    if text == "auto":
+        return None
+    if kind == "simulated" and re.fullmatch(r"https?://[^\s@?#]+", url):
+        return url
+    raise BadConfig(f"LABDASH_HARDWARE: {text!r}: write auto or simulated:http://host:port/path")

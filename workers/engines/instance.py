@@ -1,0 +1,118 @@
+"""One instance as it is reported: its state, and its inventory when that changes."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from workers.engines.base import Engine, EngineDown
+from workers.engines.place import Place
+from workers.wire import InstanceReading, InstanceSpec, Inventory, LoadedModel
+
+# `/api/ps` may time out while an unload probes the GPUs; its last answer holds for so long.
+LOADED_KEPT_S = 30.0
+# An inventory that did not change is sent again, since a hub that was away may have missed it.
+RESEND_S = 300.0
+
+log = logging.getLogger(__name__)
+
+
+class InstanceReader:
+    """Reads one instance. One time-out alone changes nothing: a busy server is not down."""
+
+    def __init__(self, spec: InstanceSpec, engine: Engine, place: Place) -> None:
+        self._spec = spec
+        self._engine = engine
+        self._place = place
+        self._last: InstanceReading | None = None
+        self._timeouts = 0
+        self._loaded: tuple[LoadedModel, ...] | None = None
+        self._loaded_at = 0.0
+
+    def read(self) -> InstanceReading:
+        """Read version, loaded models, and what its machine tells; never raises for a server."""
+        try:
+            version = self._engine.version()
+        except EngineDown as down:
+            return self._read_down(down)
+        self._timeouts = 0
+        self._last = self._reading(version)
+        return self._last
+
+    def _read_down(self, down: EngineDown) -> InstanceReading:
+        self._timeouts = self._timeouts + 1 if down.state == "timeout" else 0
+        if self._timeouts == 1 and self._last is not None and self._last.state == "ok":
+            return self._last
+        self._last = InstanceReading(
+            name=self._spec.name,
+            url=self._spec.url,
+            state=down.state,
+            reason=down.reason,
+            installed=self._place.look().installed,
+        )
+        return self._last
+
+    def _reading(self, version: str) -> InstanceReading:
+        surroundings = self._place.look()
+        return InstanceReading(
+            name=self._spec.name,
+            url=self._spec.url,
+            state="ok",
+            version=version,
+            home=surroundings.home,
+            installed=surroundings.installed,
+            loaded=self._read_loaded(),
+            disk=self._place.disk(),
+        )
+
+    def _read_loaded(self) -> tuple[LoadedModel, ...] | None:
+        try:
+            self._loaded = self._engine.loaded()
+        except EngineDown as down:
+            log.info("loaded models unknown url=%s reason=%s", self._spec.url, down.reason)
+            if time.monotonic() - self._loaded_at > LOADED_KEPT_S:
+                return None
+        else:
+            self._loaded_at = time.monotonic()
+        return self._loaded
+
+
+class InventoryReader:
+    """Tells what is installed: at first, when a name or digest changed, and when told to."""
+
+    def __init__(self, node: str, spec: InstanceSpec, engine: Engine) -> None:
+        self._node = node
+        self._spec = spec
+        self._engine = engine
+        self._digests: frozenset[tuple[str, str]] | None = None
+        self._sent_at = 0.0
+        self._forced = threading.Event()
+
+    def force(self) -> None:
+        """Make the next reading tell everything, changed or not."""
+        self._forced.set()
+
+    def read(self) -> Inventory | None:
+        """Return the inventory, or ``None`` when there is no need or no server to tell it."""
+        try:
+            return self._read()
+        except EngineDown as down:
+            log.info("inventory unknown url=%s reason=%s", self._spec.url, down.reason)
+            return None
+
+    def _read(self) -> Inventory | None:
+        digests = self._engine.digests()
+        is_old = time.monotonic() - self._sent_at > RESEND_S
+        if digests == self._digests and not is_old and not self._forced.is_set():
+            return None
+        self._forced.clear()
+        inventory = Inventory(
+            node=self._node,
+            sent_at=datetime.now(UTC),
+            instance=self._spec.name,
+            version=self._engine.version(),
+            models=self._engine.installed(),
+        )
+        self._digests = digests
+        self._sent_at = time.monotonic()
+        return inventory

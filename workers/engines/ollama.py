@@ -1,0 +1,186 @@
+"""Ollama over HTTP: what it runs, what it holds, and what it has installed (ollama.md 2)."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from workers.engines.base import EngineDown
+from workers.engines.http import JsonClient
+from workers.engines.stream import PullStream
+from workers.wire import InstalledModel, LoadedModel
+
+# The first FROM is the weights' file, a second one the projector's. Windows writes `\`.
+_WEIGHTS = re.compile(r"^FROM .*sha256-([0-9a-f]{64})\s*$", re.MULTILINE)
+
+
+class _Details(BaseModel):
+    parent_model: str = ""
+    format: str = ""
+    family: str = ""
+    parameter_size: str = ""
+    quantization_level: str = ""
+    context_length: int | None = None
+
+
+class _Tag(BaseModel):
+    name: str
+    digest: str
+    size: int
+    modified_at: datetime
+    details: _Details = Field(default_factory=_Details)
+    capabilities: tuple[str, ...] | None = None
+    remote_model: str = ""
+    remote_host: str = ""
+
+    @property
+    def is_cloud(self) -> bool:
+        tag = self.name.rpartition(":")[2]
+        return bool(
+            self.remote_host or self.remote_model or tag == "cloud" or tag.endswith("-cloud")
+        )
+
+
+class _Tags(BaseModel):
+    models: tuple[_Tag, ...] | None = None
+
+
+class _Shown(BaseModel):
+    modelfile: str = ""
+    details: _Details = Field(default_factory=_Details)
+    model_info: dict[str, Any] = Field(default_factory=dict)
+    capabilities: tuple[str, ...] | None = None
+
+
+class _Running(BaseModel):
+    name: str
+    digest: str
+    size: int
+    size_vram: int = 0
+    context_length: int | None = None
+    expires_at: datetime | None = None
+
+
+class _Processes(BaseModel):
+    models: tuple[_Running, ...] | None = None
+
+
+class _Version(BaseModel):
+    version: str
+
+
+class Ollama:
+    """One Ollama server. What ``/api/show`` says is asked once for each digest."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._json = JsonClient(url)
+        self._shown: dict[str, _Shown] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._json.close()
+
+    def version(self) -> str:
+        """Return the version; a build from source says 0.0.0. Raises ``EngineDown``."""
+        return _parse(_Version, self._json.get("/api/version")).version
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """Return what is in memory. Raises ``EngineDown``; a time-out may mean an unload."""
+        running = _parse(_Processes, self._json.get("/api/ps")).models or ()
+        return tuple(
+            LoadedModel(
+                name=model.name,
+                digest=model.digest,
+                size_bytes=model.size,
+                size_vram_bytes=model.size_vram,
+                context_length=model.context_length,
+                expires_at=model.expires_at,
+            )
+            for model in running
+        )
+
+    def installed(self) -> tuple[InstalledModel, ...]:
+        """Return all names with what is known of them. Raises ``EngineDown``."""
+        tags = self._tags()
+        self._forget_all_but({tag.digest for tag in tags})
+        return tuple(_installed(tag, None if tag.is_cloud else self._show(tag)) for tag in tags)
+
+    def digests(self) -> frozenset[tuple[str, str]]:
+        """Return names with their digests, to see cheaply whether anything changed."""
+        return frozenset((tag.name, tag.digest) for tag in self._tags())
+
+    def pull(self, model: str, *, read_s: float) -> PullStream:
+        """Begin a pull; ``read_s`` bounds the silence between two lines."""
+        return PullStream(self.url, model, read_s=read_s)
+
+    def _tags(self) -> tuple[_Tag, ...]:
+        return _parse(_Tags, self._json.get("/api/tags")).models or ()
+
+    def _show(self, tag: _Tag) -> _Shown | None:
+        """Describe a model; of one that the server cannot show, its tag alone is reported."""
+        if tag.digest not in self._shown:
+            try:
+                answer = self._json.post("/api/show", {"model": tag.name})
+                self._shown[tag.digest] = _without_bulk(_parse(_Shown, answer))
+            except EngineDown as down:
+                if down.state != "error":
+                    raise
+                return None
+        return self._shown[tag.digest]
+
+    def _forget_all_but(self, digests: set[str]) -> None:
+        for digest in self._shown.keys() - digests:
+            del self._shown[digest]
+
+
+def _parse[M: BaseModel](kind: type[M], answer: Any) -> M:
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise EngineDown(
+            "error", f"it does not answer like Ollama: {where} {problem['msg']}"
+        ) from error
+
+
+def _without_bulk(shown: _Shown) -> _Shown:
+    """Keep the few figures that are used: templates and licences are long."""
+    figures = {
+        key: value for key, value in shown.model_info.items() if isinstance(value, str | int)
+    }
+    match = _WEIGHTS.search(shown.modelfile)
+    modelfile = match[0] if match else ""
+    return shown.model_copy(update={"model_info": figures, "modelfile": modelfile})
+
+
+def _installed(tag: _Tag, shown: _Shown | None) -> InstalledModel:
+    info = shown.model_info if shown else {}
+    details = shown.details if shown else tag.details
+    architecture = info.get("general.architecture") or tag.details.family or None
+    weights = _WEIGHTS.search(shown.modelfile) if shown else None
+    capabilities = (shown.capabilities if shown else None) or tag.capabilities or ()
+    return InstalledModel(
+        name=tag.name,
+        digest=tag.digest,
+        size_bytes=tag.size,
+        modified_at=tag.modified_at,
+        is_cloud=tag.is_cloud,
+        format=tag.details.format or None,
+        architecture=architecture,
+        parameter_size=tag.details.parameter_size or None,
+        parameter_count=_count(info.get("general.parameter_count")),
+        quant=tag.details.quantization_level or None,
+        context_length=_count(info.get(f"{architecture}.context_length"))
+        or tag.details.context_length,
+        block_count=_count(info.get(f"{architecture}.block_count")),
+        parent_model=details.parent_model or tag.details.parent_model or None,
+        blob_digest=weights[1] if weights else None,
+        capabilities=capabilities,
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

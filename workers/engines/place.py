@@ -1,0 +1,222 @@
+"""Where an instance runs, and what its machine knows about it besides the HTTP API."""
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import psutil
+
+from workers.gpus.base import HardwareSource
+from workers.wire import DiskReading
+
+type Home = Literal["process", "container", "remote"]
+
+# Looking through all processes and sockets costs milliseconds to tens of them.
+LOOK_EVERY_S = 15.0
+
+_PROGRAMS = (
+    "/usr/local/bin/ollama",
+    "/usr/bin/ollama",
+    "/opt/homebrew/bin/ollama",
+    "/Applications/Ollama.app/Contents/Resources/ollama",
+    "~/.local/bin/ollama",
+    "~/AppData/Local/Programs/Ollama/ollama.exe",
+)
+# The service's own store first (ollama.md 4, OLLAMA_MODELS).
+_STORES = ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models", "~/.ollama/models")
+_CONTAINER_MARKS = ("docker", "libpod", "containerd", "kubepods", "lxc", "podman")
+# Programs that hold a published port for a container.
+_PORT_HOLDERS = frozenset({"docker-proxy", "rootlessport", "conmon", "slirp4netns", "pasta"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """``home`` is where the server seems to run, provided that it answers."""
+
+    home: Home | None = None
+    installed: bool | None = None
+    store: Path | None = None
+
+
+class Place(Protocol):
+    """What can be told about an instance from where the worker runs."""
+
+    def look(self) -> Surroundings: ...
+
+    def disk(self) -> DiskReading | None: ...
+
+
+class Elsewhere:
+    """Another machine: only its port is to be seen."""
+
+    def look(self) -> Surroundings:
+        """Return that it is remote."""
+        return Surroundings(home="remote")
+
+    def disk(self) -> DiskReading | None:
+        """Nothing tells of another machine's disk."""
+        return None
+
+
+class Simulated:
+    """A machine of the simulated lab."""
+
+    def __init__(self, source: HardwareSource) -> None:
+        self._source = source
+
+    def look(self) -> Surroundings:
+        """Return that it runs as a process, as the simulation has it."""
+        return Surroundings(home="process", installed=True)
+
+    def disk(self) -> DiskReading | None:
+        """Return the simulated disk."""
+        return self._source.read().disk
+
+
+class Here:
+    """This machine: its processes, programs and folders."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        self._newest = Surroundings()
+        self._look_again_at = 0.0
+
+    def look(self) -> Surroundings:
+        """Look around, at most every ``LOOK_EVERY_S``."""
+        if time.monotonic() >= self._look_again_at:
+            self._newest = self._look()
+            self._look_again_at = time.monotonic() + LOOK_EVERY_S
+        return self._newest
+
+    def disk(self) -> DiskReading | None:
+        """Measure the file system under the model store, where the store is known."""
+        store = self.look().store
+        return disk_under(store) if store else None
+
+    def _look(self) -> Surroundings:
+        servers = [process for process in _ollama_processes() if not _in_container(process)]
+        home = self._home(servers)
+        store = None if home == "container" else _find_store(servers)
+        return Surroundings(home=home, installed=is_installed(), store=store)
+
+    def _home(self, servers: list[psutil.Process]) -> Home:
+        holder = _listener(self._port)
+        if holder is not None:
+            return "container" if _holds_for_container(holder) else "process"
+        # Whose port it is, only root may know; an Ollama process of this machine is a good guess.
+        return "process" if servers else "container"
+
+
+def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | None) -> Place:
+    """Return how an instance is looked at: simulated, on this machine or on another one."""
+    if simulation is not None:
+        return Simulated(simulation)
+    if is_agentless or not is_own_address(urlsplit(url).hostname or ""):
+        return Elsewhere()
+    return Here(url)
+
+
+def is_own_address(host: str) -> bool:
+    """Tell whether a name or an address is one of this machine's."""
+    own = {"127.0.0.1", "::1"}
+    for addresses in psutil.net_if_addrs().values():
+        own |= {address.address.partition("%")[0] for address in addresses}
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return any(str(entry[4][0]) in own for entry in found)
+
+
+def is_installed() -> bool:
+    """Tell whether an ``ollama`` program lies on this machine."""
+    return bool(shutil.which("ollama")) or any(
+        Path(path).expanduser().exists() for path in _PROGRAMS
+    )
+
+
+def disk_under(store: Path) -> DiskReading | None:
+    """Measure the file system of a folder, through its parent where it may not be entered."""
+    for folder in (store, *store.parents):
+        try:
+            usage = shutil.disk_usage(folder)
+        except (FileNotFoundError, PermissionError):
+            continue
+        except OSError:
+            return None
+        return DiskReading(path=str(store), total_bytes=usage.total, free_bytes=usage.free)
+    return None
+
+
+def _ollama_processes() -> list[psutil.Process]:
+    wanted = {"ollama", "ollama.exe"}
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] in wanted]
+
+
+def _in_container(process: psutil.Process) -> bool:
+    """Tell by the control group, which Linux lets everybody read."""
+    if sys.platform != "linux":
+        return False
+    try:
+        groups = Path(f"/proc/{process.pid}/cgroup").read_text()
+        own = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return False
+    # A worker inside a container sees its own machine there.
+    return groups != own and any(mark in groups for mark in _CONTAINER_MARKS)
+
+
+def _holds_for_container(process: psutil.Process) -> bool:
+    try:
+        return process.name() in _PORT_HOLDERS or _in_container(process)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _listener(port: int) -> psutil.Process | None:
+    try:
+        sockets = psutil.net_connections(kind="tcp")
+        owners = [
+            entry.pid
+            for entry in sockets
+            if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port
+        ]
+        return next((psutil.Process(pid) for pid in owners if pid), None)
+    except psutil.Error:
+        return None
+
+
+def _find_store(servers: Iterable[psutil.Process]) -> Path | None:
+    for process in servers:
+        if store := _store_of(process):
+            return store
+    folders = (Path(path).expanduser() for path in _STORES)
+    return next((folder for folder in folders if _exists(folder)), None)
+
+
+def _store_of(process: psutil.Process) -> Path | None:
+    try:
+        environment = process.environ()
+    except (psutil.Error, OSError):
+        return None
+    if path := environment.get("OLLAMA_MODELS"):
+        return Path(path)
+    home = environment.get("HOME") or environment.get("USERPROFILE")
+    return Path(home) / ".ollama/models" if home else None
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except PermissionError:
+        return True  # a store that only its owner may enter
+    except OSError:
+        return False
+    return True

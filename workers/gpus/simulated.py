@@ -1,0 +1,37 @@
+"""Hardware of the simulated lab, read over HTTP."""
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from workers.gpus.base import HardwareReading
+from workers.wire import DiskReading, DriverReading, GpuReading, HostReading
+
+TIMEOUT_S = 2.0
+
+
+class _Answer(BaseModel):
+    driver: DriverReading
+    gpus: tuple[GpuReading, ...]
+    host: HostReading
+    disk: DiskReading | None = None
+
+
+class SimulatedSource:
+    """Reads one machine of the simulated lab from its address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+
+    def read(self) -> HardwareReading:
+        """Return the simulated machine; while the simulation is away, its driver has an error."""
+        try:
+            answer = self._http.get(self._url).raise_for_status()
+            parsed = _Answer.model_validate_json(answer.content)
+        except (httpx.HTTPError, ValidationError) as error:
+            reason = f"the simulated machine does not answer: {error}"
+            driver = DriverReading(state="error", reason=reason)
+            return HardwareReading(driver=driver, gpus=(), host=HostReading())
+        return HardwareReading(
+            driver=parsed.driver, gpus=parsed.gpus, host=parsed.host, disk=parsed.disk
+        )

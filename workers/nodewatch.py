@@ -1,0 +1,164 @@
+"""One node under watch: a sample every 5 s, every 1 s while somebody looks."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from workers.config import WORKER_VERSION
+from workers.engines.place import choose_place
+from workers.engines.watch import STALE_S, InstanceWatch
+from workers.gpus.base import HardwareReading, HardwareSource
+from workers.gpus.choose import choose_source
+from workers.gpus.processes import BlobNames
+from workers.probe import Probe
+from workers.store import Store, StoreDown
+from workers.wire import (
+    DriverReading,
+    GpuReading,
+    HostReading,
+    InstanceReading,
+    InstanceSpec,
+    Inventory,
+    NodeSpec,
+    Sample,
+)
+
+SAMPLE_EVERY_S = 5.0
+SAMPLE_EVERY_WATCHED_S = 1.0
+# So often the store is asked who watches.
+TICK_S = 1.0
+# A sample goes out without what takes longer; the next one has it.
+WAIT_S = 0.5
+
+
+class NodeWatch:
+    """Samples one node's hardware and instances in threads of its own until it is stopped."""
+
+    def __init__(self, spec: NodeSpec, *, store: Store, simulated_url: str | None) -> None:
+        self.spec = spec
+        self._store = store
+        self._names = BlobNames()
+        self._source = choose_source(spec, simulated_url=simulated_url, names=self._names)
+        self._simulation: HardwareSource | None = self._source if simulated_url else None
+        self._hardware = Probe(f"{spec.slug}-hardware", self._source.read)
+        self._instances: dict[str, InstanceWatch] = {}
+        self._sampled_at = float("-inf")
+        self._stopped = threading.Event()
+        self.update(spec)
+        self._thread = threading.Thread(target=self._run, name=f"node-{spec.slug}", daemon=True)
+        self._thread.start()
+
+    def update(self, spec: NodeSpec) -> None:
+        """Serve the instances of ``spec`` from now on; those that did not change go on."""
+        self.spec = spec
+        old = self._instances
+        self._instances = {
+            instance.name: _same(old.get(instance.name), instance) or self._watch(instance)
+            for instance in spec.instances
+        }
+        for watch in old.values():
+            if watch not in self._instances.values():
+                watch.stop()
+
+    def find(self, url: str) -> InstanceWatch | None:
+        """Return the instance with this address."""
+        watches = self._instances.values()
+        return next((watch for watch in watches if watch.spec.url == url.rstrip("/")), None)
+
+    def refresh(self) -> None:
+        """Tell the inventory of all instances now."""
+        for watch in self._instances.values():
+            watch.refresh()
+
+    def stop(self) -> None:
+        """End the node's threads after what they are about."""
+        self._stopped.set()
+        self._hardware.stop()
+        for watch in self._instances.values():
+            watch.stop()
+
+    def _watch(self, instance: InstanceSpec) -> InstanceWatch:
+        place = choose_place(
+            instance.url,
+            is_agentless=self.spec.declared is not None,
+            simulation=self._simulation,
+        )
+        return InstanceWatch(self.spec.slug, instance, place=place, tell=self._tell)
+
+    def _tell(self, inventory: Inventory) -> None:
+        digests = {model.name: model.blob_digest for model in inventory.models if model.blob_digest}
+        self._names.set_installed(inventory.instance, digests)
+        self._store.send(inventory)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_to_next_tick_s()):
+            # A tick may come a little early; waiting for the next one would halve the rate.
+            if time.monotonic() - self._sampled_at >= self._interval_s() - TICK_S / 10:
+                self._sampled_at = time.monotonic()
+                self._store.send(self._sample())
+
+    def _interval_s(self) -> float:
+        try:
+            is_watched = self._store.is_watched(self.spec.slug)
+        except StoreDown:
+            is_watched = False
+        return SAMPLE_EVERY_WATCHED_S if is_watched else SAMPLE_EVERY_S
+
+    def _sample(self) -> Sample:
+        deadline = time.monotonic() + WAIT_S
+        watches = list(self._instances.values())
+        self._hardware.ask()
+        for watch in watches:
+            watch.ask()
+        hardware = self._read_hardware(wait_s=WAIT_S)
+        instances = [watch.read(wait_s=max(0, deadline - time.monotonic())) for watch in watches]
+        self._note_loaded(instances)
+        return Sample(
+            node=self.spec.slug,
+            sent_at=datetime.now(UTC),
+            worker_version=WORKER_VERSION,
+            driver=hardware.driver,
+            gpus=hardware.gpus,
+            host=hardware.host,
+            instances=tuple(instances),
+        )
+
+    def _note_loaded(self, instances: list[InstanceReading]) -> None:
+        for instance in instances:
+            self._names.set_loaded(instance.name, (model.name for model in instance.loaded or ()))
+
+    def _read_hardware(self, *, wait_s: float) -> HardwareReading:
+        newest = self._hardware.newest(wait_s=wait_s)
+        if newest is None:
+            return _silent(())
+        return newest.value if newest.age_s <= STALE_S else _silent(newest.value.gpus)
+
+
+def _same(watch: InstanceWatch | None, spec: InstanceSpec) -> InstanceWatch | None:
+    return watch if watch is not None and watch.spec == spec else None
+
+
+def _to_next_tick_s() -> float:
+    return TICK_S - time.monotonic() % TICK_S
+
+
+def _silent(gpus: tuple[GpuReading, ...]) -> HardwareReading:
+    """Say that the driver hangs: a call into it has not come back."""
+    reason = "the GPU driver does not answer"
+    return HardwareReading(
+        driver=DriverReading(state="error", reason=reason),
+        gpus=tuple(
+            GpuReading(
+                uuid=gpu.uuid,
+                index=gpu.index,
+                name=gpu.name,
+                pci_id=gpu.pci_id,
+                source=gpu.source,
+                memory_total_bytes=gpu.memory_total_bytes,
+                state="error",
+                reason=reason,
+            )
+            for gpu in gpus
+        ),
+        host=HostReading(),
+    )
