@@ -99,10 +99,10 @@ def answer_of(log: Path) -> dict[str, Any]:
     """Return the JSON object that a command printed, and remove the file: it may hold a secret."""
     lines = log.read_text().splitlines()
     log.unlink()
-    answers = [json.loads(line) for line in lines if line.startswith("{")]
+    answers = [line for line in lines if line.startswith("{")]
     if not answers:
         raise CannotStart(f"{log.stem} printed no answer: {lines[-1] if lines else 'nothing'}")
-    answer: dict[str, Any] = answers[-1]
+    answer: dict[str, Any] = json.loads(answers[-1])
     return answer
 
 
