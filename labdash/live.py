@@ -15,9 +15,11 @@ from django.conf import settings
 
 from workers import wire
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 1.0
 # Long enough for a page that polls each second on a slow phone, short enough to end soon after.
 WATCHED_FOR_S = 10
+OTHER_PROTOCOLS_KEY = "hub:protocols"
+INTAKE_ALIVE_KEY = "hub:intake:alive"
 
 
 class StoreDown(Exception):  # noqa: N818 - named for the state that callers show
@@ -36,6 +38,18 @@ class NodeState:
         return max(0.0, (now - self.arrived_at).total_seconds())
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiveLab:
+    """What the store knows of the nodes and of the intake that feeds it.
+
+    ``other_protocols`` holds the protocol version of workers that this hub does not understand.
+    """
+
+    states: dict[str, NodeState]
+    other_protocols: dict[str, int]
+    intake_alive: bool
+
+
 @cache
 def store() -> redis.Redis:
     """Return the client of this process; it connects when used and reconnects by itself."""
@@ -44,7 +58,10 @@ def store() -> redis.Redis:
         decode_responses=True,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
-        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
+        # A connection that a restart broke is made anew at once; a time-out is not repeated.
+        retry=redis.retry.Retry(
+            redis.backoff.NoBackoff(), 1, supported_errors=(redis.ConnectionError,)
+        ),
     )
     return client
 
@@ -84,6 +101,30 @@ def read_states(slugs: Iterable[str]) -> dict[str, NodeState]:
     }
 
 
+def read_live(slugs: Iterable[str]) -> LiveLab:
+    """Return the newest of these nodes and of the hub itself, in one round trip."""
+    wanted = list(slugs)
+    with store_errors():
+        pipe = store().pipeline(transaction=False)
+        pipe.hgetall(OTHER_PROTOCOLS_KEY)
+        pipe.exists(INTAKE_ALIVE_KEY)
+        for slug in wanted:
+            pipe.get(state_key(slug))
+        protocols, alive, *entries = pipe.execute()
+    found = {slug: _parse(entry) for slug, entry in zip(wanted, entries, strict=True) if entry}
+    others = {slug: int(number) for slug, number in protocols.items() if slug in set(wanted)}
+    return LiveLab(states=found, other_protocols=others, intake_alive=bool(alive))
+
+
+def note_protocol(slug: str, other: int | None) -> None:
+    """Remember that a node's worker speaks another protocol, or forget it."""
+    with store_errors():
+        if other is None:
+            store().hdel(OTHER_PROTOCOLS_KEY, slug)
+        else:
+            store().hset(OTHER_PROTOCOLS_KEY, slug, str(other))
+
+
 def _parse(entry: str | bytes) -> NodeState:
     fields = json.loads(entry)
     return NodeState(
@@ -106,4 +147,5 @@ def forget_node(slug: str) -> None:
     with store_errors():
         names = list(store().scan_iter(match=f"node:{slug}:*", count=1000))
         kept = f"node:{slug}:cancel:"
+        store().hdel(OTHER_PROTOCOLS_KEY, slug)
         store().delete(state_key(slug), *(name for name in names if not name.startswith(kept)))

@@ -40,6 +40,8 @@ def _answers(socket: Path) -> bool:
 folder = Path(tempfile.mkdtemp(prefix="labdash-test-"))
 os.environ["LABDASH_DATA_DIR"] = str(folder)
 os.environ["LABDASH_SECRET_KEY"] = "a key of the tests, and of nothing else"
+# The name under which Django's test client asks.
+os.environ["LABDASH_ALLOWED_HOSTS"] = "testserver"
 os.environ["REDIS_URL"] = f"unix://{folder / 'store.sock'}?db=0"
 process = start_store(folder)
 

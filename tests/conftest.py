@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from labdash.live import store
+from labdash.live import INTAKE_ALIVE_KEY, store
 
 
 @pytest.fixture(autouse=True)
-def _empty_store() -> Iterator[None]:
+def _fresh_store() -> Iterator[None]:
+    """Begin as a hub whose worker runs, and leave nothing behind."""
+    store().set(INTAKE_ALIVE_KEY, 1)
     yield
     store().flushall()

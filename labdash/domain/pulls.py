@@ -1,23 +1,16 @@
 """What a person does with pull jobs. ``domain.reconciliation`` carries them on from there."""
 
-import logging
-
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from labdash import live
-from labdash.domain import orders
+from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
+from labdash.domain.reconciliation import carry_on
 from labdash.models import ENDED, Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
-from workers import wire
 
-log = logging.getLogger(__name__)
-
-# Longer than any worker is down and comes back to an order that waits in its queue.
-CANCEL_KEPT_S = 86400
 # The first try may lose against a job that ends before it is read; the second cannot again.
 REQUEST_TRIES = 3
 
@@ -36,14 +29,14 @@ def request_pull(*, instance: Instance, model: str, user: User | None) -> PullJo
                 job = PullJob.objects.create(instance=instance, model=name, requested_by=user)
         except IntegrityError:
             continue
-        transaction.on_commit(lambda: _carry_on(instance))
+        transaction.on_commit(lambda: carry_on(instance=instance))
         return job
     raise LabDashError(f"{name} could not be queued on {instance}. Try again.")
 
 
 def cancel_pull(*, job: PullJob) -> None:
     """Stop a job: at once if no node has it, else as soon as the node sees the flag."""
-    now = timezone.now()
+    now, node = timezone.now(), job.instance.node
     unsent = PullJob.objects.filter(pk=job.pk, state=PullState.QUEUED, sent_at=None)
     if not unsent.update(
         state=PullState.CANCELLED, cancel_requested=True, finished_at=now, reason="Cancelled."
@@ -52,7 +45,7 @@ def cancel_pull(*, job: PullJob) -> None:
     job.refresh_from_db()
     # A node may still have the order of an earlier attempt.
     if job.attempt:
-        transaction.on_commit(lambda: raise_cancel_flag(job))
+        transaction.on_commit(lambda: raise_cancel_flag(job_id=job.pk, node=node))
 
 
 def retry_pull(*, job: PullJob, user: User | None) -> PullJob:
@@ -74,19 +67,5 @@ def active_jobs(*, node: Node) -> PullJobQuerySet:
     return PullJob.objects.active().filter(instance__node=node).select_related("instance__node")
 
 
-def raise_cancel_flag(job: PullJob) -> None:
-    """Set the key that the node checks; a store that is down is told again by the reconciler."""
-    key = wire.cancel_key(orders.address(job.instance.node), job.pk)
-    try:
-        with live.store_errors():
-            live.store().set(key, 1, ex=CANCEL_KEPT_S)
-    except live.StoreDown as error:
-        log.warning("cancel flag not set yet job=%d: %s", job.pk, error)
-
-
 def _active(instance: Instance, name: str) -> PullJob | None:
     return PullJob.objects.active().filter(instance=instance, model__iexact=name).first()
-
-
-def _carry_on(instance: Instance) -> None:
-    """Let the new job start now if it may, rather than at the next tick."""

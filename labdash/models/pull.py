@@ -79,7 +79,13 @@ class PullJob(models.Model):
                 Lower("model"),
                 condition=~models.Q(state__in=ENDED),
                 name="one_active_pull_per_model",
-            )
+            ),
+            models.UniqueConstraint(
+                # Two pulls at once can kill a real Ollama server.
+                fields=["instance"],
+                condition=models.Q(sent_at__isnull=False) & ~models.Q(state__in=ENDED),
+                name="one_pull_at_a_time",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,11 +1,14 @@
 """The lab as it is known now: rows joined with the newest samples. Every page begins here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from labdash.live import NodeState, StoreDown, read_states
-from labdash.models import Node
+from pydantic import ValidationError
+
+from labdash.live import LiveLab, NodeState, StoreDown, read_live
+from labdash.models import InstalledModel, Node, Problem
 from workers import wire
 
 # A worker samples every 5 s: one lost sample is no news, three are.
@@ -17,41 +20,67 @@ type Liveness = Literal["live", "late", "silent", "never"]
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """A node and the newest that is known of it. ``age_s`` is ``None`` if nothing ever came."""
+    """A node and the newest that is known of it. ``age_s`` is ``None`` if nothing ever came.
+
+    ``other_protocol`` is what its worker speaks where that is not this hub's version.
+    """
 
     node: Node
     liveness: Liveness
     age_s: float | None
     sample: wire.Sample | None
+    other_protocol: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabView:
-    """All nodes at ``now``. Without the store, samples are those that the database kept."""
+    """All nodes at ``now``. Without the store, samples are those that the database kept.
+
+    ``intake_ok`` is false when the hub worker has not read reports for some seconds. ``since``
+    holds when each known problem began, by its code, node and subject. ``with_models`` are the
+    keys of the instances on which anything is installed.
+    """
 
     now: datetime
     store_ok: bool
     nodes: tuple[NodeView, ...]
+    intake_ok: bool = True
+    since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
+    with_models: frozenset[int] = frozenset()
 
 
 def read_lab(*, now: datetime) -> LabView:
     """Return all nodes with their newest samples, whether or not the store answers."""
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
+    lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
     try:
-        states = read_states(node.slug for node in nodes)
-        store_ok = True
+        found = read_live(node.slug for node in nodes)
     except StoreDown:
-        states, store_ok = {}, False
-    views = tuple(view_node(node, states.get(node.slug), now=now) for node in nodes)
-    return LabView(now=now, store_ok=store_ok, nodes=views)
+        kept = tuple(view_node(node, None, now=now) for node in nodes)
+        return replace(lab, store_ok=False, nodes=kept)
+    views = tuple(_view(node, found, now=now) for node in nodes)
+    return replace(lab, nodes=views, intake_ok=found.intake_alive)
+
+
+def _since() -> dict[tuple[str, str, str], datetime]:
+    rows = Problem.objects.values_list("code", "node_slug", "subject", "since")
+    return {(code, slug, subject): since for code, slug, subject, since in rows}
+
+
+def _with_models() -> frozenset[int]:
+    rows = InstalledModel.objects.order_by().values_list("instance_id", flat=True).distinct()
+    return frozenset(rows)
+
+
+def _view(node: Node, found: LiveLab, *, now: datetime) -> NodeView:
+    view = view_node(node, found.states.get(node.slug), now=now)
+    return replace(view, other_protocol=found.other_protocols.get(node.slug))
 
 
 def view_node(node: Node, state: NodeState | None, *, now: datetime) -> NodeView:
     """Join a node with its newest state, or with what the database kept of it."""
     if state is None and node.last_sample and node.last_seen_at:
-        state = NodeState(
-            sample=wire.Sample.model_validate(node.last_sample), arrived_at=node.last_seen_at
-        )
+        state = _kept(node.last_sample, node.last_seen_at)
     if state is None:
         return NodeView(node=node, liveness="never", age_s=None, sample=None)
     age_s = state.age_s(now)
@@ -62,3 +91,11 @@ def _liveness(age_s: float) -> Liveness:
     if age_s <= LATE_AFTER_S:
         return "live"
     return "late" if age_s <= SILENT_AFTER_S else "silent"
+
+
+def _kept(entry: object, arrived_at: datetime) -> NodeState | None:
+    """Read what the database kept; ``None`` where an earlier version wrote it another way."""
+    try:
+        return NodeState(sample=wire.Sample.model_validate(entry), arrived_at=arrived_at)
+    except ValidationError:
+        return None

@@ -1,0 +1,184 @@
+"""Carry pull jobs on: read the facts, ask ``reconcile`` for steps, take them one by one.
+
+Every step is a conditional update, so this may run twice at once: who changes no row lost.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain import orders, reconcile
+from labdash.domain.cancelling import raise_cancel_flag
+from labdash.models import InstalledModel, Instance, PullJob, PullState
+from labdash.models.pull import PullJobQuerySet
+
+log = logging.getLogger(__name__)
+
+# Cancelled, failed or explained jobs of one instance at one tick; the rest waits for the next.
+MAX_STEPS = 20
+
+
+def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -> int:
+    """Take all steps that are due, of one instance or of all; return how many.
+
+    Does nothing while the store is down: no node can be heard or told anything then.
+    """
+    now = now or timezone.now()
+    jobs = PullJob.objects.active().select_related("instance__node").order_by("created_at", "pk")
+    if instance is not None:
+        jobs = jobs.filter(instance=instance)
+    by_instance = defaultdict(list)
+    for job in jobs:
+        by_instance[job.instance_id].append(job)
+    try:
+        states = live.read_states({job.instance.node.slug for job in jobs})
+    except live.StoreDown:
+        return 0
+    return sum(_carry_on(group, states, now=now) for group in by_instance.values())
+
+
+def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: datetime) -> int:
+    for job in jobs:
+        if job.cancel_requested and job.attempt:
+            raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    steps = 0
+    needs = _needs(jobs)
+    while jobs and steps < MAX_STEPS:
+        place = _place(jobs, states.get(jobs[0].instance.node.slug), needs, now=now)
+        step = reconcile.next_step(place)
+        if step is None or not _take(step, jobs, now=now):
+            break
+        steps += 1
+        fresh = PullJob.objects.active().in_bulk([job.pk for job in jobs])
+        jobs = [_like(job, fresh[job.pk]) for job in jobs if job.pk in fresh]
+    return steps
+
+
+def _like(old: PullJob, new: PullJob) -> PullJob:
+    """Keep the instance and node that were read once."""
+    new.instance = old.instance
+    return new
+
+
+def _place(
+    jobs: list[PullJob],
+    state: live.NodeState | None,
+    needs: dict[int, int],
+    *,
+    now: datetime,
+) -> reconcile.Place:
+    instance = jobs[0].instance
+    return reconcile.Place(
+        node=instance.node.slug,
+        instance=str(instance),
+        paused=instance.node.paused,
+        seen_age_s=state.age_s(now) if state else None,
+        disk_free_bytes=_disk_free_bytes(instance, state),
+        jobs=tuple(_facts(job, needs.get(job.pk), now=now) for job in jobs),
+    )
+
+
+def _facts(job: PullJob, need_bytes: int | None, *, now: datetime) -> reconcile.Job:
+    return reconcile.Job(
+        id=job.pk,
+        model=job.model,
+        fruitless=job.fruitless,
+        cancel_requested=job.cancel_requested,
+        sent_age_s=_age_s(job.sent_at, now),
+        sign_age_s=_age_s(job.heartbeat_at, now),
+        need_bytes=need_bytes,
+        reason=job.reason,
+    )
+
+
+def _age_s(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else max(0.0, (now - moment).total_seconds())
+
+
+def _disk_free_bytes(instance: Instance, state: live.NodeState | None) -> int | None:
+    readings = state.sample.instances if state else ()
+    reading = next((reading for reading in readings if reading.name == instance.name), None)
+    return reading.disk.free_bytes if reading and reading.disk else None
+
+
+def _needs(jobs: Iterable[PullJob]) -> dict[int, int]:
+    """Return what jobs not yet begun take on disk, where another instance has that model.
+
+    Left out where the instance has it already or a part of it: then less is fetched than that.
+    """
+    begun = [job for job in jobs if not job.attempt]
+    rows = InstalledModel.objects.filter(
+        name__in={job.model for job in begun}, is_cloud=False
+    ).values_list("name", "instance_id", "size_bytes")
+    elsewhere = {name: size for name, _, size in rows}
+    here = {(name, instance_id) for name, instance_id, _ in rows}
+    return {
+        job.pk: elsewhere[job.model]
+        for job in begun
+        if job.model in elsewhere and (job.model, job.instance_id) not in here
+    }
+
+
+def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
+    """Take a step; tell whether it was taken and a further one may follow at once."""
+    job = next(job for job in jobs if job.pk == step.job.id)
+    match step:
+        case reconcile.Send():
+            return _send(job, now=now)
+        case reconcile.Cancel(reason=reason):
+            return _end(job, PullState.CANCELLED, reason, now=now)
+        case reconcile.Fail(reason=reason):
+            return _end(job, PullState.FAILED, reason, now=now)
+        case reconcile.Requeue(reason=reason):
+            changes = {"state": PullState.QUEUED, "sent_at": None, "bytes_per_s": None}
+            return bool(_still(job).update(reason=reason, remaining_s=None, **changes))
+        case reconcile.Explain(reason=reason):
+            return bool(_still(job).update(reason=reason))
+    return False
+
+
+def _send(job: PullJob, *, now: datetime) -> bool:
+    """Take the job for its node and send the order; undone where the store does not take it."""
+    instance, was_sent_at = job.instance, job.sent_at
+    try:
+        with transaction.atomic():
+            taken = _still(job, cancel_requested=False).update(
+                attempt=F("attempt") + 1, fruitless=F("fruitless") + 1, sent_at=now, reason=""
+            )
+    except IntegrityError:
+        # Another job of this instance was taken in the same moment.
+        return False
+    if not taken:
+        return False
+    job.refresh_from_db()
+    job.instance = instance
+    try:
+        orders.send_pull(job)
+    except orders.NotSent as error:
+        log.warning("pull order not sent job=%d: %s", job.pk, error)
+        _still(job).update(sent_at=was_sent_at, fruitless=F("fruitless") - 1)
+        return False
+    log.info("pull order sent job=%d node=%s attempt=%d", job.pk, instance.node, job.attempt)
+    return True
+
+
+def _end(job: PullJob, state: PullState, reason: str, *, now: datetime) -> bool:
+    log.info("pull ended job=%d state=%s reason=%s", job.pk, state, reason)
+    changes = {"bytes_per_s": None, "remaining_s": None}
+    return bool(
+        _still(job).update(
+            state=state, reason=reason, finished_at=now, retry_may_help=True, **changes
+        )
+    )
+
+
+def _still(job: PullJob, **conditions: object) -> PullJobQuerySet:
+    """Select the job if nothing happened to it since it was read."""
+    unchanged = {"state": job.state, "attempt": job.attempt, "sent_at": job.sent_at}
+    return PullJob.objects.filter(pk=job.pk, **unchanged, **conditions)

@@ -1,0 +1,140 @@
+"""What may be wrong with the Ollama servers of a node, and with what they run."""
+
+from collections.abc import Iterator
+
+from labdash.models import NodeKind
+from labdash.queries.lab import NodeView
+from labdash.queries.problem_view import ProblemView, Severity, about
+from workers import wire
+
+GIB = 2**30
+# A 14b model at 4 bits is about 9 GiB: below this the next pull of a common size fails.
+DISK_LOW_BYTES = 10 * GIB
+# Below this the system itself is in danger.
+DISK_FULL_BYTES = 2 * GIB
+
+_START = {
+    NodeKind.LINUX: "sudo systemctl start ollama",
+    NodeKind.MAC: "open -a Ollama",
+    NodeKind.WINDOWS: "start Ollama from the Start menu",
+}
+_INSTALL = {
+    NodeKind.LINUX: "curl -fsSL https://ollama.com/install.sh | sh",
+    NodeKind.MAC: "install the app from https://ollama.com/download",
+    NodeKind.WINDOWS: "install the app from https://ollama.com/download",
+}
+
+
+def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
+    """Yield what is wrong with the Ollama servers of a node that reports."""
+    for reading in sample.instances:
+        if reading.state == "ok":
+            yield from _container(view, reading)
+            yield from _spilled(view, sample, reading)
+        else:
+            yield _no_answer(view, reading)
+    yield from _disks(view, sample)
+
+
+def _no_answer(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
+    if reading.state == "refused":
+        if view.node.agentless:
+            return _not_listening(view, reading)
+        return _not_running(view, reading)
+    if reading.state in {"unreachable", "timeout"}:
+        return _unreachable(view, reading)
+    why = f": {reading.reason}" if reading.reason else "."
+    text = f"What answers at {reading.url} is no healthy Ollama{why}"
+    step = f"Open {reading.url}/api/version: it should show a version. Check the address."
+    return about(view, "ollama_error", text, step, subject=reading.name)
+
+
+def _not_listening(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
+    slug = view.node.slug
+    text = (
+        f"{slug} is awake but refuses connections at {reading.url}: Ollama is not running there,"
+        " or listens only on 127.0.0.1."
+    )
+    step = (
+        f"On {slug}, set OLLAMA_HOST=0.0.0.0 for Ollama and restart it. That opens it to your"
+        " whole network without a password: anybody there can use, load and delete models."
+    )
+    return about(view, "ollama_refused", text, step, severity="bad", subject=reading.name)
+
+
+def _not_running(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
+    slug, kind = view.node.slug, NodeKind(view.node.kind)
+    if reading.installed is False:
+        text = f"Ollama is not installed on {slug}: nothing listens at {reading.url}."
+        step = f"On {slug}: {_INSTALL[kind]}"
+        return about(view, "ollama_missing", text, step, severity="bad", subject=reading.name)
+    text = f"Ollama is not running on {slug}: nothing listens at {reading.url}."
+    step = f"On {slug}: {_START[kind]}"
+    return about(view, "ollama_stopped", text, step, severity="bad", subject=reading.name)
+
+
+def _unreachable(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
+    slug = view.node.slug
+    if view.node.agentless:
+        text = (
+            f"{slug} does not answer at {reading.url}: it is asleep, off, or has another address."
+        )
+        step = f"Wake {slug}, or correct its address in Admin. A firewall may also drop the port."
+    else:
+        text = f"Ollama on {slug} does not answer at {reading.url} in time."
+        step = "It may be loading a large model. If this stays: restart Ollama."
+    return about(view, "ollama_unreachable", text, step, severity="bad", subject=reading.name)
+
+
+def _container(view: NodeView, reading: wire.InstanceReading) -> Iterator[ProblemView]:
+    if reading.home == "container":
+        text = (
+            f"Ollama at {reading.url} on {view.node.slug} runs in a container: its processes and"
+            " files are not visible, so GPU memory cannot be told apart by model."
+        )
+        step = (
+            "It works like this. For figures by model, install Ollama on the machine itself, or"
+            " keep the container with: --pid host and its models in a folder of the machine."
+        )
+        yield about(view, "ollama_container", text, step, severity="info", subject=reading.name)
+
+
+def _spilled(
+    view: NodeView, sample: wire.Sample, reading: wire.InstanceReading
+) -> Iterator[ProblemView]:
+    """Find models that use the CPU though the node has GPUs."""
+    if not sample.gpus:
+        return
+    for model in reading.loaded or ():
+        on_cpu_bytes = model.size_bytes - model.size_vram_bytes
+        if on_cpu_bytes <= 0:
+            continue
+        subject = f"{reading.name} {model.name}"[:120]
+        if model.size_vram_bytes <= 0:
+            text = f"{model.name} runs on the CPU of {view.node.slug}, though there is a GPU."
+            step = (
+                "Unload it and load it again. If that does not help, restart Ollama: after a sleep"
+                " or a driver update it may have lost the GPU."
+            )
+            yield about(view, "model_on_cpu", text, step, subject=subject)
+        else:
+            text = (
+                f"{model.name} runs partly on the CPU of {view.node.slug}:"
+                f" {on_cpu_bytes / GIB:.1f} of its {model.size_bytes / GIB:.1f} GiB are in RAM,"
+                " which slows every token."
+            )
+            step = "Unload something else, choose a smaller quant, or a shorter context (num_ctx)."
+            yield about(view, "model_partly_on_cpu", text, step, subject=subject)
+
+
+def _disks(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
+    disks = {each.disk.path: each.disk for each in sample.instances if each.disk}
+    for disk in disks.values():
+        if disk.free_bytes < DISK_LOW_BYTES:
+            text = (
+                f"{disk.free_bytes / GIB:.1f} GiB of {disk.total_bytes / GIB:.0f} GiB are free"
+                f" for models on {view.node.slug} ({disk.path})."
+            )
+            step = "Delete models that nobody uses, or move the model store (OLLAMA_MODELS)."
+            severity: Severity = "bad" if disk.free_bytes < DISK_FULL_BYTES else "attention"
+            yield about(view, "disk_low", text, step, severity=severity, subject=disk.path[:120])

@@ -1,0 +1,52 @@
+"""What a problem looks like to a page, to ``status``, and to the rules that find it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from labdash.queries.lab import NodeView
+
+type Severity = Literal["info", "attention", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemView:
+    """Something wrong and what to do about it, in plain words.
+
+    ``node`` is empty for what concerns the hub; ``subject`` is a GPU's UUID, an instance's name
+    or a model's. ``info`` is a hint about something that may be as it should.
+    ``since`` is ``None`` until it was recorded.
+    """
+
+    code: str
+    text: str
+    next_step: str
+    severity: Severity = "attention"
+    node: str = ""
+    subject: str = ""
+    since: datetime | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it the same problem as a moment ago, whatever its numbers."""
+        return (self.code, self.node, self.subject)
+
+
+def about(
+    view: NodeView,
+    code: str,
+    text: str,
+    next_step: str,
+    *,
+    severity: Severity = "attention",
+    subject: str = "",
+) -> ProblemView:
+    """Make a problem of a node."""
+    return ProblemView(
+        code=code,
+        node=view.node.slug,
+        subject=subject,
+        text=text,
+        next_step=next_step,
+        severity=severity,
+    )

@@ -1,0 +1,39 @@
+"""The hub worker's tasks: each calls one thing and may run twice."""
+
+import logging
+
+from django.utils import timezone
+
+from labdash.celery import app
+from labdash.domain import access, nodes, problems, reconciliation, telemetry
+from labdash.live import StoreDown
+
+log = logging.getLogger(__name__)
+
+
+@app.task(name="labdash.tasks.reconcile")
+def reconcile() -> None:
+    """Carry the pull jobs on."""
+    reconciliation.carry_on()
+
+
+@app.task(name="labdash.tasks.record_problems")
+def record_problems() -> None:
+    """Keep since when each problem has been one."""
+    problems.record_problems(now=timezone.now())
+
+
+@app.task(name="labdash.tasks.publish_specs")
+def publish_specs() -> None:
+    """Tell the workers again what they serve, for a store that forgot it."""
+    try:
+        nodes.publish_specs()
+    except StoreDown as error:
+        log.warning("specs not published: %s", error)
+
+
+@app.task(name="labdash.tasks.prune")
+def prune() -> None:
+    """Delete what is too old to be of use."""
+    samples = telemetry.prune_samples(now=timezone.now())
+    log.info("pruned samples=%d attempts=%d", samples, access.forget_attempts())
