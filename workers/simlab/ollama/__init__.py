@@ -1,0 +1,1 @@
+"""A fake Ollama server: its HTTP API, store, pulls and scheduler, on simulated hardware."""

@@ -1,0 +1,226 @@
+"""``/api/generate``, ``/api/chat`` and ``/api/embed``: load, answer, unload."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+from aiohttp import web
+
+from workers.simlab.machine import LoadRefused
+from workers.simlab.ollama.gotime import DurationError, keep_alive_ns, now_ns, rfc3339
+from workers.simlab.ollama.http import ApiError, reply, stream
+from workers.simlab.ollama.lookup import read, required, resolve
+from workers.simlab.ollama.manifest import Installed
+from workers.simlab.ollama.options import OptionError, checked, load_options, load_request
+from workers.simlab.ollama.scheduler import BusyError, Load, Runner
+from workers.simlab.ollama.server import OllamaServer
+from workers.simlab.ollama.show import details, model_parameters
+from workers.simlab.ollama.weights import Weights
+
+_WORDS = ("The", "simulated", "model", "answers", "with", "words", "that", "mean", "nothing.")
+_DEFAULT_TOKENS = 48
+# How much faster a prompt is read than an answer is written.
+_PROMPT_FACTOR = 12
+_RUNNER_DIED = "an error was encountered while running the model: unexpected EOF"
+_NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    """A request for text. ``blank`` is the part of an answer that would hold it."""
+
+    body: Mapping[str, Any]
+    model: Installed
+    prompt: str
+    blank: dict[str, Any]
+
+    def line(self, *parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Give one line of the answer, which begins as all do."""
+        line = {"model": required(self.body), "created_at": rfc3339(now_ns())} | self.blank
+        for part in parts:
+            line |= part
+        return line
+
+
+async def generate(server: OllamaServer, request: web.Request) -> web.StreamResponse:
+    """Answer ``/api/generate``."""
+    body = await read(request, "GenerateRequest")
+    model = resolve(server, required(body), missing="model '{}' not found")
+    prompt = body.get("prompt", "")
+    ask = _Ask(body=body, model=model, prompt=prompt, blank={"response": ""})
+    return await _answer(server, request, ask)
+
+
+async def chat(server: OllamaServer, request: web.Request) -> web.StreamResponse:
+    """Answer ``/api/chat``."""
+    body = await read(request, "ChatRequest")
+    if not required(body):
+        raise ApiError(400, "model is required")
+    model = resolve(server, required(body), missing="model '{}' not found")
+    prompt = "\n".join(str(each.get("content", "")) for each in body.get("messages", []))
+    blank = {"message": {"role": "assistant", "content": ""}}
+    return await _answer(server, request, _Ask(body=body, model=model, prompt=prompt, blank=blank))
+
+
+async def embed(server: OllamaServer, request: web.Request) -> web.StreamResponse:
+    """Answer ``/api/embed``."""
+    body = await read(request, "EmbedRequest")
+    missing = 'model "{}" not found, try pulling it first'
+    model = resolve(server, required(body), missing=missing if required(body) else None)
+    given = body.get("input", "")
+    texts = [text for text in (given if isinstance(given, list) else [given]) if text]
+    started = time.monotonic_ns()
+    async with _loaded(server, body, model) as (runner, weights):
+        loaded = time.monotonic_ns()
+        if texts and "embedding" not in weights.capabilities:
+            raise ApiError(501, _NO_EMBEDDINGS)
+        answer: dict[str, Any] = {"model": required(body)}
+        answer["embeddings"] = [_vector(text, weights.embedding_length) for text in texts]
+        if texts:
+            await _work(server, runner, 0.02)
+        answer |= {
+            "total_duration": time.monotonic_ns() - started,
+            "load_duration": loaded - started,
+        }
+        tokens = sum(len(str(text).split()) + 2 for text in texts)
+        return reply(answer | ({"prompt_eval_count": tokens} if tokens else {}))
+
+
+async def _answer(server: OllamaServer, request: web.Request, ask: _Ask) -> web.StreamResponse:
+    body = ask.body
+    if not ask.prompt and body.get("keep_alive") is not None and not _keep_alive(body):
+        weights = server.weights_of(ask.model)
+        server.scheduler.expire(weights.digest if weights else "")
+        return reply(ask.line(_done("unload")))
+    _check_abilities(server, ask.model, body)
+    started = time.monotonic_ns()
+    async with _loaded(server, body, ask.model) as (runner, _):
+        if not ask.prompt:
+            return reply(ask.line(_done("load")))
+        lines = _lines(server, runner, ask, (started, time.monotonic_ns()))
+        if body.get("stream", True):
+            return await stream(request, lines, wanted=True)
+        return reply(await _whole(lines))
+
+
+@asynccontextmanager
+async def _loaded(
+    server: OllamaServer, body: Mapping[str, Any], model: Installed
+) -> AsyncIterator[tuple[Runner, Weights]]:
+    keep_alive = _keep_alive(body)
+    weights = server.weights_of(model)
+    if weights is None or server.store.blob_size(weights.digest) is None:
+        raise ApiError(404, f'model "{required(body)}" not found, try pulling it first')
+    load = _load(server, body, model, weights)
+    try:
+        async with server.scheduler.runner(load, keep_alive) as runner:
+            yield runner, weights
+    except BusyError as error:
+        raise ApiError(503, str(error)) from error
+    except LoadRefused as error:
+        raise ApiError(error.status, error.text) from error
+
+
+def _load(
+    server: OllamaServer, body: Mapping[str, Any], model: Installed, weights: Weights
+) -> Load:
+    common: dict[str, Any] = {
+        "weights": weights,
+        "machine": server.machine,
+        "environment": server.environment,
+    }
+    try:
+        given = checked(model_parameters(server, model) | body.get("options", {}))
+    except OptionError as error:
+        raise ApiError(500, str(error)) from error
+    options = load_options(given, shift=body.get("shift", True), **common)
+    name = model.name.short
+    entry = {"name": name, "model": name, "size": 0, "digest": model.manifest.digest}
+    entry["details"] = details(server, model, parent=False)
+    return Load(request=load_request(options, name=name, **common), options=options, entry=entry)
+
+
+async def _lines(
+    server: OllamaServer, runner: Runner, ask: _Ask, timing: tuple[int, int]
+) -> AsyncGenerator[dict[str, Any]]:
+    """Give the answer word by word at the machine's speed; ``timing``: asked and loaded, ns."""
+    limit = ask.body.get("options", {}).get("num_predict") or -1
+    count = limit if limit > 0 else _DEFAULT_TOKENS
+    rate = server.machine.tokens_per_s(runner.loaded.pid)
+    prompt_tokens = len(ask.prompt.split()) + 20
+    async with runner.slots:
+        with server.machine.working(runner.loaded.pid):
+            began = time.monotonic_ns()
+            await asyncio.sleep(prompt_tokens / rate / _PROMPT_FACTOR)
+            read_at = time.monotonic_ns()
+            for word in islice(cycle(_WORDS), count):
+                await asyncio.sleep(1 / rate)
+                if runner.is_dead:
+                    raise ApiError(500, _RUNNER_DIED)
+                yield ask.line(_with_text(ask.blank, f"{word} "), {"done": False})
+    ended = time.monotonic_ns()
+    wants_context = "response" in ask.blank and not ask.body.get("raw")
+    numbers = {
+        "total_duration": ended - timing[0],
+        "load_duration": timing[1] - timing[0],
+        "prompt_eval_count": prompt_tokens,
+        "prompt_eval_duration": read_at - began,
+        "eval_count": count,
+        "eval_duration": ended - read_at,
+    }
+    reason = _done("length" if limit > 0 else "stop")
+    yield ask.line(reason, {"context": [1, 2, 3]} if wants_context else {}, numbers)
+
+
+async def _whole(lines: AsyncGenerator[dict[str, Any]]) -> dict[str, Any]:
+    """Join a stream into one answer."""
+    text = ""
+    last: dict[str, Any] = {}
+    async for last in lines:
+        text += last.get("response", "") or last.get("message", {}).get("content", "")
+    return last | _with_text(
+        {key: last[key] for key in ("response", "message") if key in last}, text
+    )
+
+
+def _with_text(blank: Mapping[str, Any], text: str) -> dict[str, Any]:
+    if "message" in blank:
+        return {"message": {"role": "assistant", "content": text}}
+    return {"response": text}
+
+
+async def _work(server: OllamaServer, runner: Runner, seconds: float) -> None:
+    async with runner.slots:
+        with server.machine.working(runner.loaded.pid):
+            await asyncio.sleep(seconds)
+
+
+def _check_abilities(server: OllamaServer, model: Installed, body: Mapping[str, Any]) -> None:
+    weights = server.weights_of(model)
+    able = weights.capabilities if weights else ()
+    for field, ability in (("tools", "tools"), ("suffix", "insert")):
+        if body.get(field) and ability not in able:
+            raise ApiError(400, f"{model.name.full} does not support {ability}")
+    if body.get("think") and "thinking" not in able:
+        raise ApiError(400, f'"{required(body)}" does not support thinking')
+
+
+def _keep_alive(body: Mapping[str, Any]) -> int | None:
+    try:
+        return keep_alive_ns(body.get("keep_alive"))
+    except DurationError as error:
+        raise ApiError(400, str(error)) from error
+
+
+def _done(reason: str) -> dict[str, Any]:
+    return {"done": True, "done_reason": reason}
+
+
+def _vector(text: str, length: int) -> list[float]:
+    """Make an embedding of the right length out of nothing but the text's letters."""
+    seed = sum(text.encode()) or 1
+    return [((seed * (place + 1)) % 997) / 997 - 0.5 for place in range(length)]
