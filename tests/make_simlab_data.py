@@ -14,7 +14,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-OUT = Path(__file__).parent.parent / "workers" / "simlab" / "data"
+HERE = Path(__file__).parent
+OUT = HERE.parent / "workers" / "simlab" / "data"
+SAMPLE, SAMPLE_STEP = HERE / "fixtures" / "simlab" / "rows.json", 19
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 STRING, ARRAY = 8, 9
 # GGML type ids that occur in the headers: name, elements per block, bytes per block.
@@ -48,7 +50,8 @@ LICENSES = {
     "phi": "MIT License",
 }
 TALK, TOOLS, THINK = ("completion",), ("completion", "tools"), ("completion", "tools", "thinking")
-# Key of the model, capabilities, and its names in the registry with their quants.
+# Key of the model, capabilities, and its names in the registry with their quants: those that
+# can be loaded on each machine of the demo, as far as buffers were recorded.
 MODELS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "gemma-2-9b": (
         TALK,
@@ -72,18 +75,7 @@ MODELS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
     "llama-3.2-1b": (TOOLS, {"llama3.2:1b": "Q8_0", "llama3.2:1b-instruct-q4_K_M": "Q4_K_M"}),
-    "llama-3.3-70b": (
-        TOOLS,
-        {
-            "llama3.3:latest": "Q4_K_M",
-            "llama3.3:70b": "Q4_K_M",
-            "llama3.3:70b-instruct-q3_K_M": "Q3_K_M",
-        },
-    ),
-    "mistral-7b-v0.3": (
-        TOOLS,
-        {"mistral:latest": "Q4_K_M", "mistral:7b": "Q4_K_M", "mistral:7b-instruct-q8_0": "Q8_0"},
-    ),
+    "llama-3.3-70b": (TOOLS, {"llama3.3:70b-instruct-q3_K_M": "Q3_K_M"}),
     "mixtral-8x7b": (TOOLS, {"mixtral:latest": "Q4_0", "mixtral:8x7b": "Q4_0"}),
     "phi-4": (TALK, {"phi4:latest": "Q4_K_M", "phi4:14b": "Q4_K_M", "phi4:14b-q8_0": "Q8_0"}),
     "qwen2.5-0.5b": (TOOLS, {"qwen2.5:0.5b": "Q4_K_M"}),
@@ -202,37 +194,58 @@ def variant_entry(quant: str, header: Header) -> dict[str, Any]:
     }
 
 
-def usable(row: dict[str, Any]) -> bool:
-    """Whether Ollama could have asked for this run, on a card like those of the demo."""
+def plain(row: dict[str, Any]) -> bool:
+    """Whether the run has nothing that Ollama does not ask for; its outputs may differ."""
     return (
         row["backend"] == "cuda-stand-in (no_alloc)"
         and "devices" in row
+        and row["model"] in MODELS
+        and row["quant"] in QUANTS
+        and row["type_k"] == row["type_v"]
         and row["pipeline_capable"]
-        and row["n_outputs_max"] == row["n_seq"]
-        and not (row["kv_unified"] or row["swa_full"] or row.get("override_to_cpu"))
         and row["offload_kqv"]
         and row["op_offload"]
+        and not (row["kv_unified"] or row["swa_full"] or row.get("override_to_cpu"))
         and not row.get("tensor_split")
     )
 
 
-def recorded(oracle: Path) -> dict[str, list[dict[str, Any]]]:
-    """Group the usable rows of each model in series: settings, then context → MiB."""
+def usable(row: dict[str, Any]) -> bool:
+    """Whether Ollama could have asked for this run: as many outputs as slots, equal cards."""
+    return row["n_outputs_max"] == row["n_seq"] and "," not in row["device_mem_MiB"]
+
+
+def plain_rows(oracle: Path) -> list[dict[str, Any]]:
+    """Read the plain runs; layers beyond the last mean all."""
+    rows = map(json.loads, gzip.decompress(oracle.read_bytes()).splitlines())
+    found = [row for row in rows if plain(row)]
+    for row in found:
+        row["ngl"] = min(row["ngl"], row["hparams"]["n_layer"] + 1)
+    return found
+
+
+def recorded(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Group the rows of each model in series: settings, then context → MiB."""
     series: dict[tuple[Any, ...], dict[int, list[float]]] = defaultdict(dict)
-    for line in gzip.decompress(oracle.read_bytes()).splitlines():
-        row = json.loads(line)
-        if row["model"] in MODELS and usable(row):
-            layers = row["hparams"]["n_layer"] + 1
-            row["ngl"] = min(row["ngl"], layers)
-            if row["ngl"] == layers:
-                row["quant"] = None
-            key = (row["model"], *(row[name] for name in SERIES_KEYS))
-            series[key][row["n_ctx_actual"]] = buffers(row)
+    for row in rows:
+        whole = row["ngl"] > row["hparams"]["n_layer"]
+        settings = {**row, "quant": None if whole else row["quant"]}
+        key = (row["model"], *(settings[name] for name in SERIES_KEYS))
+        series[key][row["n_ctx_actual"]] = buffers(row)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (model, *values), points in sorted(series.items(), key=str):
         entry = dict(zip(SERIES_KEYS, values, strict=True))
         found[model].append({**entry, "points": sorted(points.items())})
     return found
+
+
+def sample(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take some rows whole, for the tests to check sums and buffers against."""
+    names = ("id", "model", *SERIES_KEYS, "device_mem_MiB", "n_ctx_actual", "devices", "host")
+    common = [row for row in rows if usable(row)]
+    rare = [row for row in rows if row["quant"] != "Q4_K_M" or "," in row["device_mem_MiB"]]
+    taken = {row["id"]: row for row in [*common[::SAMPLE_STEP], *rare[::SAMPLE_STEP]]}
+    return [{name: row[name] for name in names} for row in taken.values()]
 
 
 def buffers(row: dict[str, Any]) -> list[float]:
@@ -243,12 +256,16 @@ def buffers(row: dict[str, Any]) -> list[float]:
 
 def main(folder: Path, oracle: Path) -> None:
     """Write one file a model, and the list of names."""
-    compute = recorded(oracle)
+    rows = plain_rows(oracle)
+    compute = recorded([row for row in rows if usable(row)])
     OUT.mkdir(exist_ok=True)
     for key in MODELS:
         text = json.dumps(model_entry(key, folder, compute[key]), separators=(",", ":"))
         (OUT / f"{key}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     offers = [(key, *offer) for key, (_, names) in MODELS.items() for offer in names.items()]
+    SAMPLE.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in sample(rows))
+    SAMPLE.write_text(f"[\n{lines}\n]\n")
     names = sorted((name, key, quant) for key, name, quant in offers)
     (OUT / "offers.json").write_text(json.dumps(names, indent=0) + "\n")
 

@@ -40,8 +40,8 @@ class Machine:
     """One machine of the lab. Not safe to use from several threads.
 
     ``version`` is that of all its Ollama servers, of which there are ``instances``. ``cards`` are
-    keys of ``hardware.CARDS``. ``clock`` gives seconds; with the same clock and slug, two machines
-    read alike.
+    keys of ``hardware.CARDS``. ``fit`` is ``LLAMA_ARG_FIT`` in the servers' environment.
+    ``clock`` gives seconds; with the same clock and slug, two machines read alike.
     """
 
     slug: str
@@ -49,6 +49,7 @@ class Machine:
     version: str
     instances: int = 1
     cards: Sequence[str] = ()
+    fit: bool = True
     ram_bytes: int = 64 * GIB
     ram_base_bytes: int = 5 * GIB
     disk_bytes: int = 1000 * GIB
@@ -85,7 +86,7 @@ class Machine:
 
     def load(self, request: LoadRequest) -> Loaded:
         """Place the model and take its memory, or raise ``LoadRefused``."""
-        placed = placement.place(request, self._rooms(), self.version)
+        placed = placement.place(request, self._rooms(), self.version, fit=self.fit)
         if placed.host_bytes > self.ram_free_bytes:
             need, have = placed.host_bytes / GIB, self.ram_free_bytes / GIB
             text = f"model requires more system memory ({need:.1f} GiB) than is available"
@@ -156,9 +157,10 @@ class Machine:
         running = self._running.get(pid)
         if running is None:
             return 1.0
-        share = _active_share(running.request)
-        seconds = running.placement.host_bytes * share / (RAM_GBS * 1e9)
-        for index, size in running.placement.by_gpu.items():
+        share, placed = _active_share(running.request), running.placement
+        on_host = placed.host_bytes if placed.gpu_layers < placed.layers else 0
+        seconds = on_host * share / (RAM_GBS * 1e9)
+        for index, size in placed.by_gpu.items():
             seconds += size * share / (self.gpus[index].card.bandwidth_gbs * 1e9)
         return EFFICIENCY / seconds
 

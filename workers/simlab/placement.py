@@ -95,13 +95,18 @@ def visible(request: LoadRequest, rooms: Sequence[Room]) -> list[Room]:
     return [max(roomy, key=lambda room: room.free_bytes)] if roomy else list(rooms)
 
 
-def place(request: LoadRequest, rooms: Sequence[Room], version: str) -> Placement:
-    """Place a model, or raise ``LoadRefused``. Without ``rooms`` it goes to the CPU."""
+def place(
+    request: LoadRequest, rooms: Sequence[Room], version: str, *, fit: bool = True
+) -> Placement:
+    """Place a model, or raise ``LoadRefused``. Without ``rooms`` it goes to the CPU.
+
+    Without ``fit`` (``LLAMA_ARG_FIT=off``) nothing is left on the host that was not asked for.
+    """
     if not rooms or request.num_gpu == 0:
         return _settle(request, {}, old=is_old(version))
     if is_old(version):
         return _settle(request, _old_split(request, rooms), old=True)
-    return _settle(request, _new_split(request, visible(request, rooms)), old=False)
+    return _settle(request, _new_split(request, visible(request, rooms), fit=fit), old=False)
 
 
 # Units (blocks in order, the output last) of each GPU, by its index.
@@ -111,10 +116,11 @@ type Split = dict[int, range]
 # --- from 0.30 on: llama.cpp decides ------------------------------------------------------------
 
 
-def _new_split(request: LoadRequest, rooms: list[Room]) -> Split:
+def _new_split(request: LoadRequest, rooms: list[Room], *, fit: bool) -> Split:
     layers = models()[request.model].block_count + 1
-    if request.num_gpu > 0:
-        split = proportional(rooms, layers, min(request.num_gpu, layers))
+    if request.num_gpu > 0 or not fit:
+        count = min(request.num_gpu, layers) if request.num_gpu > 0 else layers
+        split = proportional(rooms, layers, count)
         if not _fits(request, split, rooms, margin=0):
             text = "cudaMalloc failed: out of memory"
             raise LoadRefused(500, f"llama-server reported out-of-memory during startup: {text}")
