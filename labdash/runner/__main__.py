@@ -4,18 +4,28 @@ import sys
 
 from labdash.env import BadSetting
 from labdash.runner.errors import CannotStart
-from labdash.runner.options import parse_options
-from labdash.runner.start import run
+from labdash.runner.install import install
+from labdash.runner.options import Options, parse_options
+from labdash.runner.reset import reset_owner
+from labdash.runner.start import run, say
 
 
 def main() -> int:
     """Do what the command line says; 2 and one line on stderr when that cannot be."""
     options = parse_options(sys.argv[1:])
     try:
-        return run(options)
+        return _do(options)
     except (BadSetting, CannotStart) as error:
         print(f"labdash: {error}", file=sys.stderr)  # noqa: T201 - this is the terminal program
         return 2
+
+
+def _do(options: Options) -> int:
+    if not (options.install or options.reset_owner):
+        return run(options)
+    for line in install(options) if options.install else reset_owner(options):
+        say(line)
+    return 0
 
 
 if __name__ == "__main__":
