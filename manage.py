@@ -5,6 +5,7 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 
 from labdash.env import BadSetting, choose_data_dir
 
@@ -14,8 +15,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labdash.settings")
     try:
         execute_from_command_line(choose_data_dir(sys.argv))
-    except BadSetting as error:
-        sys.exit(f"labdash: {error}")
+    except (BadSetting, OperationalError) as error:
+        sys.stderr.write(f"labdash: {str(error).splitlines()[0]}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Numbers in sentences that are stored or printed; pages have filters of their own."""
 
 GIB = 2**30
+# Line speeds are told in decimal units, as providers do.
+MB = 10**6
 MINUTE_S = 60
 HOUR_S = 3600
 DAY_S = 86400

@@ -35,6 +35,7 @@ class Node(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_sample = models.JSONField(null=True, blank=True, editable=False)
     clock_offset_s = models.FloatField(null=True, blank=True, editable=False)
+    started_with = models.CharField(max_length=1000, blank=True, editable=False)
     worker_version = models.CharField(max_length=20, blank=True, editable=False)
 
     class Meta:

@@ -1,0 +1,92 @@
+"""Print the state of the lab."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils import timezone
+
+from labdash.management.base import LabDashCommand, require_lab
+from labdash.models import PullJob
+from labdash.queries.lab import NodeView
+from labdash.queries.status import StatusView, as_json, read_status_view
+from labdash.wording import MB, MINUTE_S, age, gib
+from workers import wire
+
+_MARK = {"bad": "!!", "attention": "! ", "info": "- "}
+
+
+class Command(LabDashCommand):
+    """Nodes, GPUs, loaded models, pulls and problems, for people or as JSON."""
+
+    help = "Print nodes, GPUs, what is loaded where, pulls and open problems."
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Read once and print."""
+        require_lab()
+        view = read_status_view(now=timezone.now())
+        if options["json"]:
+            self.print_json(as_json(view))
+        else:
+            self.stdout.write("\n".join(_lines(view)))
+
+
+def _lines(view: StatusView) -> Iterator[str]:
+    for node in view.lab.nodes:
+        yield from _node(node)
+    if view.jobs:
+        yield "Pulls"
+        yield from (_job(job) for job in view.jobs)
+    yield "Problems" if view.problems else "No problems."
+    for problem in view.problems:
+        yield f"  {_MARK[problem.severity]} {problem.text}"
+        yield f"     {problem.next_step}"
+
+
+def _node(view: NodeView) -> Iterator[str]:
+    paused = ", paused" if view.node.paused else ""
+    if view.age_s is None or view.sample is None:
+        yield f"{view.node.slug}: never reported{paused}"
+        return
+    ago = f"{view.age_s:.0f} s" if view.age_s < MINUTE_S else age(view.age_s)
+    yield f"{view.node.slug}: {view.liveness}, {ago} ago{paused}"
+    yield from (_gpu(gpu) for gpu in view.sample.gpus)
+    for reading in view.sample.instances:
+        state = reading.version or reading.reason or reading.state
+        yield f"  {reading.name} {state} at {reading.url}"
+        yield from (_loaded(model) for model in reading.loaded or ())
+
+
+def _gpu(gpu: wire.GpuReading) -> str:
+    memory = f"{_size(gpu.memory_used_bytes)} of {_size(gpu.memory_total_bytes)}"
+    facts = [memory, *_measured(gpu)] if gpu.state == "ok" else [gpu.state]
+    return f"  GPU {gpu.index} {gpu.name or 'unknown'}: {', '.join(facts)}"
+
+
+def _measured(gpu: wire.GpuReading) -> Iterator[str]:
+    for value, unit in (
+        (gpu.utilization_percent, "%"),
+        (gpu.temperature_celsius, " °C"),
+        (gpu.power_watts, " W"),
+    ):
+        if value is not None:
+            yield f"{value:.0f}{unit}"
+
+
+def _loaded(model: wire.LoadedModel) -> str:
+    on_cpu_bytes = model.size_bytes - model.size_vram_bytes
+    where = "GPU" if on_cpu_bytes <= 0 else "GPU and CPU" if model.size_vram_bytes > 0 else "CPU"
+    context = f", context {model.context_length}" if model.context_length else ""
+    return f"    {model.name}: {gib(model.size_bytes)} on {where}{context}"
+
+
+def _job(job: PullJob) -> str:
+    done = ""
+    if job.done_bytes is not None:
+        done = f" {_size(job.done_bytes)} of {_size(job.total_bytes)}"
+    speed = f", {job.bytes_per_s / MB:.1f} MB/s" if job.bytes_per_s else ""
+    reason = f": {job.reason}" if job.reason else ""
+    return f"  {job.pk} {job}: {job.state}{done}{speed}{reason}"
+
+
+def _size(size_bytes: int | None) -> str:
+    return "unknown" if size_bytes is None else gib(size_bytes)

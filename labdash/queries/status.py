@@ -1,0 +1,125 @@
+"""The lab as ``manage.py status`` prints it. The shape of the dict is what scripts rely on."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from labdash.models import PullJob
+from labdash.queries.lab import LabView, NodeView, read_lab
+from labdash.queries.problems import ProblemView, find_problems
+from workers import wire
+
+# Jobs that ended lately are shown too, so that a script sees how its pull ended.
+ENDED_FOR = timedelta(hours=1)
+MOST_ENDED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusView:
+    """The lab with its pull jobs and what is wrong."""
+
+    lab: LabView
+    jobs: tuple[PullJob, ...]
+    problems: tuple[ProblemView, ...]
+
+
+def read_status_view(*, now: datetime) -> StatusView:
+    """Read everything once."""
+    lab = read_lab(now=now)
+    return StatusView(lab=lab, jobs=tuple(_jobs(now)), problems=find_problems(lab))
+
+
+def read_status(*, now: datetime) -> dict[str, Any]:
+    """Return nodes, jobs and open problems, as plain values that JSON can hold."""
+    return as_json(read_status_view(now=now))
+
+
+def as_json(view: StatusView) -> dict[str, Any]:
+    """Return the view as plain values."""
+    return {
+        "nodes": [_node(node) for node in view.lab.nodes],
+        "jobs": [_job(job) for job in view.jobs],
+        "problems": [_problem(problem) for problem in view.problems],
+    }
+
+
+def _node(view: NodeView) -> dict[str, Any]:
+    sample = view.sample
+    return {
+        "slug": view.node.slug,
+        "state": view.liveness,
+        "age_s": None if view.age_s is None else round(view.age_s, 1),
+        "gpus": [_gpu(gpu) for gpu in sample.gpus] if sample else [],
+        "instances": [_instance(each) for each in sample.instances] if sample else [],
+        "loaded": [
+            _loaded(each, model)
+            for each in (sample.instances if sample else ())
+            for model in each.loaded or ()
+        ],
+    }
+
+
+def _gpu(gpu: wire.GpuReading) -> dict[str, Any]:
+    return {
+        "name": gpu.name,
+        "uuid": gpu.uuid,
+        "total_bytes": gpu.memory_total_bytes,
+        "used_bytes": gpu.memory_used_bytes,
+        "free_bytes": gpu.memory_free_bytes,
+        "reserved_bytes": gpu.memory_reserved_bytes,
+        "index": gpu.index,
+        "state": gpu.state,
+        "source": gpu.source,
+        "utilization_percent": gpu.utilization_percent,
+        "temperature_celsius": gpu.temperature_celsius,
+        "power_watts": gpu.power_watts,
+    }
+
+
+def _instance(reading: wire.InstanceReading) -> dict[str, Any]:
+    return {
+        "name": reading.name,
+        "url": reading.url,
+        "state": reading.state,
+        "reason": reading.reason,
+        "version": reading.version,
+        "disk_free_bytes": reading.disk.free_bytes if reading.disk else None,
+    }
+
+
+def _loaded(reading: wire.InstanceReading, model: wire.LoadedModel) -> dict[str, Any]:
+    return {
+        "instance": reading.name,
+        "model": model.name,
+        "size_bytes": model.size_bytes,
+        "size_vram_bytes": model.size_vram_bytes,
+        "context_length": model.context_length,
+    }
+
+
+def _jobs(now: datetime) -> list[PullJob]:
+    jobs = PullJob.objects.select_related("instance__node")
+    ended = jobs.filter(finished_at__gt=now - ENDED_FOR).order_by("-finished_at")[:MOST_ENDED]
+    return [*jobs.active().order_by("created_at", "pk"), *ended]
+
+
+def _job(job: PullJob) -> dict[str, Any]:
+    return {
+        "id": job.pk,
+        "node": job.instance.node.slug,
+        "model": job.model,
+        "state": job.state,
+        "done_bytes": job.done_bytes,
+        "total_bytes": job.total_bytes,
+        "bytes_per_s": job.bytes_per_s,
+        "reason": job.reason or None,
+    }
+
+
+def _problem(problem: ProblemView) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "node": problem.node or None,
+        "text": problem.text,
+        "since": problem.since.isoformat() if problem.since else None,
+    }
