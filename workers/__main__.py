@@ -4,12 +4,15 @@ import argparse
 import logging
 import os
 import sys
+import threading
 import warnings
 
 from celery.platforms import SecurityWarning
+from celery.signals import worker_shutting_down
 
 from workers.app import make_app, make_worker
 from workers.config import WORKER_VERSION, BadConfig, NodeConfig
+from workers.engines.pulls import Pulls
 from workers.store import Store
 from workers.tasks import add_tasks
 from workers.telemetry import Telemetry
@@ -52,8 +55,12 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(config: NodeConfig) -> int:
     store = Store(config.store_url, slug=config.slug)
     telemetry = Telemetry(config, store)
+    stopping = threading.Event()
+    pulls = Pulls(telemetry=telemetry, store=store, stopping=stopping)
     app = make_app(config)
-    add_tasks(app, telemetry)
+    add_tasks(app, telemetry=telemetry, pulls=pulls)
+    # Celery waits for its threads, so each pull must hear of the end.
+    worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     telemetry.start()
     worker = make_worker(app, config)
     worker.start()

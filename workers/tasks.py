@@ -6,24 +6,34 @@ from typing import Any
 from celery import Celery
 from pydantic import ValidationError
 
+from workers.engines.pulls import Pulls
 from workers.telemetry import Telemetry
-from workers.wire import RefreshOrder
+from workers.wire import Order, PullOrder, RefreshOrder
 
 log = logging.getLogger(__name__)
 
 
-def add_tasks(app: Celery, telemetry: Telemetry) -> None:
+def add_tasks(app: Celery, *, telemetry: Telemetry, pulls: Pulls) -> None:
     """Give the app its tasks. A bad order is told in one line and changes nothing."""
+
+    @app.task(name="workers.pull")  # type: ignore[untyped-decorator]
+    def pull(fields: dict[str, Any]) -> None:
+        if order := _checked(PullOrder, fields):
+            pulls.carry_out(order)
 
     @app.task(name="workers.refresh")  # type: ignore[untyped-decorator]
     def refresh(fields: dict[str, Any]) -> None:
-        try:
-            order = RefreshOrder.model_validate(fields)
-        except ValidationError as error:
-            log.warning("bad order task=workers.refresh error=%s", error)
-            return
-        watch = telemetry.find(order.node)
-        if watch is None:
-            log.warning("order for a node that is not served node=%s", order.node)
-            return
-        watch.refresh()
+        order = _checked(RefreshOrder, fields)
+        watch = telemetry.find(order.node) if order else None
+        if watch is not None:
+            watch.refresh()
+
+
+def _checked[O: Order](kind: type[O], fields: dict[str, Any]) -> O | None:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        log.warning("bad order kind=%s field=%s error=%s", kind.__name__, where, problem["msg"])
+        return None

@@ -16,11 +16,15 @@ PROTOCOL_VERSION = 1
 HUB_NODE = "@hub"
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")]
-# Letters, digits and "._-/:" as Ollama's own grammar admits (names of 350 characters at most).
+# Where models may come from: an order must not make a node open an arbitrary address.
+MODEL_HOSTS = ("registry.ollama.ai", "hf.co", "huggingface.co")
+# [[host/]namespace/]model[:tag], parts of 80 characters, as Ollama's grammar has it.
 ModelName = Annotated[
     str,
     StringConstraints(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[0-9]{1,5}/)?[A-Za-z0-9_./\-]*(:[A-Za-z0-9_.\-]+)?$",
+        pattern=r"^((registry\.ollama\.ai|hf\.co|huggingface\.co)/[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}/"
+        r"|[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}/)?"
+        r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}(:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79})?$",
         max_length=350,
     ),
 ]

@@ -81,6 +81,11 @@ class PullStream:
         """
         return self._is_headless
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer is still being read."""
+        return self._thread.is_alive()
+
     def leave(self) -> None:
         """Close the connection at once, or as soon as that does the server no harm."""
         self._left.set()

@@ -1,0 +1,11 @@
+"""When two model names mean the same (ollama.md 6.1)."""
+
+
+def canonical_name(name: str) -> str:
+    """Write out what Ollama fills in, in small letters: its lookups know no case."""
+    path, colon, tag = name.lower().rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = name.lower(), "latest"
+    parts = path.split("/")
+    defaults = ["registry.ollama.ai", "library"]
+    return "/".join(defaults[: 3 - len(parts)] + parts) + f":{tag}"

@@ -1,0 +1,103 @@
+"""Tells the hub how a pull stands, for every job that wants it."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from workers.engines.tally import Tally
+from workers.store import Store, StoreDown
+from workers.wire import PullOrder, PullPhase, PullProgress
+
+# The hub takes a job for lost after 30 s without a report.
+REPORT_MOST_S = 5.0
+REPORT_LEAST_S = 0.5
+CANCEL_EVERY_S = 0.4
+
+
+class Reporter:
+    """The jobs behind one pull: which want it still, and what they were told last."""
+
+    def __init__(self, order: PullOrder, *, store: Store, tally: Tally) -> None:
+        self._store = store
+        self._tally = tally
+        # Orders join from other threads.
+        self._joining = threading.Lock()
+        self._orders = {order.job_id: order}
+        self._asked_at = float("-inf")
+        self._told_at = float("-inf")
+        self._told: tuple[object, ...] | None = None
+
+    def join(self, order: PullOrder) -> bool:
+        """Take in another job, or a newer attempt of one; tell whether the pull still runs."""
+        with self._joining:
+            if not self._orders:
+                return False
+            known = self._orders.get(order.job_id, order)
+            self._orders[order.job_id] = max(known, order, key=lambda order: order.attempt)
+            return True
+
+    def drop_cancelled(self) -> bool:
+        """Let go of cancelled jobs, and tell whether one is left that wants the pull."""
+        if time.monotonic() - self._asked_at >= CANCEL_EVERY_S:
+            self._asked_at = time.monotonic()
+            wanted = {job: order for job, order in self._orders.items() if self._is_wanted(job)}
+            if wanted:
+                self._let_go(self._orders.keys() - wanted.keys())
+            return bool(wanted)
+        return True
+
+    def report_if_due(self, phase: PullPhase, *, reason: str | None = None) -> None:
+        """Report news at most every half second, and no news at least every five."""
+        since_s = time.monotonic() - self._told_at
+        news = (phase, reason, self._tally.done_bytes, self._tally.total_bytes)
+        if since_s >= (REPORT_MOST_S if news == self._told else REPORT_LEAST_S):
+            self._told_at, self._told = time.monotonic(), news
+            for order in list(self._orders.values()):
+                self._store.send(self._progress(order, phase, reason=reason))
+
+    def finish(
+        self, phase: PullPhase, *, reason: str | None = None, retry: bool = False
+    ) -> list[PullProgress]:
+        """Report the end to all jobs, let none join any more, and return what was said."""
+        with self._joining:
+            orders, self._orders = list(self._orders.values()), {}
+        ends = [self._progress(order, phase, reason=reason, retry=retry) for order in orders]
+        for end in ends:
+            self._store.send(end)
+        return ends
+
+    def leave(self) -> None:
+        """Say nothing more, and let none join: another worker will go on."""
+        with self._joining:
+            self._orders = {}
+
+    def _is_wanted(self, job_id: int) -> bool:
+        try:
+            return not self._store.is_cancelled(job_id)
+        except StoreDown:
+            return True
+
+    def _let_go(self, job_ids: set[int]) -> None:
+        for job_id in job_ids:
+            with self._joining:
+                order = self._orders.pop(job_id)
+            self._store.send(self._progress(order, "cancelled"))
+
+    def _progress(
+        self, order: PullOrder, phase: PullPhase, *, reason: str | None = None, retry: bool = False
+    ) -> PullProgress:
+        now = time.monotonic()
+        is_loading = phase == "downloading"
+        return PullProgress(
+            node=order.node,
+            sent_at=datetime.now(UTC),
+            job_id=order.job_id,
+            attempt=order.attempt,
+            phase=phase,
+            done_bytes=self._tally.done_bytes,
+            total_bytes=self._tally.total_bytes,
+            bytes_per_s=self._tally.bytes_per_s(now=now) if is_loading else None,
+            remaining_s=self._tally.remaining_s(now=now) if is_loading else None,
+            reason=reason,
+            retry=retry,
+        )
