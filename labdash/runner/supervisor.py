@@ -75,6 +75,7 @@ class Supervisor:
             ended = self.wait_until(lambda: process.poll() is not None, timeout_s=timeout_s)
         finally:
             end_groups([process.pid], grace_s=1)
+            process.wait()
             self._guard.remove(process.pid)
         if not ended:
             raise CannotStart(f"{command.name} did not end within {timeout_s} s: see {log}")

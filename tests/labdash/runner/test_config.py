@@ -1,0 +1,132 @@
+"""Settings that the runner checks before it starts anything."""
+
+from pathlib import Path
+
+import pytest
+
+from labdash.env import BadSetting, choose_data_dir, data_dir, store_socket
+from labdash.runner.config import Config, local_slug, read_config, slug_from
+from labdash.runner.options import Options
+
+GIVEN = ("DATABASE_URL", "REDIS_URL", "TZ", "OLLAMA_HOST")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in GIVEN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LABDASH_DATA_DIR", str(tmp_path))
+
+
+def read(*, demo: bool = False) -> Config:
+    return read_config(Options(demo=demo))
+
+
+def test_without_settings_the_store_is_our_own(tmp_path: Path) -> None:
+    config = read()
+    assert config.own_socket == store_socket(tmp_path)
+    assert config.redis_url == f"unix://{config.own_socket}?db=0"
+    assert config.ollama_urls == ("http://127.0.0.1:11434",)
+
+
+def test_a_given_store_is_used_and_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "rediss://:secret@store.lan:6380/2")
+    config = read()
+    assert config.redis_url == "rediss://:secret@store.lan:6380/2"
+    assert config.own_socket is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REDIS_URL", "store.lan:6379", "REDIS_URL: write redis://"),
+        ("REDIS_URL", "redis://", "REDIS_URL: write redis://"),
+        ("REDIS_URL", "redis://store.lan:99999", "REDIS_URL: Port out of range"),
+        ("DATABASE_URL", "mysql://u@h/d", "DATABASE_URL: write postgresql://"),
+        ("LABDASH_ALLOWED_HOSTS", "lab.lan,http://x", "'http://x' is not a host name"),
+        ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: write the name of a time zone"),
+        ("TZ", "../../etc/passwd", "write the name of a time zone"),
+        ("OLLAMA_HOST", "tcp://x:1", "OLLAMA_HOST=tcp://x:1: write host:port"),
+        ("LABDASH_OLLAMA_URLS", "http://a:1,b:2", "LABDASH_OLLAMA_URLS: 'b:2'"),
+        ("LABDASH_DEBUG", "maybe", "LABDASH_DEBUG=maybe: write yes or no"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_says_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSetting) as caught:
+        read()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://store.lan:6379/0\n")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "url"))
+    config = read()
+    assert config.redis_url == "redis://store.lan:6379/0"
+    assert "REDIS_URL_FILE" not in config.environment()
+
+
+def test_node_workers_get_no_secrets_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.lan/labdash")
+    monkeypatch.setenv("LABDASH_SECRET_KEY", "s" * 40)
+    config = read()
+    assert config.environment()["DATABASE_URL"] == "postgresql://u:p@db.lan/labdash"
+    assert config.environment()["LABDASH_SECRET_KEY"] == "s" * 40
+    assert {"DATABASE_URL", "LABDASH_SECRET_KEY"}.isdisjoint(config.environment(hub=False))
+
+
+def test_the_demo_uses_neither_the_real_database_nor_the_real_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.lan/labdash")
+    monkeypatch.setenv("REDIS_URL", "redis://store.lan:6379/0")
+    config = read(demo=True)
+    assert config.data_dir == tmp_path / "demo"
+    assert config.own_socket is not None
+    assert "DATABASE_URL" not in config.environment()
+
+
+def test_manage_py_finds_the_same_demo_as_the_runner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://store.lan:6379/0")
+    assert choose_data_dir(["manage.py", "status", "--demo"]) == ["manage.py", "status"]
+    assert data_dir(demo=False) == read(demo=True).data_dir
+    with pytest.raises(KeyError):
+        monkeypatch.delenv("REDIS_URL")
+
+
+def test_a_long_or_odd_folder_has_its_socket_under_tmp(tmp_path: Path) -> None:
+    long = store_socket(tmp_path / ("x" * 120))
+    odd = store_socket(tmp_path / "with space")
+    assert long.parts[1] == odd.parts[1] == "tmp"
+    assert long != odd
+    assert len(str(long)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("hostname", "slug"),
+    [
+        ("Rog", "rog"),
+        ("my_pc.lan", "my-pc"),
+        ("localhost", "hub"),
+        ("-", "hub"),
+        ("x" * 60, "x" * 50),
+    ],
+)
+def test_a_node_is_named_after_its_machine(hostname: str, slug: str) -> None:
+    assert slug_from(hostname) == slug
+
+
+def test_the_local_node_keeps_its_name_when_the_machine_gets_another(tmp_path: Path) -> None:
+    assert local_slug(tmp_path, "rog") == "rog"
+    assert local_slug(tmp_path, "tower") == "rog"
+
+
+def test_a_named_local_node_must_be_a_slug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABDASH_NODE", "My Node")
+    with pytest.raises(BadSetting, match="LABDASH_NODE=My Node: write small letters"):
+        local_slug(tmp_path, "rog")
