@@ -124,6 +124,15 @@ class Machine:
             gpu.held.pop(pid, None)
             gpu.working.discard(pid)
 
+    def runs(self, pid: int) -> bool:
+        """Whether a process is alive; those on a GPU that is lost are not."""
+        return pid in self._running
+
+    def pid_of(self, name: str) -> int | None:
+        """Find the process that was started for a model's name."""
+        found = (pid for pid, each in self._running.items() if each.request.name == name)
+        return next(found, None)
+
     def must_evict(self, request: LoadRequest) -> bool:
         """Whether this version would first evict another model (its 80 % rule) for this load.
 

@@ -1,6 +1,8 @@
 """What the simulated registry offers: the catalog's names with their manifests and blobs."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from workers.simlab.catalog import models, offers
 from workers.simlab.ollama.manifest import read_manifest
@@ -10,22 +12,29 @@ from workers.simlab.ollama.weights import Weights, from_catalog
 from workers.simlab.registry import CONFIG_TYPE, LAYER_TYPE, Blob, Registry, real_blob
 
 _TEMPLATE = "{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}"
-_PARAMETERS = {"stop": ["<|im_start|>", "<|im_end|>"]}
+_PARAMETERS: Mapping[str, Any] = {"stop": ["<|im_start|>", "<|im_end|>"]}
 
 
-def publish_catalog(registry: Registry) -> None:
-    """Publish every name that the catalog knows."""
+def publish_catalog(registry: Registry, *, parameters: Mapping[str, Any] = _PARAMETERS) -> None:
+    """Publish every name that the catalog knows, with the parameters that all models carry."""
     for offer in offers():
         model = models()[offer.model]
         weights = from_catalog(model, model.variants[offer.quant])
-        publish_weights(registry, offer.name, weights, license_text=model.license)
+        publish_weights(
+            registry, offer.name, weights, license_text=model.license, parameters=parameters
+        )
 
 
 def publish_weights(
-    registry: Registry, name: str, weights: Weights, *, license_text: str = ""
+    registry: Registry,
+    name: str,
+    weights: Weights,
+    *,
+    license_text: str = "",
+    parameters: Mapping[str, Any] = _PARAMETERS,
 ) -> None:
     """Publish one file under a name, with the small layers that models carry."""
-    texts = {"template": _TEMPLATE, "license": license_text, "params": json.dumps(_PARAMETERS)}
+    texts = {"template": _TEMPLATE, "license": license_text, "params": json.dumps(parameters)}
     layers = [virtual_blob(weights)]
     layers += [_layer(kind, text) for kind, text in texts.items() if text]
     config = real_blob(CONFIG_TYPE, json.dumps(weights.config()).encode())

@@ -1,0 +1,108 @@
+"""Run the simulated lab, or give it a hand command: ``python -m workers.simlab --help``."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from workers.simlab import ctl
+from workers.simlab.control import control_app
+from workers.simlab.lab import Lab, serve
+from workers.simlab.life import live
+from workers.simlab.scenario import DEMO, REGISTRY_BYTES_PER_S
+
+EXAMPLES = """\
+Play with it while it runs (the control URL is in the ready file, and is printed):
+  python -m workers.simlab ctl --control-url URL lose rog 0
+  python -m workers.simlab ctl --help
+  curl URL/machines/rog/hardware
+  curl -d '{"bytes_per_s": 5000000}' URL/registry/speed
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; give the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["ctl"]:
+        return ctl.main(given[1:])
+    options = parser().parse_args(given)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    asyncio.run(run(options))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m workers.simlab",
+        description="A whole lab on one machine: five simulated machines with GPUs, a fake Ollama "
+        "server on each, and a fake model registry. Listens on 127.0.0.1 alone.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "--state-dir", type=Path, required=True, help="what is installed is kept here, and ports"
+    )
+    result.add_argument(
+        "--control-port", type=int, default=0, help="port of the control API (0: any, the default)"
+    )
+    result.add_argument(
+        "--ready-file", type=Path, help="written (JSON, as GET /lab) when all servers listen"
+    )
+    result.add_argument(
+        "--registry-speed",
+        type=float,
+        default=REGISTRY_BYTES_PER_S,
+        metavar="BYTES_PER_S",
+        help="speed of the registry (default %(default)s; 0: no limit)",
+    )
+    result.add_argument(
+        "--no-life", action="store_true", help="load nothing at start and ask no questions"
+    )
+    return result
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Start everything, say where it listens, and end everything on a signal."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    lab = Lab(
+        DEMO, state_dir=options.state_dir, registry_bytes_per_s=options.registry_speed or None
+    )
+    await lab.start()
+    url, control = await serve(control_app(lab), options.control_port, any_port=False)
+    _tell(lab.describe(url), options.ready_file)
+    async with asyncio.TaskGroup() as group:
+        lives = [group.create_task(live(place)) for place in lab.places.values()]
+        if options.no_life:
+            _cancel(lives)
+        await stopped.wait()
+        _cancel(lives)
+    await lab.stop()
+    await control.cleanup()
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _tell(description: dict[str, object], ready_file: Path | None) -> None:
+    """Write the ready file in one step, so that nobody reads half of it."""
+    text = json.dumps(description)
+    sys.stdout.write(f"The simulated lab is controlled at {description['control_url']}\n")
+    sys.stdout.flush()
+    if ready_file:
+        half = ready_file.with_suffix(".new")
+        half.write_text(text)
+        half.replace(ready_file)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
