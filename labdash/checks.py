@@ -1,10 +1,8 @@
 """Mistakes of a deployment that a running hub would only show as odd behaviour."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Advice
@@ -13,7 +11,7 @@ NOT_PREPARED = "not-yet-prepared-"
 
 
 @register
-def secret_key(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def secret_key(**_: Any) -> list[CheckMessage]:
     """A key that everybody can read in the code signs nothing."""
     if not settings.SECRET_KEY.startswith(NOT_PREPARED):
         return []
@@ -27,7 +25,7 @@ def secret_key(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
 
 
 @register
-def data_folder(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def data_folder(**_: Any) -> list[CheckMessage]:
     """Whatever exists of the data folder must be writable to this user."""
     folder = settings.DATA_DIR
     while not folder.exists():
@@ -44,7 +42,7 @@ def data_folder(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Check
 
 
 @register
-def kind_of_lab(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def kind_of_lab(**_: Any) -> list[CheckMessage]:
     """A demo must never touch a real lab's data, nor the other way round."""
     path = settings.DATA_DIR / "kind"
     wanted = "demo" if settings.DEMO else "lab"
@@ -60,14 +58,11 @@ def kind_of_lab(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Check
 
 
 @register
-def policy(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+def content_policy(**_: Any) -> list[CheckMessage]:
     """The pages are written for a strict policy; a laxer one would hide an injection."""
-    lax = [
-        name
-        for name, values in (settings.SECURE_CSP or {}).items()
-        if any("unsafe" in str(value) for value in values)
-    ]
-    if settings.SECURE_CSP and not lax:
+    policy = dict[str, Any](settings.SECURE_CSP or {})
+    lax = [name for name, sources in policy.items() if "unsafe" in str(sources)]
+    if policy and not lax:
         return []
     return [
         Error(
