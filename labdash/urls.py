@@ -1,8 +1,36 @@
 """The site map."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
 
+from labdash.views import access, health, models, nodes, overview, pulls
+
+node_urls = [
+    path("", nodes.nodes, name="nodes"),
+    path("<slug:slug>/", nodes.node_detail, name="node_detail"),
+    path("<slug:slug>/refresh/", nodes.node_refresh, name="node_refresh"),
+    path("<slug:slug>/pause/", nodes.node_pause, name="node_pause"),
+    path("<slug:slug>/resume/", nodes.node_resume, name="node_resume"),
+]
+pull_urls = [
+    path("", pulls.pulls, name="pulls"),
+    path("new/", pulls.pull_new, name="pull_new"),
+    path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),
+    path("<int:pk>/retry/", pulls.pull_retry, name="pull_retry"),
+]
 urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("nodes/", include(node_urls)),
+    # Beside the nodes, not among them: a node may be named "new".
+    path("add-node/", nodes.node_new, name="node_new"),
+    path("models/", models.models, name="models"),
+    path("pulls/", include(pull_urls)),
+    path("sign-in/", access.sign_in, name="sign_in"),
+    path("sign-out/", access.sign_out, name="sign_out"),
+    path("set-up/", access.set_up, name="set_up"),
+    path("reset/", access.reset, name="reset"),
+    re_path(r"^healthz/?$", health.healthz, name="healthz"),
+    # The admin's own sign-in would know no limit on attempts.
+    path("admin/login/", access.admin_sign_in),
     path("admin/", admin.site.urls),
 ]

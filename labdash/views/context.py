@@ -1,9 +1,41 @@
 """What every page shows around its content."""
 
+from dataclasses import dataclass
+
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
+
+# Name of the URL, what the navigation calls it.
+PAGES = (("overview", "Overview"), ("nodes", "Nodes"), ("models", "Models"), ("pulls", "Pulls"))
 
 
-def shell(_request: HttpRequest) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """An entry of the navigation."""
+
+    url: str
+    label: str
+    is_here: bool
+
+
+def shell(request: HttpRequest) -> dict[str, object]:
     """Return what ``base.html`` needs."""
-    return {"demo": settings.DEMO, "version": settings.VERSION}
+    return {"demo": settings.DEMO, "version": settings.VERSION, "pages": pages(request)}
+
+
+def pages(request: HttpRequest) -> list[Page]:
+    """Return the pages that this user may open."""
+    entries = [(reverse(name), label) for name, label in PAGES]
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated and user.is_staff:
+        entries.append((reverse("admin:index"), "Admin"))
+    home = reverse("overview")
+    return [
+        Page(
+            url=url,
+            label=label,
+            is_here=request.path == url or (url != home and request.path.startswith(url)),
+        )
+        for url, label in entries
+    ]

@@ -1,0 +1,194 @@
+"""Forms of the pages: what was typed becomes what ``labdash.domain`` takes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib.auth.validators import UnicodeUsernameValidator
+
+from labdash.domain.errors import LabDashError
+from labdash.domain.names import parse_model_name
+from labdash.domain.nodes import check_slug, check_url
+from labdash.models import Instance, NodeKind
+from workers import wire
+
+GIB = 2**30
+RULES = "At least 8 characters, not a common password, not digits alone."
+
+
+class PlainForm(forms.Form):
+    """A form whose errors are tied to their fields for those who do not see colours."""
+
+    use_required_attribute = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+    def refuse(self, error: LabDashError, field: str | None = None) -> None:
+        """Show what the domain refused."""
+        self.add_error(field, str(error))
+
+
+class SignInForm(PlainForm):
+    """User name and password."""
+
+    username = forms.CharField(
+        label="User name",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    password = forms.CharField(
+        label="Password",
+        max_length=4096,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+def _code_field(help_text: str) -> forms.CharField:
+    return forms.CharField(
+        label="One-time code",
+        max_length=60,
+        help_text=help_text,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false"}
+        ),
+    )
+
+
+def _new_password_field() -> forms.CharField:
+    return forms.CharField(
+        label="New password",
+        max_length=4096,
+        strip=False,
+        help_text=RULES,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+
+class SetUpForm(PlainForm):
+    """The first account, for whoever can read the terminal."""
+
+    code = _code_field("deploy/up printed it in the terminal, in groups of four.")
+    username = forms.CharField(
+        label="User name",
+        max_length=150,
+        validators=[UnicodeUsernameValidator()],
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    password = _new_password_field()
+
+
+class ResetForm(PlainForm):
+    """A new password for the owner, for whoever can read the terminal."""
+
+    code = _code_field("Run deploy/up --reset-owner on the hub: it prints one that lives an hour.")
+    password = _new_password_field()
+
+
+class PullForm(PlainForm):
+    """A model name and where it shall go."""
+
+    model = forms.CharField(
+        label="Model",
+        max_length=350,
+        error_messages={"required": "Write a model name, such as qwen3:8b."},
+        widget=forms.TextInput(
+            attrs={
+                "placeholder": "qwen3:8b",
+                "autocapitalize": "none",
+                "autocomplete": "off",
+                "spellcheck": "false",
+            }
+        ),
+    )
+    instances = forms.ModelMultipleChoiceField(
+        label="To",
+        queryset=Instance.objects.select_related("node").order_by("node__slug", "name"),
+        error_messages={
+            "required": "Choose at least one node.",
+            "invalid_choice": "A chosen node is no longer there: reload the page.",
+        },
+    )
+
+    def clean_model(self) -> str:
+        """Check the name against Ollama's grammar."""
+        return _checked(parse_model_name, self.cleaned_data["model"])
+
+
+class AgentlessNodeForm(PlainForm):
+    """A machine that is only an Ollama address, and the hardware that nobody can measure."""
+
+    slug = forms.CharField(
+        label="Name",
+        max_length=50,
+        help_text="Small letters, digits and hyphens.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "placeholder": "attic"}),
+    )
+    url = forms.CharField(
+        label="Ollama address",
+        max_length=300,
+        help_text="As seen from the hub.",
+        widget=forms.TextInput(
+            attrs={"inputmode": "url", "placeholder": "http://192.168.1.20:11434"}
+        ),
+    )
+    kind = forms.ChoiceField(label="System", choices=NodeKind.choices)
+    ram_gib = forms.FloatField(
+        label="RAM in GiB", min_value=0.5, max_value=65536, required=False, help_text="If you know."
+    )
+    gpu_name = forms.CharField(
+        label="GPU", max_length=100, required=False, help_text="Leave it empty if there is none."
+    )
+    gpu_gib = forms.FloatField(
+        label="Memory of each GPU in GiB", min_value=0.5, max_value=4096, required=False
+    )
+    gpu_count = forms.IntegerField(
+        label="Number of GPUs", min_value=1, max_value=16, required=False, initial=1
+    )
+    unified = forms.BooleanField(
+        label="The GPU shares the RAM (Mac, APU)",
+        required=False,
+        help_text="Then its memory is what the GPU may use of the RAM.",
+    )
+
+    def clean_slug(self) -> str:
+        """Check the grammar of names."""
+        return _checked(check_slug, self.cleaned_data["slug"])
+
+    def clean_url(self) -> str:
+        """Check scheme, host and port."""
+        return _checked(check_url, self.cleaned_data["url"])
+
+    def clean(self) -> dict[str, Any]:
+        """Take a GPU's name and size together or not at all."""
+        data = super().clean() or {}
+        if bool(data.get("gpu_name")) != bool(data.get("gpu_gib")) and not self.errors:
+            field = "gpu_gib" if data.get("gpu_name") else "gpu_name"
+            self.add_error(field, "A GPU needs both a name and the size of its memory.")
+        return data
+
+    def gpus(self) -> Iterable[wire.DeclaredGpu]:
+        """Return the declared GPUs."""
+        data = self.cleaned_data
+        if not data["gpu_name"]:
+            return ()
+        gpu = wire.DeclaredGpu(
+            name=data["gpu_name"],
+            memory_total_bytes=int(data["gpu_gib"] * GIB),
+            unified=data["unified"],
+        )
+        return (gpu,) * (data["gpu_count"] or 1)
+
+    def ram_bytes(self) -> int | None:
+        """Return the declared RAM."""
+        ram_gib = self.cleaned_data["ram_gib"]
+        return None if ram_gib is None else int(ram_gib * GIB)
+
+
+def _checked(check: Any, text: str) -> str:
+    try:
+        return str(check(text))
+    except LabDashError as error:
+        raise forms.ValidationError(str(error)) from error

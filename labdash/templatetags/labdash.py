@@ -1,0 +1,237 @@
+"""How values are written: the one place where bytes, seconds and names become text.
+
+What is not known comes in as ``None`` and leaves as an empty string; templates say why.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from labdash.queries.bars import Segment
+
+register = template.Library()
+
+KIBI = 1024
+MIB = 2**20
+GIB = 2**30
+TIB = 2**40
+MINUTE_S = 60
+HOUR_S = 3600
+DAY_S = 86400
+# Width of a bar and of a chart in units of their own; both stretch to the page.
+BAR_WIDTH = 1000
+CHART_WIDTH = 240
+GAP = 2
+UNITS = {"utilization_percent": "%", "temperature_celsius": "°C", "power_watts": "W"}
+# A sample is at most this old while somebody looks, so its age says nothing.
+FRESH_S = 3
+
+
+@register.filter
+def gib(value: float | None) -> str:
+    """Write bytes as GiB with one decimal and without the unit."""
+    return "" if value is None else f"{value / GIB:.1f}"
+
+
+@register.filter
+def size(value: float | None) -> str:
+    """Write bytes with the unit that suits: MiB, GiB or TiB."""
+    if value is None:
+        return ""
+    if value < 0.05 * GIB:
+        return f"{value / MIB:.0f} MiB"
+    if value < 99.95 * GIB:
+        return f"{value / GIB:.1f} GiB"
+    return f"{value / GIB:.0f} GiB" if value < TIB else f"{value / TIB:.1f} TiB"
+
+
+@register.filter
+def exactly(value: float | None) -> str:
+    """Write bytes to the last one, for titles."""
+    return "" if value is None else f"{value:,.0f} bytes"
+
+
+@register.filter
+def speed(value: float | None) -> str:
+    """Write bytes per second."""
+    if value is None:
+        return ""
+    return f"{value / MIB:.0f} MiB/s" if value >= 9.5 * MIB else f"{value / MIB:.1f} MiB/s"
+
+
+@register.filter
+def duration(value: float | None) -> str:
+    """Write seconds in words that need no second look."""
+    if value is None:
+        return ""
+    seconds = round(value)
+    if seconds < 2 * MINUTE_S:
+        return f"{seconds} s"
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S} min"
+    if seconds < DAY_S:
+        return f"{seconds // HOUR_S} h {seconds % HOUR_S // MINUTE_S} min"
+    days = seconds // DAY_S
+    return "1 day" if days == 1 else f"{days} days"
+
+
+@register.filter
+def age(value: float | None) -> str:
+    """Write how old something is; what is fresh has no age worth telling."""
+    if value is None or value < FRESH_S:
+        return ""
+    return duration(value)
+
+
+@register.filter
+def passed(moment: datetime | None, now: datetime) -> str:
+    """Write how long before ``now`` something happened."""
+    return "" if moment is None else duration(max(0.0, (now - moment).total_seconds()))
+
+
+@register.filter
+def context_length(value: int | None) -> str:
+    """Write tokens of context as people say them: 8k, 32k."""
+    if value is None:
+        return ""
+    thousands, rest = divmod(value, KIBI)
+    return f"{thousands}k" if thousands and not rest else f"{value:,}"
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """Write a share of one."""
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+@register.filter
+def as_percent(value: float | None) -> str:
+    """Write a share of one as a bare number of percent, for attributes."""
+    return f"{100 * (value or 0):.0f}"
+
+
+@register.filter
+def as_permille(value: float | None) -> str:
+    """Write a share of one as the width of a bar."""
+    return f"{BAR_WIDTH * (value or 0):.0f}"
+
+
+@register.filter
+def measure(value: float | None, metric: str) -> str:
+    """Write a measured value with the unit of its metric."""
+    if metric == "memory_used_bytes":
+        return size(value)
+    return "" if value is None else f"{value:.0f} {UNITS[metric]}"
+
+
+@register.filter
+def of(values: Mapping[str, object], name: str) -> object:
+    """Look up a name; what is not there is 0, for counts."""
+    return values.get(name, 0)
+
+
+@register.filter
+def short_gpu(name: str | None) -> str:
+    """Drop the maker's words that every card of a lab shares."""
+    return (name or "").removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
+@register.filter
+def count(number: int, words: str) -> str:
+    """Write a number with its noun; ``words`` is ``"node,nodes"``."""
+    one, many = words.split(",")
+    return f"{number} {one if number == 1 else many}"
+
+
+@register.filter
+def key(name: str) -> str:
+    """Make an element's id of a name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
+@register.simple_tag
+def bar(segments: Sequence[Segment], total_bytes: int | None) -> SafeString:
+    """Draw segments as rectangles on a bar of ``BAR_WIDTH``, a thin gap after each."""
+    left, parts = 0.0, []
+    for segment in segments if total_bytes else ():
+        width = BAR_WIDTH * segment.size_bytes / (total_bytes or 1)
+        if segment.kind != "free" and width >= 1:
+            shade = f"m{segment.colour}" if segment.kind == "model" else segment.kind
+            drawn = min(width, BAR_WIDTH - left) - (GAP if width > 3 * GAP else 0)
+            parts.append((shade, f"{left:.0f}", f"{drawn:.0f}"))
+        left += width
+    return format_html_join("", '<rect class="s-{}" x="{}" width="{}" height="16"/>', parts)
+
+
+@register.filter
+def named(segments: Iterable[Segment]) -> list[Segment]:
+    """Return the segments that the line under a bar names: what somebody put there."""
+    return [segment for segment in segments if segment.kind in {"model", "other"}]
+
+
+@register.filter
+def in_words(segments: Iterable[Segment]) -> str:
+    """Write a bar as text."""
+    return ", ".join(f"{segment.label} {size(segment.size_bytes)}" for segment in segments)
+
+
+@register.filter
+def trace(values: Sequence[float | None], top: float) -> str:
+    """Return the path of a line on 240 by 100; what is unknown interrupts it."""
+    return "".join("M" + "L".join(run) for run in _points(values, top))
+
+
+@register.filter
+def area(values: Sequence[float | None], top: float) -> str:
+    """Return the path of what lies under that line."""
+    shapes = []
+    for run in _points(values, top):
+        first, last = run[0].split(",")[0], run[-1].split(",")[0]
+        shapes.append(f"M{first},100L" + "L".join(run) + f"L{last},100Z")
+    return "".join(shapes)
+
+
+def _points(values: Sequence[float | None], top: float) -> list[list[str]]:
+    step = CHART_WIDTH / max(1, len(values) - 1)
+    runs = []
+    for known, run in groupby(enumerate(values), key=lambda pair: pair[1] is not None):
+        if known:
+            points = [
+                f"{index * step:.0f},{100 - 96 * min(1.0, (value or 0) / (top or 1)):.0f}"
+                for index, value in run
+            ]
+            runs.append(points if len(points) > 1 else points * 2)
+    return runs
+
+
+@register.filter
+def newest(values: Sequence[float | None]) -> float | None:
+    """Return the last known value."""
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+@register.filter
+def highest(values: Sequence[float | None]) -> float | None:
+    """Return the greatest known value."""
+    return max((value for value in values if value is not None), default=None)
+
+
+@register.filter
+def lowest(values: Sequence[float | None]) -> float | None:
+    """Return the least known value."""
+    return min((value for value in values if value is not None), default=None)
+
+
+@register.simple_tag
+def swatch(colour: int | None) -> SafeString:
+    """Draw the little square that tells a segment's colour."""
+    shade = f"m{colour}" if colour else "other"
+    return format_html(
+        '<svg class="sw" viewBox="0 0 9 9" aria-hidden="true">'
+        '<rect class="s-{}" width="9" height="9"/></svg>',
+        shade,
+    )

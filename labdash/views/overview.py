@@ -1,0 +1,53 @@
+"""The page left open all day."""
+
+from django.http import HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from labdash.queries.overview import OverviewView, read_overview
+from labdash.views.http import (
+    Fragment,
+    Request,
+    concerns_hub,
+    count_trouble,
+    digest,
+    fragment,
+    live_page,
+)
+
+
+@require_safe
+def overview(request: Request) -> HttpResponse:
+    """Show the state of the lab in one sentence, what is wrong, and a card for each node."""
+    seen = read_overview(now=timezone.now())
+    return live_page(
+        request,
+        "overview.html",
+        fragments(seen),
+        title="LabDash",
+        lab=seen.lab,
+        problems=seen.problems,
+    )
+
+
+def fragments(seen: OverviewView) -> list[Fragment]:
+    """Render all that may change while the page is open."""
+    now, trouble = seen.lab.now, count_trouble(seen.problems)
+    cards = [
+        fragment("overview.html#card", f"node-{card.slug}", inside="cards", card=card, now=now)
+        for card in seen.cards
+    ]
+    summary = fragment(
+        "overview.html#summary", "summary", totals=seen.totals, trouble=trouble, jobs=seen.jobs
+    )
+    told = [each for each in seen.problems if not concerns_hub(each) and each.code != "no_node"]
+    listed = fragment("overview.html#problems", "problems", problems=told, now=now)
+    running = fragment("overview.html#running", "running", jobs=seen.jobs)
+    return [summary, listed, running, _container(cards), *cards]
+
+
+def _container(cards: list[Fragment]) -> Fragment:
+    """Hold the cards; what is shown of the container itself is only their order."""
+    whole = fragment("overview.html#cards", "cards", cards=cards)
+    order = digest(" ".join(card.id for card in cards))
+    return Fragment(id=whole.id, html=whole.html, version=order)

@@ -1,0 +1,111 @@
+"""Pull jobs: what runs, what waits, what was; and the buttons that start and stop them."""
+
+from collections.abc import Iterable
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from labdash.domain.errors import LabDashError
+from labdash.domain.pulls import cancel_pull, request_pull, retry_pull
+from labdash.forms import PullForm
+from labdash.models import PullJob
+from labdash.queries.lab import LabView, read_lab
+from labdash.queries.problems import find_problems
+from labdash.queries.pulls import PullsView, pull_targets, read_pulls
+from labdash.views.http import Fragment, Request, done, fragment, live_page, refused
+
+FORM_ID = "pull-form"
+
+
+@require_safe
+def pulls(request: Request) -> HttpResponse:
+    """Show all jobs and the form for a new one."""
+    return _page(request, PullForm(initial={"model": request.GET.get("model", "")}))
+
+
+@require_POST
+def pull_new(request: Request) -> HttpResponse:
+    """Queue a model for one or more instances."""
+    form = PullForm(request.POST)
+    if form.is_valid() and _request(request, form):
+        return _started(request)
+    if request.htmx.target == FORM_ID:
+        return TemplateResponse(request, "pulls.html#form", _form_context(form), status=422)
+    if request.htmx:
+        reason = next(iter(form.errors.values()))[0]
+        return refused(request, LabDashError(reason), default="pulls")
+    response = _page(request, form)
+    response.status_code = 422
+    return response
+
+
+@require_POST
+def pull_cancel(request: Request, pk: int) -> HttpResponse:
+    """Stop a job."""
+    cancel_pull(job=get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk))
+    return done(request, default="pulls")
+
+
+@require_POST
+def pull_retry(request: Request, pk: int) -> HttpResponse:
+    """Ask again for a job that failed."""
+    job = get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk)
+    try:
+        retry_pull(job=job, user=request.user)
+    except LabDashError as error:
+        return refused(request, error, default="pulls")
+    return done(request, default="pulls")
+
+
+def fragments(seen: PullsView, lab: LabView) -> list[Fragment]:
+    """Render all that may change while the page is open."""
+    return [
+        fragment("pulls.html#running", "running", jobs=seen.running),
+        fragment("pulls.html#queued", "queued", jobs=seen.queued),
+        fragment("pulls.html#ended", "ended", jobs=seen.ended, now=lab.now),
+    ]
+
+
+def _page(request: Request, form: PullForm) -> HttpResponse:
+    lab = read_lab(now=timezone.now())
+    seen = read_pulls(lab)
+    return live_page(
+        request,
+        "pulls.html",
+        fragments(seen, lab),
+        title="Pulls · LabDash",
+        lab=lab,
+        problems=find_problems(lab),
+        **_form_context(form, seen.instances),
+    )
+
+
+def _form_context(form: PullForm, instances: Iterable[object] | None = None) -> dict[str, object]:
+    chosen = form["instances"].value() or []
+    return {
+        "form": form,
+        "instances": pull_targets() if instances is None else instances,
+        "chosen": {str(each) for each in chosen},
+    }
+
+
+def _request(request: Request, form: PullForm) -> bool:
+    try:
+        for instance in form.cleaned_data["instances"]:
+            request_pull(instance=instance, model=form.cleaned_data["model"], user=request.user)
+    except LabDashError as error:
+        form.refuse(error, "model")
+        return False
+    return True
+
+
+def _started(request: Request) -> HttpResponse:
+    """Answer at once: the form is empty again, and the page asks for the job's progress."""
+    if request.htmx.target != FORM_ID:
+        return done(request, default="pulls")
+    return TemplateResponse(
+        request, "pulls.html#form", _form_context(PullForm()), headers={"HX-Trigger": "tick"}
+    )
