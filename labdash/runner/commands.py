@@ -51,7 +51,7 @@ def web(config: Config, sockets: tuple[int, ...]) -> Command:
 def hub_worker(config: Config) -> Command:
     """Return the hub's Celery worker, with beat inside it."""
     argv = (
-        *(sys.executable, "-m", "celery", "-A", "labdash.celery", "worker"),
+        *(sys.executable, "-m", "celery", "--quiet", "-A", "labdash.celery", "worker"),
         *("-B", "-Q", "hub", "-n", "hub@%h", "--pool=threads", f"--concurrency={HUB_THREADS}"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=warning"),
     )

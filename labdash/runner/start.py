@@ -51,6 +51,8 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
     say("Preparing the database and the pages …")
     told = _prepare(config, supervisor, nodes)
     supervisor.start(commands.web(config, sockets))
+    # The page first: all at once, they would keep each other from starting soon.
+    answers = supervisor.wait_until(lambda: web_answers(config.options), timeout_s=WEB_TIMEOUT_S)
     supervisor.start(commands.hub_worker(config))
     for node in nodes:
         supervisor.start(
@@ -59,7 +61,10 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
             )
         )
     supervisor.start(commands.node_worker(config, commands.HUB_NODE))
-    _tell(config, supervisor, told)
+    if answers:
+        _tell(config.options, told)
+    else:
+        say(f"The web page does not answer yet: see {config.data_dir / 'log' / 'web.log'}")
 
 
 def _start_store(config: Config, supervisor: Supervisor) -> None:
@@ -106,11 +111,7 @@ def answer_of(log: Path) -> dict[str, Any]:
     return answer
 
 
-def _tell(config: Config, supervisor: Supervisor, told: dict[str, Any]) -> None:
-    options = config.options
-    if not supervisor.wait_until(lambda: web_answers(options), timeout_s=WEB_TIMEOUT_S):
-        say(f"The web page does not answer yet: see {config.data_dir / 'log' / 'web.log'}")
-        return
+def _tell(options: Options, told: dict[str, Any]) -> None:
     say("LabDash runs. Open it at")
     for address in addresses(options.host, options.port):
         say(f"  {address}")
