@@ -47,7 +47,8 @@ app.conf.update(
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
     timezone="UTC",
-    beat_schedule_filename=str(settings.DATA_DIR / "run" / "beat-schedule"),
+    # Kept in memory: nothing here is rarer than a day, and a file can be broken by a power cut.
+    beat_scheduler="celery.beat:Scheduler",
     beat_schedule={
         name: {"task": task, "schedule": every_s, "options": {"expires": EXPIRES_S}}
         for name, (task, every_s) in BEAT.items()
