@@ -80,4 +80,6 @@ def simlab(config: Config, *, state_dir: Path, ready_file: Path) -> Command:
         *(sys.executable, "-m", "workers.simlab", "--state-dir", str(state_dir)),
         *("--control-port", "0", "--ready-file", str(ready_file)),
     )
-    return Command(name="simulated lab", argv=argv, environment=config.environment(hub=False))
+    environment = config.environment(hub=False)
+    # Last, or the node workers would report dying machines while they end.
+    return Command(name="simulated lab", argv=argv, environment=environment, last=True)
