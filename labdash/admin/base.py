@@ -1,0 +1,115 @@
+"""What the pages of the admin share."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from labdash.domain import pulls
+from labdash.domain.errors import LabDashError
+from labdash.models import Instance
+from labdash.wording import gib
+
+# An action that is offered on the list and on the page of one row.
+BOTH = (admin.ActionLocation.CHANGE_LIST, admin.ActionLocation.CHANGE_FORM)
+
+
+def size_column(field: str, label: str) -> Callable[[Any], str]:
+    """Return a column that shows bytes in GiB and sorts by them."""
+
+    @admin.display(description=label, ordering=field)
+    def column(row: Model) -> str:
+        value = getattr(row, field)
+        return "unknown" if value is None else gib(value)
+
+    column.__name__ = f"{field}_shown"
+    return column
+
+
+def each(
+    request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], object], done: str
+) -> None:
+    """Act on each row, and say for how many it was done and why not for the others."""
+    count = 0
+    for row in rows:
+        try:
+            act(row)
+        except LabDashError as error:
+            messages.error(request, f"{row}: {error}")
+        else:
+            count += 1
+    if count:
+        messages.success(request, f"{done}: {count}.")
+
+
+def owner(request: HttpRequest) -> User:
+    """Return who asks: nobody else passes the admin's door."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
+def queue_pulls(request: HttpRequest, instances: Iterable[Instance], model: str) -> None:
+    """Queue a pull of ``model`` on each instance, and say so."""
+    user = owner(request)
+    each(
+        request,
+        instances,
+        lambda instance: pulls.request_pull(instance=instance, model=model, user=user),
+        f"Pulls of {model} queued",
+    )
+
+
+class ReadOnly:
+    """For what is only observed: rows are made and changed by reports."""
+
+    def has_add_permission(self, *_: Any) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, *_: Any) -> bool:
+        """Refuse."""
+        return False
+
+
+class AskForPull:
+    """The page between the action "pull to nodes" and the pulling."""
+
+    def ask(
+        self, request: HttpRequest, chosen: QuerySet[Any], form_class: type[Form], title: str
+    ) -> tuple[Form | None, HttpResponse | None]:
+        """Return the form once it was filled in well, else the page that asks for it."""
+        sent = "pull_confirmed" in request.POST
+        form = form_class(request.POST if sent else None)
+        if sent and form.is_valid():
+            return form, None
+        own = {"csrfmiddlewaretoken", "pull_confirmed", *form.fields}
+        opts = chosen.model._meta  # noqa: SLF001 - documented API of Django in spite of its name
+        context = {
+            **admin.site.each_context(request),
+            "title": title,
+            "opts": opts,
+            "chosen": list(chosen),
+            "form": form,
+            "back": reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"),
+            "posted": [
+                (name, value)
+                for name, values in request.POST.lists()
+                if name not in own
+                for value in values
+            ],
+        }
+        return None, TemplateResponse(request, "admin/labdash/ask_for_pull.html", context)
+
+
+class StaysAsSeen(ReadOnly, admin.ModelAdmin):
+    """What nodes report: to look at, search and filter."""
+
+    list_per_page = 50

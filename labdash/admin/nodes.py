@@ -1,0 +1,214 @@
+"""Nodes, their Ollama servers and their GPUs."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from labdash.admin.base import BOTH, AskForPull, each, queue_pulls, size_column
+from labdash.admin.forms import GpuForm, InstanceForm, NodeForm, PullToForm
+from labdash.domain import nodes
+from labdash.models import Gpu, GpuSource, Instance, Node
+
+
+class InstanceInline(admin.TabularInline):
+    """The Ollama servers of a node."""
+
+    model = Instance
+    form = InstanceForm
+    fields = ("name", "url", "version", "inventory_at")
+    readonly_fields = ("version", "inventory_at")
+    extra = 0
+    min_num = 1
+
+
+class GpuInline(admin.TabularInline):
+    """The GPUs of a node: declared for an agentless one, seen on any other."""
+
+    model = Gpu
+    form = GpuForm
+    fields = ("name", "memory_total_bytes", "unified")
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Node | None = None) -> bool:
+        """Only what nobody measures is declared."""
+        return (obj is None or obj.agentless) and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Node | None = None) -> bool:
+        """As for adding."""
+        return (obj is None or obj.agentless) and super().has_change_permission(request, obj)
+
+
+@admin.register(Node)
+class NodeAdmin(AskForPull, admin.ModelAdmin):
+    """Nodes, with their servers and GPUs."""
+
+    form = NodeForm
+    inlines = (InstanceInline, GpuInline)
+    list_display = ("slug", "kind", "agentless", "paused", "last_seen_at", "gpu_count", "version")
+    list_filter = ("agentless", "paused", "kind")
+    search_fields = ("slug", "instances__url", "gpus__name")
+    actions = ("pull_to_nodes", "refresh_inventory", "pause", "resume")
+    readonly_fields = (
+        "created_at",
+        "last_seen_at",
+        "worker_version",
+        "clock_offset_s",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
+        """Count the GPUs with the list."""
+        rows: QuerySet[Node] = super().get_queryset(request)
+        return rows.annotate(gpus_counted=Count("gpus", distinct=True))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Node | None = None) -> Any:
+        """A node's name is in its keys, and who serves it is settled when it is added."""
+        fixed = () if obj is None else ("slug", "agentless")
+        return (*self.readonly_fields, *fixed)
+
+    @admin.display(description="GPUs", ordering="gpus_counted")
+    def gpu_count(self, node: Node) -> int:
+        """Count the GPUs."""
+        return int(getattr(node, "gpus_counted", 0))
+
+    @admin.display(description="worker", ordering="worker_version")
+    def version(self, node: Node) -> str:
+        """Name the worker's version."""
+        return node.worker_version or "unknown"
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Declare GPUs in order; forget servers through the domain."""
+        rows = formset.save(commit=False)
+        for row in formset.deleted_objects:
+            if isinstance(row, Instance):
+                nodes.remove_instance(instance=row)
+            else:
+                row.delete()
+        for row in rows:
+            if isinstance(row, Gpu) and row.pk is None:
+                row.source = GpuSource.DECLARED
+                row.index = form.instance.gpus.count()
+            row.save()
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Let the workers know once all is stored."""
+        super().save_related(request, form, formsets, change)
+        nodes.publish_on_commit()
+
+    def delete_model(self, request: HttpRequest, obj: Node) -> None:
+        """Forget the node through the domain, which also stops what runs there."""
+        nodes.remove_node(node=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        """Forget each, as above."""
+        for node in queryset:
+            nodes.remove_node(node=node)
+
+    @admin.action(description="Pull a model to nodes", permissions=["change"])
+    def pull_to_nodes(self, request: HttpRequest, queryset: QuerySet[Node]) -> HttpResponse | None:
+        """Ask for a name, then pull it to every instance of the chosen nodes."""
+        form, page = self.ask(request, queryset, PullToForm, "Pull a model to nodes")
+        if form is None:
+            return page
+        instances = Instance.objects.filter(node__in=list(queryset)).select_related("node")
+        queue_pulls(request, instances, form.cleaned_data["model"])
+        return None
+
+    @admin.action(description="Refresh inventory", permissions=["change"], location=BOTH)
+    def refresh_inventory(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        """Ask the nodes to report all that is installed."""
+        each(request, queryset, lambda node: nodes.refresh_inventory(node=node), "Asked to report")
+
+    @admin.action(description="Pause nodes", permissions=["change"], location=BOTH)
+    def pause(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        """Start no new work on them."""
+        each(request, queryset, lambda node: nodes.pause_node(node=node), "Paused")
+
+    @admin.action(description="Resume nodes", permissions=["change"], location=BOTH)
+    def resume(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        """Let them begin new work."""
+        each(request, queryset, lambda node: nodes.resume_node(node=node), "Resumed")
+
+
+@admin.register(Gpu)
+class GpuAdmin(admin.ModelAdmin):
+    """GPUs of all nodes."""
+
+    form = GpuForm
+    list_display = (
+        "name",
+        "node",
+        "index",
+        size_column("memory_total_bytes", "memory"),
+        "unified",
+        "source",
+        "last_seen_at",
+    )
+    list_filter = ("source", "unified", "node")
+    list_select_related = ("node",)
+    search_fields = ("name", "uuid", "pci_id", "node__slug")
+    readonly_fields = ("node", "uuid", "index", "pci_id", "source", "last_seen_at")
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        """A GPU is declared with its node, or seen there."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Gpu | None = None) -> bool:
+        """What is measured is not to be typed."""
+        declared = obj is None or obj.source == GpuSource.DECLARED
+        return declared and super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Gpu, form: Any, change: bool) -> None:
+        """Let the worker of a declared GPU know."""
+        super().save_model(request, obj, form, change)
+        nodes.publish_on_commit()
+
+
+@admin.register(Instance)
+class InstanceAdmin(AskForPull, admin.ModelAdmin):
+    """Ollama servers of all nodes."""
+
+    form = InstanceForm
+    list_display = ("name", "node", "url", "version", "models", "inventory_at")
+    list_filter = ("version", "node")
+    list_select_related = ("node",)
+    search_fields = ("name", "url", "node__slug")
+    autocomplete_fields = ("node",)
+    readonly_fields = ("version", "inventory_at")
+    actions = ("pull_to_instances",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
+        """Count the installed names with the list."""
+        rows: QuerySet[Instance] = super().get_queryset(request)
+        return rows.annotate(models_counted=Count("installed_models"))
+
+    @admin.display(description="models", ordering="models_counted")
+    def models(self, instance: Instance) -> int:
+        """Count the installed names."""
+        return int(getattr(instance, "models_counted", 0))
+
+    def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
+        """Let the worker know."""
+        super().save_model(request, obj, form, change)
+        nodes.publish_on_commit()
+
+    def delete_model(self, request: HttpRequest, obj: Instance) -> None:
+        """Forget it through the domain, which also stops what runs there."""
+        nodes.remove_instance(instance=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
+        """Forget each, as above."""
+        for instance in queryset:
+            nodes.remove_instance(instance=instance)
+
+    @admin.action(description="Pull a model to instances", permissions=["change"])
+    def pull_to_instances(
+        self, request: HttpRequest, queryset: QuerySet[Instance]
+    ) -> HttpResponse | None:
+        """Ask for a name, then pull it to the chosen instances."""
+        form, page = self.ask(request, queryset, PullToForm, "Pull a model to instances")
+        if form is None:
+            return page
+        queue_pulls(request, queryset.select_related("node"), form.cleaned_data["model"])
+        return None

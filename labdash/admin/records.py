@@ -1,0 +1,53 @@
+"""Samples, problems, and what guards the door."""
+
+from django.contrib import admin
+
+from labdash.admin.base import StaysAsSeen, size_column
+from labdash.models import Attempt, GpuSample, OneTimeCode, Problem
+
+
+@admin.register(GpuSample)
+class GpuSampleAdmin(StaysAsSeen):
+    """GPUs over the last day."""
+
+    list_display = (
+        "gpu",
+        "at",
+        size_column("memory_used_bytes", "memory used"),
+        "utilization_percent",
+        "temperature_celsius",
+        "power_watts",
+    )
+    list_filter = ("gpu__node",)
+    list_select_related = ("gpu__node",)
+    search_fields = ("gpu__name", "gpu__uuid", "gpu__node__slug")
+    date_hierarchy = "at"
+    # Counting a day's samples would cost more than the page.
+    show_full_result_count = False
+
+
+@admin.register(Problem)
+class ProblemAdmin(StaysAsSeen):
+    """What is wrong and since when."""
+
+    list_display = ("text", "node_slug", "code", "subject", "since")
+    list_filter = ("code", "node_slug")
+    search_fields = ("text", "node_slug", "subject")
+
+
+@admin.register(OneTimeCode)
+class OneTimeCodeAdmin(StaysAsSeen):
+    """One-time codes: deleting one kills it. What they are is stored nowhere."""
+
+    list_display = ("purpose", "created_at", "expires_at")
+    list_filter = ("purpose",)
+    fields = ("purpose", "created_at", "expires_at")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(StaysAsSeen):
+    """Failed attempts to get in: deleting them lets an address try again."""
+
+    list_display = ("address", "at")
+    search_fields = ("address",)
+    date_hierarchy = "at"
