@@ -16,7 +16,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "workers" / "simlab" / "data"
-SAMPLE, SAMPLE_STEP = HERE / "fixtures" / "simlab" / "rows.json", 19
+SAMPLE = HERE / "fixtures" / "simlab" / "rows.json"
+SAMPLE_STEP, RARE_STEP = 19, 7
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 STRING, ARRAY = 8, 9
 # GGML type ids that occur in the headers: name, elements per block, bytes per block.
@@ -36,8 +37,6 @@ TYPES = {
     20: ("IQ4_NL", 32, 18),
     39: ("MXFP4", 32, 17),
 }
-# Files made with an importance matrix at 2 or 4 bits are not what Ollama's registry offers.
-QUANTS = ("Q3_K_M", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "MXFP4")
 # A vocabulary with its merges and scores takes about this much of a real file's header.
 VOCAB_ENTRY_BYTES = 61
 # Values that the headers fill in because no size depends on them.
@@ -163,8 +162,8 @@ def file_bytes(header: Header) -> int:
 
 def model_entry(key: str, folder: Path, compute: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything about one model, in the form that ``catalog.py`` reads."""
-    paths = {quant: folder / f"{key}.{quant}.gguf" for quant in QUANTS}
-    headers = {quant: Header(path) for quant, path in paths.items() if path.exists()}
+    quants = sorted(set(MODELS[key][1].values()))
+    headers = {quant: Header(folder / f"{key}.{quant}.gguf") for quant in quants}
     first = next(iter(headers.values()))
     metadata = {k: v for k, v in first.metadata.items() if not k.endswith(FILLERS)}
     arch = metadata["general.architecture"]
@@ -200,7 +199,6 @@ def plain(row: dict[str, Any]) -> bool:
         row["backend"] == "cuda-stand-in (no_alloc)"
         and "devices" in row
         and row["model"] in MODELS
-        and row["quant"] in QUANTS
         and row["type_k"] == row["type_v"]
         and row["pipeline_capable"]
         and row["offload_kqv"]
@@ -242,9 +240,10 @@ def recorded(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def sample(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Take some rows whole, for the tests to check sums and buffers against."""
     names = ("id", "model", *SERIES_KEYS, "device_mem_MiB", "n_ctx_actual", "devices", "host")
-    common = [row for row in rows if usable(row)]
-    rare = [row for row in rows if row["quant"] != "Q4_K_M" or "," in row["device_mem_MiB"]]
-    taken = {row["id"]: row for row in [*common[::SAMPLE_STEP], *rare[::SAMPLE_STEP]]}
+    offered = [row for row in rows if row["quant"] in MODELS[row["model"]][1].values()]
+    common = [row for row in offered if usable(row)]
+    rare = [row for row in offered if row["quant"] != "Q4_K_M" or "," in row["device_mem_MiB"]]
+    taken = {row["id"]: row for row in [*common[::SAMPLE_STEP], *rare[::RARE_STEP]]}
     return [{name: row[name] for name in names} for row in taken.values()]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 DATA = Path(__file__).parent / "data"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SimTensor:
     """One tensor as GGUF has it: ``shape[0]`` is the length of a row, ``type`` as in ``Q4_K``."""
 
