@@ -18,9 +18,13 @@ class JsonClient:
     """Speaks JSON with one address, never through a proxy and never redirected."""
 
     def __init__(self, url: str) -> None:
-        timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
         self._http = httpx.Client(
-            base_url=url, timeout=timeout, follow_redirects=False, trust_env=False
+            base_url=url,
+            timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
+            # A connection for each request: an idle one would be dead after a restart of Ollama.
+            limits=httpx.Limits(max_keepalive_connections=0),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     def get(self, path: str) -> Any:
@@ -30,10 +34,6 @@ class JsonClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Return the decoded answer. Raises ``EngineDown``."""
         return self._ask("POST", path, body)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:

@@ -78,10 +78,6 @@ class Ollama:
         self._json = JsonClient(url)
         self._shown: dict[str, _Shown] = {}
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._json.close()
-
     def version(self) -> str:
         """Return the version; a build from source says 0.0.0. Raises ``EngineDown``."""
         return _parse(_Version, self._json.get("/api/version")).version

@@ -132,25 +132,21 @@ class NvmlSource:
         return found, silent
 
     def _read_card(self, index: int) -> GpuReading | None:
+        uuid = next((gpu.uuid for gpu in self._seen.values() if gpu.index == index), None)
         try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = pynvml.nvmlDeviceGetUUID(handle)
-        except pynvml.NVMLError:
-            return None
-        try:
-            reading = self._measure(handle, index=index, uuid=uuid)
+            handle = ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+            uuid = ask(pynvml.nvmlDeviceGetUUID, handle) if handle else None
+            return self._measure(handle, index=index, uuid=uuid) if uuid else None
         except CardLost:
             return self._troubled(uuid, index, "lost", "the GPU has fallen off the bus")
         except CardNeedsReset:
             return self._troubled(uuid, index, "error", "the GPU must be reset")
-        self._seen[uuid] = reading
-        return reading
 
     def _measure(self, handle: Any, *, index: int, uuid: str) -> GpuReading:
         memory = read_memory(handle)
         processes = read_processes(handle)
         parts = mig_parts(handle)
-        return GpuReading(
+        self._seen[uuid] = GpuReading(
             uuid=uuid,
             index=index,
             source="nvml",
@@ -165,6 +161,7 @@ class NvmlSource:
             else tuple(describe(pid, used, self._names) for pid, used in processes.items()),
             **read_figures(handle),
         )
+        return self._seen[uuid]
 
     def _with_lost(self, found: dict[str, GpuReading]) -> tuple[GpuReading, ...]:
         missing = [
@@ -175,8 +172,11 @@ class NvmlSource:
         return tuple(sorted([*found.values(), *missing], key=lambda gpu: gpu.index))
 
     def _troubled(
-        self, uuid: str, index: int, state: Literal["lost", "error"], reason: str
-    ) -> GpuReading:
+        self, uuid: str | None, index: int, state: Literal["lost", "error"], reason: str
+    ) -> GpuReading | None:
+        """Return a card in trouble as it was known; of one never seen there is nothing to say."""
+        if uuid is None:
+            return None
         known = self._seen.setdefault(uuid, GpuReading(uuid=uuid, index=index, source="nvml"))
         return _gone(known, state, reason)
 

@@ -21,7 +21,8 @@ class SimulatedSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        no_idle = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, limits=no_idle)
 
     def read(self) -> HardwareReading:
         """Return the simulated machine; while the simulation is away, its driver has an error."""

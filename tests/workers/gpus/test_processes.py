@@ -1,0 +1,48 @@
+import pytest
+
+from workers.gpus.processes import BlobNames, blob_of
+
+DIGEST = "0123456789abcdef" * 4
+PATH = f"/usr/share/ollama/.ollama/models/blobs/sha256-{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/usr/lib/ollama/llama-server", "--model", PATH, "-c", "8192", "-ngl", "99"],
+        ["/usr/local/bin/ollama", "runner", "--ollama-engine", "--model", PATH, "--port", "41"],
+        ["llama-server", "-m", PATH],
+        ["llama-server", f"--model={PATH}"],
+        ["ollama.exe", "runner", "--model", rf"C:\Users\me\.ollama\models\blobs\sha256-{DIGEST}"],
+    ],
+)
+def test_the_blob_of_a_runner_is_found_in_its_command_line(command: list[str]) -> None:
+    assert blob_of(command) == DIGEST
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["ollama", "serve"], ["python", "--model", "gpt2"], ["x", "--model"], ["cp", PATH]],
+)
+def test_other_programs_serve_no_blob(command: list[str]) -> None:
+    assert blob_of(command) is None
+
+
+def test_of_several_names_for_a_blob_the_loaded_one_is_told() -> None:
+    names = BlobNames()
+    names.set_installed("ollama", {"base:latest": "d1", "chat:latest": "d1", "other": "d2"})
+
+    before = names.name("d1")
+    names.set_loaded("ollama", ["chat:latest"])
+
+    assert (before, names.name("d1")) == ("base:latest", "chat:latest")
+    assert names.name("d3") is None
+
+
+def test_names_of_one_instance_replace_its_own_only() -> None:
+    names = BlobNames()
+    names.set_installed("ollama", {"a": "d1"})
+    names.set_installed("ollama-2", {"b": "d2"})
+    names.set_installed("ollama", {})
+
+    assert (names.name("d1"), names.name("d2")) == (None, "b")
