@@ -1,6 +1,7 @@
-"""What fills a GPU, as segments of its bar."""
+"""What fills memory, as segments of a bar: of each GPU, and of the RAM where there is none."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +20,24 @@ type SegmentKind = Literal["model", "other", "reserve", "free"]
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A part of a GPU's memory. ``colour`` is set for models."""
+    """A part of a memory. The fields after the size are set for models."""
 
     kind: SegmentKind
     label: str
     size_bytes: int
     colour: int | None = None
     quant: str = ""
+    context_length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A memory and what fills it. A size that nobody knows is ``None``."""
+
+    label: str
+    total_bytes: int | None
+    used_bytes: int | None
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +45,8 @@ class GpuView:
     """A GPU and its bar. ``basis`` says who knows what it holds: the driver, Ollama or nobody."""
 
     reading: wire.GpuReading
-    label: str
     basis: Basis
-    total_bytes: int | None
-    used_bytes: int | None
-    segments: tuple[Segment, ...]
-
-    @property
-    def free_bytes(self) -> int | None:
-        """What is left for models."""
-        return next((s.size_bytes for s in self.segments if s.kind == "free"), None)
+    bar: Bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +65,16 @@ class LoadedView:
         """Whether a part of it worth telling lies outside the GPUs."""
         return self.cpu_share >= NOTABLE_SHARE
 
-
-def view_gpus(view: NodeView, library: Library) -> tuple[GpuView, ...]:
-    """Return the GPUs of a node: as sampled, else as its owner or an earlier sample told them."""
-    readings = view.sample.gpus if view.sample else _remembered(view)
-    loaded = loaded_models(view, library) if len(readings) == 1 else ()
-    asked = len(readings) == 1 and view.sample is not None
-    return tuple(
-        _view_gpu(gpu, _held(gpu, loaded, library), sole=len(readings) == 1, asked=asked)
-        for gpu in readings
-    )
+    def segment(self, size_bytes: int) -> Segment:
+        """Return it as a part of a memory of which it holds ``size_bytes``."""
+        return Segment(
+            kind="model",
+            label=self.name,
+            size_bytes=size_bytes,
+            colour=self.colour,
+            quant=self.quant,
+            context_length=self.model.context_length,
+        )
 
 
 def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
@@ -81,7 +85,7 @@ def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
             instance=instance.name,
             model=model,
             name=plain_name(model.name),
-            quant=library.quant(model.name),
+            quant=library.quant(view.node.slug, model.name),
             colour=library.colour(model.name),
             cpu_share=_cpu_share(model),
         )
@@ -94,6 +98,32 @@ def _cpu_share(model: wire.LoadedModel) -> float:
     if model.size_bytes <= 0:
         return 0.0
     return min(1.0, max(0.0, 1 - model.size_vram_bytes / model.size_bytes))
+
+
+def view_ram(view: NodeView, loaded: Iterable[LoadedView]) -> Bar | None:
+    """Return the RAM of a node with the parts of models that lie in it."""
+    host = view.sample.host if view.sample else wire.HostReading()
+    total, used = host.ram_total_bytes, host.ram_used_bytes
+    if total is None or used is None:
+        return None
+    parts = [
+        each.segment(each.model.size_bytes - each.model.size_vram_bytes)
+        for each in loaded
+        if each.is_split
+    ]
+    # Weights that are mapped from a file may not count as used.
+    used = min(total, max(used, sum(part.size_bytes for part in parts)))
+    return Bar(label="RAM", total_bytes=total, used_bytes=used, segments=_fill(parts, total, used))
+
+
+def view_gpus(view: NodeView, loaded: Iterable[LoadedView]) -> tuple[GpuView, ...]:
+    """Return the GPUs of a node: as sampled, else as its owner or an earlier sample told them."""
+    readings = view.sample.gpus if view.sample else _remembered(view)
+    models = tuple(loaded)
+    # Ollama does not tell which of several GPUs holds a model.
+    sole = len(readings) == 1
+    asked = sole and view.sample is not None
+    return tuple(_view_gpu(gpu, models, sole=sole, asked=asked) for gpu in readings)
 
 
 def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
@@ -110,60 +140,65 @@ def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
     )
 
 
-def _view_gpu(gpu: wire.GpuReading, held: list[Segment], *, sole: bool, asked: bool) -> GpuView:
+def _view_gpu(
+    gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], *, sole: bool, asked: bool
+) -> GpuView:
     total, used = gpu.memory_total_bytes, gpu.memory_used_bytes
-    models_bytes = sum(segment.size_bytes for segment in held)
+    parts = _by_process(gpu.processes, loaded) if gpu.processes else []
+    if not gpu.processes and sole:
+        parts = _by_ollama(loaded, used)
     basis: Basis = "measured" if used is not None else "ollama" if asked else "unknown"
     if basis == "ollama":
-        used = models_bytes
-    if used is not None and used - models_bytes > IGNORED_BYTES:
-        held.append(Segment(kind="other", label="other", size_bytes=used - models_bytes))
-    if gpu.memory_reserved_bytes:
-        size = gpu.memory_reserved_bytes
-        held.append(Segment(kind="reserve", label="driver", size_bytes=size))
-    if total is not None and used is not None:
-        free = max(0, total - sum(segment.size_bytes for segment in held))
-        held.append(Segment(kind="free", label="free", size_bytes=free))
+        used = sum(part.size_bytes for part in parts)
+    segments = _fill(parts, total, used, reserved=gpu.memory_reserved_bytes)
     return GpuView(
         reading=gpu,
-        label="GPU" if sole and gpu.index == 0 else f"GPU {gpu.index}",
         basis=basis,
-        total_bytes=total,
-        used_bytes=used,
-        segments=tuple(held) if gpu.state == "ok" else (),
+        bar=Bar(
+            label="GPU" if sole and gpu.index == 0 else f"GPU {gpu.index}",
+            total_bytes=total,
+            used_bytes=used,
+            segments=segments if gpu.state == "ok" else (),
+        ),
     )
 
 
-def _held(gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], library: Library) -> list[Segment]:
-    """Tell who holds memory: by the driver's list of processes, else by Ollama's own figures."""
-    if gpu.processes:
-        return _by_process(gpu.processes, library)
-    limit = gpu.memory_used_bytes
-    segments = [_model(each.model.name, each.model.size_vram_bytes, library) for each in loaded]
-    whole = sum(segment.size_bytes for segment in segments)
+def _fill(
+    parts: list[Segment], total: int | None, used: int | None, *, reserved: int | None = None
+) -> tuple[Segment, ...]:
+    """Add what is not told by name: others, the driver's reserve, and what is free."""
+    named = sum(part.size_bytes for part in parts)
+    filled = list(parts)
+    if used is not None and used - named > IGNORED_BYTES:
+        filled.append(Segment(kind="other", label="other", size_bytes=used - named))
+    if reserved:
+        filled.append(Segment(kind="reserve", label="driver", size_bytes=reserved))
+    if total is not None and used is not None:
+        free = max(0, total - sum(part.size_bytes for part in filled))
+        filled.append(Segment(kind="free", label="free", size_bytes=free))
+    return tuple(filled)
+
+
+def _by_ollama(loaded: Iterable[LoadedView], used: int | None) -> list[Segment]:
+    parts = [each.segment(each.model.size_vram_bytes) for each in loaded]
+    named = [part for part in parts if part.size_bytes > 0]
     # Ollama's figures are estimates: where the driver counts less, the driver is right.
-    return segments if limit is None or whole <= limit else []
+    return named if used is None or sum(part.size_bytes for part in named) <= used else []
 
 
-def _by_process(processes: tuple[wire.GpuProcess, ...], library: Library) -> list[Segment]:
+def _by_process(
+    processes: Iterable[wire.GpuProcess], loaded: Iterable[LoadedView]
+) -> list[Segment]:
+    known = {each.name: each for each in loaded}
     models: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for process in processes:
-        if process.used_bytes and process.model:
-            models[process.model] += process.used_bytes
+        name = plain_name(process.model or "")
+        if process.used_bytes and name in known:
+            models[name] += process.used_bytes
         elif process.used_bytes:
-            others[process.name or f"process {process.pid}"] += process.used_bytes
-    segments = [_model(name, size, library) for name, size in models.most_common()]
-    for name, size in others.most_common():
-        segments.append(Segment(kind="other", label=name, size_bytes=size))
-    return segments
-
-
-def _model(name: str, size_bytes: int, library: Library) -> Segment:
-    return Segment(
-        kind="model",
-        label=plain_name(name),
-        size_bytes=size_bytes,
-        colour=library.colour(name),
-        quant=library.quant(name),
-    )
+            others[name or process.name or f"process {process.pid}"] += process.used_bytes
+    return [
+        *(known[name].segment(size) for name, size in models.most_common()),
+        *(Segment(kind="other", label=label, size_bytes=n) for label, n in others.most_common()),
+    ]

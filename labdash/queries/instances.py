@@ -38,7 +38,7 @@ def view_instances(view: NodeView, library: Library) -> tuple[InstanceView, ...]
     loaded = {(each.instance, each.name) for each in loaded_models(view, library)}
     installed = InstalledModel.objects.filter(instance__node=view.node).select_related("variant")
     models: defaultdict[int, list[InstalledModel]] = defaultdict(list)
-    for model in installed.order_by("name"):
+    for model in sorted(installed, key=lambda each: (bool(each.parent_model), each.name)):
         models[model.instance_id].append(model)
     return tuple(
         _instance(

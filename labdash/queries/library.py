@@ -12,10 +12,10 @@ COLOURS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """Installed names. ``families`` and ``quants`` are keyed by name without ``:latest``."""
+    """Installed names. ``families`` is keyed by name, ``quants`` by node and name."""
 
     families: Mapping[str, int]
-    quants: Mapping[str, str]
+    quants: Mapping[tuple[str, str], str]
 
     def colour(self, name: str) -> int:
         """Return 1 to ``COLOURS``: by family where the name is installed, else by the name."""
@@ -24,9 +24,9 @@ class Library:
             number = zlib.crc32(plain_name(name).encode())
         return number % COLOURS + 1
 
-    def quant(self, name: str) -> str:
-        """Return the quant of a name, or nothing where it is not known."""
-        return self.quants.get(plain_name(name), "")
+    def quant(self, slug: str, name: str) -> str:
+        """Return the quant of a name on a node, or nothing where it is not known."""
+        return self.quants.get((slug, plain_name(name)), "")
 
 
 def plain_name(name: str) -> str:
@@ -36,12 +36,11 @@ def plain_name(name: str) -> str:
 
 def read_library() -> Library:
     """Read the names of all instances with one query."""
-    rows = InstalledModel.objects.filter(is_cloud=False).values_list(
-        "name", "variant__family_id", "variant__quant"
+    rows = InstalledModel.objects.filter(is_cloud=False, variant__isnull=False).values_list(
+        "instance__node__slug", "name", "variant__family_id", "variant__quant"
     )
-    families, quants = {}, {}
-    for name, family_id, quant in rows:
-        if family_id is not None:
-            families[plain_name(name)] = family_id
-            quants[plain_name(name)] = quant or ""
-    return Library(families=families, quants=quants)
+    found = [(slug, plain_name(name), family, quant) for slug, name, family, quant in rows]
+    return Library(
+        families={name: family for _, name, family, _ in found},
+        quants={(slug, name): quant for slug, name, _, quant in found},
+    )

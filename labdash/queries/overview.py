@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from labdash.queries.bars import GpuView, LoadedView, loaded_models, view_gpus
+from labdash.queries.bars import Bar, GpuView, LoadedView, loaded_models, view_gpus, view_ram
 from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
@@ -23,6 +23,7 @@ class NodeCard:
 
     view: NodeView
     gpus: tuple[GpuView, ...]
+    ram: Bar | None
     gpu_names: tuple[tuple[str, int], ...]
     aside: tuple[LoadedView, ...]
     disks: tuple[wire.DiskReading, ...]
@@ -39,13 +40,19 @@ class NodeCard:
     @property
     def used_bytes(self) -> int | None:
         """What is in use on all GPUs; ``None`` where no GPU tells."""
-        known = [gpu.used_bytes for gpu in self.gpus if gpu.used_bytes is not None]
+        known = [used for gpu in self.gpus if (used := gpu.bar.used_bytes) is not None]
         return sum(known) if known else None
 
     @property
     def has_processes(self) -> bool:
         """Whether any GPU tells who uses it."""
         return any(gpu.reading.processes for gpu in self.gpus)
+
+    @property
+    def mute(self) -> tuple[wire.InstanceReading, ...]:
+        """The instances that do not answer."""
+        instances = self.view.sample.instances if self.view.sample else ()
+        return tuple(each for each in instances if each.state != "ok")
 
     @property
     def is_troubled(self) -> bool:
@@ -104,24 +111,28 @@ def node_card(
     history: Mapping[str, Series],
 ) -> NodeCard:
     """Gather what is shown of one node, here and on other pages."""
-    gpus = view_gpus(view, library)
+    loaded = loaded_models(view, library)
+    gpus = view_gpus(view, loaded)
     instances = view.sample.instances if view.sample else ()
     return NodeCard(
         view=view,
         gpus=gpus,
+        ram=view_ram(view, loaded) if not gpus else None,
         gpu_names=tuple(Counter(gpu.reading.name or "GPU" for gpu in gpus).items()),
-        aside=aside(loaded_models(view, library), gpus),
+        aside=aside(loaded, gpus) if gpus else (),
         disks=distinct_disks(instances),
         versions=tuple(dict.fromkeys(each.version for each in instances if each.version)),
         problems=tuple(each for each in problems if each.node == view.node.slug),
         history=history.get(view.node.slug, ()),
-        total_bytes=sum(gpu.total_bytes or 0 for gpu in gpus),
+        total_bytes=sum(gpu.bar.total_bytes or 0 for gpu in gpus),
     )
 
 
 def aside(loaded: Iterable[LoadedView], gpus: Iterable[GpuView]) -> tuple[LoadedView, ...]:
     """Return the loaded models that are not wholly told by the bars."""
-    drawn = {segment.label for gpu in gpus for segment in gpu.segments if segment.kind == "model"}
+    drawn = {
+        segment.label for gpu in gpus for segment in gpu.bar.segments if segment.kind == "model"
+    }
     return tuple(each for each in loaded if each.name not in drawn or each.is_split)
 
 
@@ -136,12 +147,12 @@ def _totals(cards: Iterable[NodeCard]) -> Totals:
     awake = [card for card in seen if not card.is_old]
     gpus = [gpu for card in awake for gpu in card.gpus if gpu.reading.state == "ok"]
     watts = [gpu.reading.power_watts for gpu in gpus if gpu.reading.power_watts is not None]
-    known = [gpu for gpu in gpus if gpu.used_bytes is not None]
+    known = [gpu for gpu in gpus if gpu.bar.used_bytes is not None]
     return Totals(
         nodes=len(seen),
         silent=len(seen) - len(awake),
         gpus=len(gpus),
-        used_bytes=sum(gpu.used_bytes or 0 for gpu in known),
-        total_bytes=sum(gpu.total_bytes or 0 for gpu in known),
+        used_bytes=sum(gpu.bar.used_bytes or 0 for gpu in known),
+        total_bytes=sum(gpu.bar.total_bytes or 0 for gpu in known),
         power_watts=sum(watts) if watts else None,
     )

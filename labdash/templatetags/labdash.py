@@ -90,7 +90,19 @@ def age(value: float | None) -> str:
 @register.filter
 def passed(moment: datetime | None, now: datetime) -> str:
     """Write how long before ``now`` something happened."""
-    return "" if moment is None else duration(max(0.0, (now - moment).total_seconds()))
+    return "" if moment is None else coarsely((now - moment).total_seconds())
+
+
+@register.filter
+def coarsely(value: float | None) -> str:
+    """Write a span in its largest unit alone, so that it seldom changes."""
+    if value is None:
+        return ""
+    if value < MINUTE_S:
+        return f"{max(0.0, value):.0f} s"
+    if value < HOUR_S:
+        return f"{value // MINUTE_S:.0f} min"
+    return f"{value // HOUR_S:.0f} h" if value < DAY_S else duration(value)
 
 
 @register.filter

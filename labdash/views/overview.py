@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from labdash.models import PullState
 from labdash.queries.overview import OverviewView, read_overview
 from labdash.views.http import (
     Fragment,
@@ -37,8 +38,14 @@ def fragments(seen: OverviewView) -> list[Fragment]:
         fragment("overview.html#card", f"node-{card.slug}", inside="cards", card=card, now=now)
         for card in seen.cards
     ]
+    waiting = sum(view.job.state == PullState.QUEUED for view in seen.jobs)
     summary = fragment(
-        "overview.html#summary", "summary", totals=seen.totals, trouble=trouble, jobs=seen.jobs
+        "overview.html#summary",
+        "summary",
+        totals=seen.totals,
+        trouble=trouble,
+        waiting=waiting,
+        running=len(seen.jobs) - waiting,
     )
     told = [each for each in seen.problems if not concerns_hub(each) and each.code != "no_node"]
     listed = fragment("overview.html#problems", "problems", problems=told, now=now)

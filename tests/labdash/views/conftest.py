@@ -6,13 +6,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 FINDERS = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
 
 @pytest.fixture(autouse=True)
-def _plain_static_files(settings: SettingsWrapper) -> Iterator[None]:
+def _plain_static_files(settings: Settings) -> Iterator[None]:
     settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": FINDERS}}
     cache.clear()
     yield

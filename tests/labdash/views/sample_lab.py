@@ -23,14 +23,22 @@ GIB = 2**30
 MIB = 2**20
 
 
-def gpu(uuid: str, index: int, name: str, total_gib: float, **fields: object) -> wire.GpuReading:
+def gpu(
+    uuid: str,
+    index: int,
+    name: str,
+    total_gib: float,
+    *,
+    processes: tuple[wire.GpuProcess, ...] = (),
+    **fields: object,
+) -> wire.GpuReading:
     """Make a reading; used, free and reserve follow from ``processes`` where not given."""
-    processes = fields.get("processes") or ()
-    used = sum(each.used_bytes or 0 for each in processes)  # type: ignore[attr-defined]
+    used = sum(each.used_bytes or 0 for each in processes)
     total = int(total_gib * GIB)
     reserved = 360 * MIB
-    values = {
+    values: dict[str, object] = {
         "source": "simulated",
+        "processes": processes,
         "memory_total_bytes": total,
         "memory_used_bytes": used,
         "memory_reserved_bytes": reserved,
@@ -41,9 +49,7 @@ def gpu(uuid: str, index: int, name: str, total_gib: float, **fields: object) ->
         "power_limit_watts": 350.0,
         **fields,
     }
-    return wire.GpuReading.model_validate(
-        {"uuid": uuid, "index": index, "name": name, **values}
-    )
+    return wire.GpuReading.model_validate({"uuid": uuid, "index": index, "name": name, **values})
 
 
 def process(pid: int, name: str, used_gib: float, model: str | None = None) -> wire.GpuProcess:
@@ -113,14 +119,14 @@ def add(
         Instance.objects.create(
             node=node, name=each.name, url=each.url, version=each.version or "", inventory_at=at
         )
-    for each in report.gpus:
+    for card in report.gpus:
         Gpu.objects.create(
             node=node,
-            uuid=each.uuid,
-            index=each.index,
-            name=each.name or "",
-            memory_total_bytes=each.memory_total_bytes,
-            source=each.source,
+            uuid=card.uuid,
+            index=card.index,
+            name=card.name or "",
+            memory_total_bytes=card.memory_total_bytes,
+            source=card.source,
         )
     save_state(report, arrived_at=at)
     return node
@@ -149,7 +155,7 @@ def install(node: Node, name: str, quant: str, size_gib: float, **fields: object
 
 def pull(node: Node, model: str, **fields: object) -> PullJob:
     """Store a pull to the first instance of a node."""
-    return PullJob.objects.create(instance=node.instances.first(), model=model, **fields)
+    return PullJob.objects.create(instance=node.instances.all()[0], model=model, **fields)
 
 
 def five_nodes() -> dict[str, Node]:
