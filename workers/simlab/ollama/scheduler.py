@@ -114,7 +114,7 @@ class Scheduler:
         return runner
 
     def _usable(self, runner: Runner, load: Load) -> bool:
-        if runner.is_unloading or runner.is_dead:
+        if runner.is_unloading or runner.is_dead or not self._machine.runs(runner.loaded.pid):
             return False
         return not load.options.needs_reload(runner.load.options)
 
