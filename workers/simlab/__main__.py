@@ -5,13 +5,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
 
 from workers.simlab import ctl
 from workers.simlab.control import control_app
-from workers.simlab.lab import Lab, serve
+from workers.simlab.lab import Lab, Place, serve
 from workers.simlab.life import live
 from workers.simlab.scenario import DEMO, REGISTRY_BYTES_PER_S
 
@@ -31,8 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         return ctl.main(given[1:])
     options = parser().parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    asyncio.run(run(options))
-    return 0
+    return asyncio.run(run(options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--registry-speed",
-        type=float,
+        type=_speed,
         default=REGISTRY_BYTES_PER_S,
         metavar="BYTES_PER_S",
         help="speed of the registry (default %(default)s; 0: no limit)",
@@ -66,7 +66,14 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-async def run(options: argparse.Namespace) -> None:
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError("a speed is 0 or more")
+    return value
+
+
+async def run(options: argparse.Namespace) -> int:
     """Start everything, say where it listens, and end everything on a signal."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,16 +82,25 @@ async def run(options: argparse.Namespace) -> None:
         DEMO, state_dir=options.state_dir, registry_bytes_per_s=options.registry_speed or None
     )
     await lab.start()
-    url, control = await serve(control_app(lab), options.control_port, any_port=False)
+    try:
+        url, control = await serve(control_app(lab), options.control_port, any_port=False)
+    except OSError as error:
+        sys.stderr.write(f"the control API cannot listen: {error}\n")
+        await lab.stop()
+        return 2
     _tell(lab.describe(url), options.ready_file)
-    async with asyncio.TaskGroup() as group:
-        lives = [group.create_task(live(place)) for place in lab.places.values()]
-        if options.no_life:
-            _cancel(lives)
-        await stopped.wait()
-        _cancel(lives)
+    await _until(stopped, [] if options.no_life else list(lab.places.values()))
     await lab.stop()
     await control.cleanup()
+    return 0
+
+
+async def _until(stopped: asyncio.Event, places: list[Place]) -> None:
+    """Let the machines live until the end is wanted."""
+    async with asyncio.TaskGroup() as group:
+        lives = [group.create_task(live(place)) for place in places]
+        await stopped.wait()
+        _cancel(lives)
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
