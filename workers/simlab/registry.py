@@ -35,6 +35,7 @@ Fault = Literal[
     "blob-404",
     "blob-500",
     "blob-get-404",
+    "range-500",
     "blob-302",
     "blob-307",
     "no-location",

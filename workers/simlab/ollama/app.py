@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from workers.simlab.ollama import manage, run
+from workers.simlab.ollama import embed, manage, run
 from workers.simlab.ollama.http import ApiError, Front, Handler, reply, stream
 from workers.simlab.ollama.lookup import find, read, required, valid_name
 from workers.simlab.ollama.manifest import Installed
@@ -55,7 +55,8 @@ def _routes(server: OllamaServer) -> dict[str, dict[str, Handler]]:
         "/api/blobs/*": {"HEAD": bound(manage.blob_head), "POST": bound(manage.blob_post)},
         "/api/generate": {"POST": bound(run.generate)},
         "/api/chat": {"POST": bound(run.chat)},
-        "/api/embed": {"POST": bound(run.embed)},
+        "/api/embed": {"POST": bound(embed.embed)},
+        "/api/embeddings": {"POST": bound(embed.embeddings)},
         "/v1/models": {"GET": bound(_openai_models)},
         "/v1/models/*": {"GET": bound(_openai_model)},
     }

@@ -119,6 +119,7 @@ class Downloads:
             self._crash()
 
     async def _prepare(self, download: Download) -> None:
+        self.corrupt.pop(download.digest, None)
         try:
             download.parts = self._store.partials.read(download.digest)
             if not download.parts:

@@ -7,14 +7,26 @@ from aiohttp import web
 from workers.simlab.ollama.app import ollama_app
 from workers.simlab.ollama.server import OllamaServer
 
+# For requests under way; aiohttp takes 0 for "wait for ever".
+_SHUTDOWN_S = 0.01
+# What systemd waits before it starts a server that crashed.
+RESTART_S = 3.0
+
 
 class Hosted:
-    """One server behind one port of the loopback address. The port stays the same for life."""
+    """One server behind one port of the loopback address, the same one at each start.
 
-    def __init__(self, server: OllamaServer, *, port: int = 0) -> None:
+    A server that crashes is back after ``restart_s`` seconds (``None``: never).
+    """
+
+    def __init__(
+        self, server: OllamaServer, *, port: int = 0, restart_s: float | None = RESTART_S
+    ) -> None:
         self.server = server
         self.port = port
         self.crashes = 0
+        self._restart_s = restart_s
+        self._revival: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         server.on_crash = self._crash
 
@@ -34,7 +46,7 @@ class Hosted:
             self.server.start()
             app = ollama_app(self.server)
             self._runner = web.AppRunner(
-                app, access_log=None, handler_cancellation=True, shutdown_timeout=0
+                app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
             )
             await self._runner.setup()
             site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -44,6 +56,8 @@ class Hosted:
 
     async def stop(self, *, kill: bool = False, spoil: bool = False) -> None:
         """Close the port and cut every connection; see ``OllamaServer.stop``."""
+        if self._revival and self._revival is not asyncio.current_task():
+            self._revival.cancel()
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -56,4 +70,10 @@ class Hosted:
 
     def _crash(self) -> None:
         self.crashes += 1
-        asyncio.get_running_loop().create_task(self.stop(kill=True))
+        self._revival = asyncio.get_running_loop().create_task(self._fall())
+
+    async def _fall(self) -> None:
+        await self.stop(kill=True)
+        if self._restart_s is not None:
+            await asyncio.sleep(self._restart_s)
+            await self.start()

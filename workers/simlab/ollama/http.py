@@ -111,7 +111,8 @@ class Front:
     ) -> web.Response | None:
         """Refuse what comes from elsewhere, and answer a browser's question in advance."""
         if origin is not None and not self._origin_ok(origin, request.host):
-            return web.Response(status=403)
+            allow = {"Allow": ", ".join(methods)} if request.method == "OPTIONS" else None
+            return web.Response(status=403, headers=allow)
         if origin is not None and request.method == "OPTIONS":
             return _preflight(methods)
         if not self._host_ok(request.host):

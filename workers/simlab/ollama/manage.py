@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from workers.simlab.machine import NoSpace
+from workers.simlab.ollama.body import go_json
 from workers.simlab.ollama.http import ApiError, empty, stream
 from workers.simlab.ollama.lookup import find, read, required, valid_name
 from workers.simlab.ollama.manifest import Installed, Layer, write_manifest
@@ -146,7 +147,7 @@ def _derive(
         layers.append(_put(server, kind, str(text), lines))
     parameters = model_parameters(server, base) | body.get("parameters", {})
     if parameters:
-        layers.append(_put(server, "params", _go_json(parameters), lines))
+        layers.append(_put(server, "params", go_json(parameters), lines))
     text = server.read_layer(base.manifest.config)
     return lines + _write(server, name, json.loads(text), layers)
 
@@ -195,11 +196,3 @@ def _put(server: OllamaServer, kind: str, text: str, lines: list[Line]) -> Layer
 
 def _layer_line(layer: Layer, *, is_new: bool) -> Line:
     return {"status": f"{'creating new' if is_new else 'using existing'} layer {layer.digest}"}
-
-
-def _go_json(value: object) -> str:
-    """Write JSON as Go's encoder does: sorted keys, HTML signs escaped, a line feed."""
-    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text + "\n"

@@ -1,6 +1,7 @@
-"""``/api/generate``, ``/api/chat`` and ``/api/embed``: load, answer, unload."""
+"""``/api/generate`` and ``/api/chat``: load, answer, unload."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,11 +23,18 @@ from workers.simlab.ollama.show import details, model_parameters
 from workers.simlab.ollama.weights import Weights
 
 _WORDS = ("The", "simulated", "model", "answers", "with", "words", "that", "mean", "nothing.")
-_DEFAULT_TOKENS = 48
+# A longer question gets a longer answer.
+_TOKENS_PER_WORD = 64
 # How much faster a prompt is read than an answer is written.
 _PROMPT_FACTOR = 12
+_NO_IMAGES = {
+    "error": {
+        "code": 400,
+        "message": "Multimodal data provided, but model does not support multimodal requests.",
+        "type": "invalid_request_error",
+    }
+}
 _RUNNER_DIED = "an error was encountered while running the model: unexpected EOF"
-_NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,39 +74,15 @@ async def chat(server: OllamaServer, request: web.Request) -> web.StreamResponse
     return await _answer(server, request, _Ask(body=body, model=model, prompt=prompt, blank=blank))
 
 
-async def embed(server: OllamaServer, request: web.Request) -> web.StreamResponse:
-    """Answer ``/api/embed``."""
-    body = await read(request, "EmbedRequest")
-    missing = 'model "{}" not found, try pulling it first'
-    model = resolve(server, required(body), missing=missing if required(body) else None)
-    given = body.get("input", "")
-    texts = [text for text in (given if isinstance(given, list) else [given]) if text]
-    started = time.monotonic_ns()
-    async with _loaded(server, body, model) as (runner, weights):
-        loaded = time.monotonic_ns()
-        if texts and "embedding" not in weights.capabilities:
-            raise ApiError(501, _NO_EMBEDDINGS)
-        answer: dict[str, Any] = {"model": required(body)}
-        answer["embeddings"] = [_vector(text, weights.embedding_length) for text in texts]
-        if texts:
-            await _work(server, runner, 0.02)
-        answer |= {
-            "total_duration": time.monotonic_ns() - started,
-            "load_duration": loaded - started,
-        }
-        tokens = sum(len(str(text).split()) + 2 for text in texts)
-        return reply(answer | ({"prompt_eval_count": tokens} if tokens else {}))
-
-
 async def _answer(server: OllamaServer, request: web.Request, ask: _Ask) -> web.StreamResponse:
     body = ask.body
     if not ask.prompt and body.get("keep_alive") is not None and not _keep_alive(body):
         weights = server.weights_of(ask.model)
         server.scheduler.expire(weights.digest if weights else "")
         return reply(ask.line(_done("unload")))
-    _check_abilities(server, ask.model, body)
+    _check_abilities(server, ask)
     started = time.monotonic_ns()
-    async with _loaded(server, body, ask.model) as (runner, _):
+    async with loaded(server, body, ask.model) as (runner, _):
         if not ask.prompt:
             return reply(ask.line(_done("load")))
         lines = _lines(server, runner, ask, (started, time.monotonic_ns()))
@@ -108,9 +92,10 @@ async def _answer(server: OllamaServer, request: web.Request, ask: _Ask) -> web.
 
 
 @asynccontextmanager
-async def _loaded(
+async def loaded(
     server: OllamaServer, body: Mapping[str, Any], model: Installed
 ) -> AsyncIterator[tuple[Runner, Weights]]:
+    """Have a request's model loaded while the block runs."""
     keep_alive = _keep_alive(body)
     weights = server.weights_of(model)
     if weights is None or server.store.blob_size(weights.digest) is None:
@@ -149,7 +134,8 @@ async def _lines(
 ) -> AsyncGenerator[dict[str, Any]]:
     """Give the answer word by word at the machine's speed; ``timing``: asked and loaded, ns."""
     limit = ask.body.get("options", {}).get("num_predict") or -1
-    count = limit if limit > 0 else _DEFAULT_TOKENS
+    natural = _TOKENS_PER_WORD * len(ask.prompt.split())
+    count = min(limit, natural) if limit > 0 else natural
     rate = server.machine.tokens_per_s(runner.loaded.pid)
     prompt_tokens = len(ask.prompt.split()) + 20
     async with runner.slots:
@@ -172,7 +158,7 @@ async def _lines(
         "eval_count": count,
         "eval_duration": ended - read_at,
     }
-    reason = _done("length" if limit > 0 else "stop")
+    reason = _done("length" if count == limit else "stop")
     yield ask.line(reason, {"context": [1, 2, 3]} if wants_context else {}, numbers)
 
 
@@ -193,20 +179,28 @@ def _with_text(blank: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"response": text}
 
 
-async def _work(server: OllamaServer, runner: Runner, seconds: float) -> None:
+async def work(server: OllamaServer, runner: Runner, seconds: float) -> None:
+    """Keep one slot of a runner, and its devices, busy."""
     async with runner.slots:
         with server.machine.working(runner.loaded.pid):
             await asyncio.sleep(seconds)
 
 
-def _check_abilities(server: OllamaServer, model: Installed, body: Mapping[str, Any]) -> None:
-    weights = server.weights_of(model)
+def _check_abilities(server: OllamaServer, ask: _Ask) -> None:
+    """Refuse what the model cannot do; an embedding model can only embed."""
+    weights = server.weights_of(ask.model)
     able = weights.capabilities if weights else ()
+    name = required(ask.body)
+    if weights and "completion" not in able:
+        kind = "generate" if "response" in ask.blank else "chat"
+        raise ApiError(400, f'"{name}" does not support {kind}')
     for field, ability in (("tools", "tools"), ("suffix", "insert")):
-        if body.get(field) and ability not in able:
-            raise ApiError(400, f"{model.name.full} does not support {ability}")
-    if body.get("think") and "thinking" not in able:
-        raise ApiError(400, f'"{required(body)}" does not support thinking')
+        if ask.body.get(field) and ability not in able:
+            raise ApiError(400, f"{ask.model.name.full} does not support {ability}")
+    if ask.body.get("think") and "thinking" not in able:
+        raise ApiError(400, f'"{name}" does not support thinking')
+    if ask.body.get("images") and not ask.model.manifest.layer("projector"):
+        raise ApiError(400, json.dumps(_NO_IMAGES, separators=(",", ":")))
 
 
 def _keep_alive(body: Mapping[str, Any]) -> int | None:
@@ -218,9 +212,3 @@ def _keep_alive(body: Mapping[str, Any]) -> int | None:
 
 def _done(reason: str) -> dict[str, Any]:
     return {"done": True, "done_reason": reason}
-
-
-def _vector(text: str, length: int) -> list[float]:
-    """Make an embedding of the right length out of nothing but the text's letters."""
-    seed = sum(text.encode()) or 1
-    return [((seed * (place + 1)) % 997) / 997 - 0.5 for place in range(length)]

@@ -62,6 +62,7 @@ def show(server: OllamaServer, model: Installed, body: Mapping[str, Any]) -> dic
         kind: server.read_layer(model.manifest.layer(kind))
         for kind in ("license", "template", "system")
     }
+    texts["template"] = texts["template"] or "{{ .Prompt }}"
     texts["modelfile"] = _modelfile(server, model, texts, parameters | body.get("options", {}))
     texts["parameters"] = _parameter_lines(parameters)
     answer: dict[str, Any] = {key: text for key, text in texts.items() if text}
@@ -89,14 +90,18 @@ def is_cloud(server: OllamaServer, model: Installed) -> bool:
 
 def _header(weights: Weights, *, verbose: bool) -> dict[str, Any]:
     return {
-        "model_info": _plain(weights.info, verbose=verbose),
+        "model_info": _plain(_named(weights.info), verbose=verbose),
         "tensors": list(weights.tensors),
     }
 
 
+def _named(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in info.items() if key != "general.name"}
+
+
 def _plain(info: Mapping[str, Any], *, verbose: bool) -> dict[str, Any]:
     """Sort the keys of a header; arrays are emptied unless all was asked for."""
-    kept = {key: info[key] for key in sorted(info) if key != "general.name"}
+    kept = {key: info[key] for key in sorted(info)}
     if verbose:
         return kept
     return {key: None if isinstance(value, list) else value for key, value in kept.items()}
@@ -131,7 +136,7 @@ def _modelfile(
         for layer in model.manifest.layers
         if layer.kind in {"model", "projector"}
     ]
-    lines.append(f"TEMPLATE {_quoted(texts['template'] or '{{ .Prompt }}')}")
+    lines.append(f"TEMPLATE {_quoted(texts['template'])}")
     if texts["system"]:
         lines.append(f"SYSTEM {_quoted(texts['system'])}")
     for key in sorted(options):

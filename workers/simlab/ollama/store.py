@@ -33,6 +33,7 @@ class Store:
         self, folder: Path, machine: Machine, *, shown_at: str = "/usr/share/ollama/.ollama/models"
     ) -> None:
         self.machine = machine
+        self.folder = folder
         self.shown_at = shown_at
         self._manifests = folder / "manifests"
         self._blobs = folder / "blobs"

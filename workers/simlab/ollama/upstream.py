@@ -81,6 +81,8 @@ class Upstream:
     async def manifest(self, name: Name, *, insecure: bool) -> tuple[Source, bytes, str]:
         """Fetch a manifest; give also the fault that the simulated registry orders."""
         source = self._source(name, insecure=insecure)
+        if not insecure and source.base == self._plain_base(name.host):
+            await self._expect_tls(source, name)
         what = f"manifests/{name.tag}"
         async with self._request("GET", source, what, {"Accept": MANIFEST_TYPE}) as response:
             body = await response.read()
@@ -177,15 +179,21 @@ class Upstream:
         repository = f"{name.namespace}/{name.model}"
         shown = f"{'http' if insecure else 'https'}://{name.host}"
         what = f'Get "{shown}/v2/{repository}/manifests/{name.tag}"'
-        plain = self._plain.get(name.host) or _loopback(name.host)
-        base = self._secure.get(name.host) or plain
+        base = self._secure.get(name.host) or self._plain_base(name.host)
         if base is None:
             host = name.host.partition(":")[0]
             raise UpstreamError(f"{what}: dial tcp: lookup {host} on 127.0.0.53:53: no such host")
-        if base == plain and not insecure:
-            wrong = "tls: first record does not look like a TLS handshake"
-            raise UpstreamError(f"{what}: {wrong}")
         return Source(base=base, shown_base=shown, repository=repository)
+
+    def _plain_base(self, host: str) -> str | None:
+        return None if host in self._secure else self._plain.get(host) or _loopback(host)
+
+    async def _expect_tls(self, source: Source, name: Name) -> None:
+        """Fail as a TLS handshake with a plain server does, if somebody listens at all."""
+        what = f"manifests/{name.tag}"
+        async with self._request("GET", source, what, {}):
+            wrong = "tls: first record does not look like a TLS handshake"
+            raise UpstreamError(f'Get "{source.shown(what)}": {wrong}')
 
 
 class _Request:
