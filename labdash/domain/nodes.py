@@ -118,6 +118,9 @@ def check_url(text: str) -> str:
         port = parts.port
     except ValueError as error:
         raise LabDashError(f"{url[:80]} is no address. {example}") from error
+    if not url.isprintable():
+        # urlsplit() drops line breaks without a word.
+        raise LabDashError(f"{url[:80]!r} is no address. {example}")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise LabDashError(f"{url[:80]} is no http or https address. {example}")
     if "@" in parts.netloc:

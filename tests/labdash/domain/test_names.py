@@ -1,0 +1,58 @@
+"""Model names."""
+
+import pytest
+
+from labdash.domain.errors import LabDashError
+from labdash.domain.names import parse_model_name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("qwen3:8b", "qwen3:8b"),
+        ("  qwen3 ", "qwen3:latest"),
+        ("library/qwen3:8b", "qwen3:8b"),
+        ("registry.ollama.ai/library/qwen3:8b", "qwen3:8b"),
+        ("Registry.Ollama.ai/library/qwen3", "qwen3:latest"),
+        ("someone/their-model_2:q4_K_M", "someone/their-model_2:q4_K_M"),
+        ("registry.ollama.ai/someone/model:1.5b", "someone/model:1.5b"),
+        ("hf.co/user/Repo-GGUF:Q4_K_M", "hf.co/user/Repo-GGUF:Q4_K_M"),
+        ("huggingface.co/user/repo", "huggingface.co/user/repo:latest"),
+        ("_x:y", "_x:y"),
+    ],
+)
+def test_a_name_is_returned_as_ollama_lists_it(text: str, name: str) -> None:
+    assert parse_model_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "Write a model name"),
+        ("   ", "Write a model name"),
+        ("https://ollama.com/library/qwen3", "Leave out the https://"),
+        ("nas.lan:5000/library/qwen3:8b", "nas.lan:5000 is not a known source"),
+        ("evil.example/library/qwen3", "evil.example is not a known source"),
+        ("a/b/c/d", "too many parts"),
+        ("hf.co/qwen3", "write hf.co/user/model"),
+        ("name.space/model", "is no model name"),
+        ("-qwen3:8b", "is no model name"),
+        ("qwen3:", "is no model name"),
+        (":8b", "is no model name"),
+        ("qwen 3", "is no model name"),
+        ("qwen3;rm -rf", "is no model name"),
+        ("../../etc/passwd", "too many parts"),
+        ("a/../b", "a is not a known source"),
+        ("..", "is no model name"),
+        ("qwen3:8b\nx", "is no model name"),
+        ("m" * 81, "is no model name"),
+        ("qwen3:" + "t" * 81, "is no model name"),
+        ("gpt-oss:120b-cloud", "in Ollama's cloud"),
+        ("gpt-oss:cloud", "in Ollama's cloud"),
+        ("qwёn3:8b", "is no model name"),
+    ],
+)
+def test_what_cannot_be_pulled_is_refused_in_plain_words(text: str, part: str) -> None:
+    with pytest.raises(LabDashError) as refused:
+        parse_model_name(text)
+    assert part in str(refused.value)

@@ -1,0 +1,142 @@
+"""Reports about pulls become states of jobs."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labdash.domain.progress import record_progress
+from labdash.models import PullJob, PullState
+from tests.factories import make_instance, make_job, orders, progress, running_job, seen
+
+pytestmark = pytest.mark.django_db
+
+
+def record(job: PullJob, phase: str = "downloading", **fields: object) -> PullJob:
+    """Record a report that arrives now and return the job as it is then."""
+    record_progress(progress(job, phase, **fields), arrived_at=timezone.now())
+    return PullJob.objects.get(pk=job.pk)
+
+
+def test_figures_of_a_download_are_taken_over() -> None:
+    job = record(
+        running_job(state=PullState.QUEUED),
+        done_bytes=5,
+        total_bytes=10,
+        bytes_per_s=2.5,
+        remaining_s=2.0,
+    )
+    assert (job.state, job.done_bytes, job.total_bytes, job.bytes_per_s, job.remaining_s) == (
+        PullState.DOWNLOADING,
+        5,
+        10,
+        2.5,
+        2.0,
+    )
+    assert job.started_at is not None
+
+
+def test_what_is_done_never_falls() -> None:
+    job = running_job(done_bytes=500, total_bytes=1000)
+    assert record(job, done_bytes=200, total_bytes=1200).done_bytes == 500
+    assert record(job, done_bytes=None).done_bytes == 500
+    assert record(job).total_bytes == 1200
+
+
+def test_a_job_that_waits_on_its_node_stays_queued_with_a_heartbeat() -> None:
+    job = record(running_job(state=PullState.QUEUED, heartbeat_at=None), "waiting")
+    assert (job.state, job.heartbeat_at is not None, job.started_at) == (
+        PullState.QUEUED,
+        True,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        ("starting", PullState.STARTING),
+        ("verifying", PullState.VERIFYING),
+        ("finishing", PullState.FINISHING),
+        ("installed", PullState.INSTALLED),
+        ("failed", PullState.FAILED),
+        ("cancelled", PullState.CANCELLED),
+    ],
+)
+def test_each_phase_is_a_state(phase: str, state: PullState) -> None:
+    assert record(running_job(), phase).state == state
+
+
+def test_an_installed_model_is_done_to_the_last_byte() -> None:
+    job = record(running_job(done_bytes=90, total_bytes=100), "installed", done_bytes=95)
+    assert (job.done_bytes, job.finished_at is not None) == (100, True)
+
+
+def test_a_failure_keeps_its_reason_and_whether_to_try_again() -> None:
+    job = record(running_job(), "failed", reason="The registry is down.", retry=True)
+    assert (job.reason, job.retry_may_help) == ("The registry is down.", True)
+
+
+@pytest.mark.parametrize("state", [PullState.INSTALLED, PullState.FAILED, PullState.CANCELLED])
+@pytest.mark.parametrize("phase", ["downloading", "installed", "failed"])
+def test_a_late_report_never_revives_a_job_that_ended(state: PullState, phase: str) -> None:
+    assert record(running_job(state=state), phase).state == state
+
+
+def test_a_failure_of_an_earlier_attempt_is_ignored() -> None:
+    assert record(running_job(attempt=2), "failed", attempt=1).state == PullState.DOWNLOADING
+
+
+def test_a_success_of_an_earlier_attempt_counts() -> None:
+    assert record(running_job(attempt=2), "installed", attempt=1).state == PullState.INSTALLED
+
+
+@pytest.mark.parametrize(
+    ("requested", "state"), [(True, PullState.CANCELLED), (False, PullState.DOWNLOADING)]
+)
+def test_a_cancelled_earlier_attempt_counts_if_the_job_was_to_be_cancelled(
+    requested: bool, state: PullState
+) -> None:
+    job = running_job(attempt=2, cancel_requested=requested)
+    assert record(job, "cancelled", attempt=1).state == state
+
+
+def test_progress_of_an_earlier_attempt_counts_if_it_came_after_the_newest_order() -> None:
+    job = running_job(attempt=2, done_bytes=1)
+    late = progress(job, attempt=1, done_bytes=9)
+    assert job.sent_at is not None
+    before, after = (job.sent_at + timedelta(seconds=offset_s) for offset_s in (-1, 1))
+    assert record_progress(late, arrived_at=before) is False
+    assert record_progress(late, arrived_at=after) is True
+    job.refresh_from_db()
+    assert job.done_bytes == 9
+
+
+def test_bytes_that_arrive_renew_the_patience_and_others_do_not() -> None:
+    job = running_job(fruitless=3, done_bytes=10)
+    assert record(job, done_bytes=10).fruitless == 3
+    assert record(job, done_bytes=11).fruitless == 0
+
+
+def test_a_report_by_another_node_is_ignored() -> None:
+    job = running_job()
+    make_instance("tower")
+    assert record(job, "failed", node="tower").state == PullState.DOWNLOADING
+
+
+def test_a_report_about_no_job_is_ignored() -> None:
+    job = running_job()
+    assert record_progress(progress(job, job_id=job.pk + 1), arrived_at=timezone.now()) is False
+
+
+def test_the_next_job_begins_when_one_ends() -> None:
+    job = running_job(model="a:1b")
+    make_job(job.instance, model="b:1b")
+    seen("rog")
+    record(job, "installed")
+    assert [order["model"] for order in orders()] == ["b:1b"]
+
+
+def test_a_job_that_was_taken_back_is_running_again_by_its_report() -> None:
+    job = record(running_job(state=PullState.QUEUED, sent_at=None))
+    assert (job.state, job.sent_at is not None) == (PullState.DOWNLOADING, True)

@@ -1,0 +1,165 @@
+"""What a person does with pull jobs."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from labdash import live
+from labdash.domain import pulls
+from labdash.domain.errors import LabDashError
+from labdash.models import Instance, PullJob, PullState
+from tests.factories import make_instance, make_job, orders, running_job, seen
+from workers import wire
+
+ACTUAL = pytest.mark.django_db(transaction=True)
+
+
+@ACTUAL
+def test_a_requested_pull_is_sent_to_a_live_node_at_once() -> None:
+    instance = make_instance()
+    seen("rog")
+    job = pulls.request_pull(instance=instance, model="qwen3:8b", user=None)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.sent_at is not None) == (PullState.QUEUED, 1, True)
+    assert orders("rog") == [
+        {
+            "task": "workers.pull",
+            "protocol": 1,
+            "node": "rog",
+            "job_id": job.pk,
+            "attempt": 1,
+            "instance": "ollama",
+            "instance_url": "http://127.0.0.1:11434",
+            "model": "qwen3:8b",
+            "deadline_s": 86400.0,
+        }
+    ]
+
+
+@ACTUAL
+def test_an_order_of_an_agentless_node_goes_to_the_worker_on_the_hub() -> None:
+    instance = make_instance("attic", agentless=True)
+    seen("attic")
+    pulls.request_pull(instance=instance, model="qwen3:8b", user=None)
+    assert [order["node"] for order in orders(wire.HUB_NODE)] == ["attic"]
+    assert orders("attic") == []
+
+
+@ACTUAL
+@pytest.mark.parametrize("again", ["qwen3:8b", "library/qwen3:8b", "Qwen3:8B"])
+def test_a_second_request_for_one_model_returns_the_job_under_way(again: str) -> None:
+    instance = make_instance()
+    first = pulls.request_pull(instance=instance, model="qwen3:8b", user=None)
+    assert pulls.request_pull(instance=instance, model=again, user=None) == first
+
+
+@ACTUAL
+def test_a_request_after_the_end_makes_a_new_job() -> None:
+    ended = make_job(state=PullState.INSTALLED)
+    assert pulls.request_pull(instance=ended.instance, model=ended.model, user=None) != ended
+
+
+@ACTUAL
+def test_requests_at_the_same_moment_make_one_job() -> None:
+    instance = make_instance()
+    barrier = threading.Barrier(4)
+    found: list[int] = []
+
+    def ask() -> None:
+        barrier.wait()
+        try:
+            found.append(pulls.request_pull(instance=instance, model="qwen3:8b", user=None).pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [PullJob.objects.get().pk] * 4
+
+
+@pytest.mark.django_db
+def test_a_name_that_cannot_be_pulled_makes_no_job() -> None:
+    with pytest.raises(LabDashError):
+        pulls.request_pull(instance=make_instance(), model="evil.example/a/b", user=None)
+    assert not PullJob.objects.exists()
+
+
+@ACTUAL
+def test_a_job_stays_queued_while_the_store_is_down(dead_store: None) -> None:
+    job = pulls.request_pull(instance=make_instance(), model="qwen3:8b", user=None)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.sent_at) == (PullState.QUEUED, 0, None)
+
+
+@ACTUAL
+def test_cancelling_a_waiting_job_ends_it_at_once() -> None:
+    job = make_job()
+    pulls.cancel_pull(job=job)
+    assert (job.state, job.reason, job.finished_at is not None) == (
+        PullState.CANCELLED,
+        "Cancelled.",
+        True,
+    )
+    assert live.store().keys("node:*") == []
+
+
+@ACTUAL
+def test_cancelling_a_running_job_raises_the_flag_that_its_node_checks() -> None:
+    job = running_job()
+    pulls.cancel_pull(job=job)
+    assert (job.state, job.cancel_requested) == (PullState.DOWNLOADING, True)
+    assert live.store().ttl(wire.cancel_key("rog", job.pk)) > 86000
+
+
+@ACTUAL
+def test_cancelling_a_job_of_an_agentless_node_raises_the_flag_for_the_hub() -> None:
+    job = running_job(make_instance("attic", agentless=True))
+    pulls.cancel_pull(job=job)
+    assert live.store().exists(wire.cancel_key(wire.HUB_NODE, job.pk)) == 1
+
+
+@ACTUAL
+def test_cancelling_works_while_the_store_is_down(dead_store: None) -> None:
+    job = running_job()
+    pulls.cancel_pull(job=job)
+    assert job.cancel_requested is True
+
+
+@ACTUAL
+@pytest.mark.parametrize("state", [PullState.INSTALLED, PullState.FAILED, PullState.CANCELLED])
+def test_cancelling_what_has_ended_changes_nothing(state: PullState) -> None:
+    job = running_job(state=state, reason="as it was")
+    pulls.cancel_pull(job=job)
+    assert (job.state, job.reason, job.cancel_requested) == (state, "as it was", False)
+
+
+@ACTUAL
+@pytest.mark.parametrize("state", [PullState.FAILED, PullState.CANCELLED])
+def test_retrying_makes_a_new_job_for_the_same_model(state: PullState) -> None:
+    old = make_job(state=state)
+    new = pulls.retry_pull(job=old, user=None)
+    assert (new.pk != old.pk, new.model, new.instance) == (True, old.model, old.instance)
+
+
+@pytest.mark.django_db
+def test_retrying_what_runs_returns_it() -> None:
+    job = running_job()
+    assert pulls.retry_pull(job=job, user=None) == job
+
+
+@pytest.mark.django_db
+def test_retrying_what_was_installed_is_refused() -> None:
+    with pytest.raises(LabDashError, match="nothing to repeat"):
+        pulls.retry_pull(job=make_job(state=PullState.INSTALLED), user=None)
+
+
+@pytest.mark.django_db
+def test_active_jobs_are_those_of_the_node_that_have_not_ended() -> None:
+    job = running_job()
+    make_job(job.instance, state=PullState.FAILED)
+    make_job(make_instance("tower"))
+    assert list(pulls.active_jobs(node=Instance.objects.get(pk=job.instance_id).node)) == [job]

@@ -1,0 +1,156 @@
+"""Steps are carried out once, whatever happens around them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain.reconciliation import carry_on
+from labdash.models import Node, PullJob, PullState
+from tests.factories import (
+    GIB,
+    make_installed,
+    make_instance,
+    make_job,
+    make_node,
+    ollama,
+    orders,
+    running_job,
+    seen,
+)
+from workers import wire
+
+pytestmark = pytest.mark.django_db
+
+
+def test_one_job_of_an_instance_is_sent_and_the_others_say_why_they_wait() -> None:
+    first = make_job(model="a:1b")
+    second = make_job(first.instance, model="b:1b")
+    seen("rog")
+    assert carry_on() == 2
+    second.refresh_from_db()
+    assert second.reason == "Waits for a:1b: one at a time on rog/ollama."
+    assert [order["model"] for order in orders()] == ["a:1b"]
+
+
+def test_instances_of_one_node_pull_side_by_side() -> None:
+    node = make_node(urls=["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    for instance in node.instances.all():
+        make_job(instance)
+    seen("rog")
+    carry_on()
+    assert {order["instance"] for order in orders()} == {"ollama", "ollama-2"}
+
+
+def test_a_second_look_sends_nothing_twice() -> None:
+    make_job()
+    seen("rog")
+    carry_on()
+    assert (carry_on(), len(orders())) == (0, 1)
+
+
+def test_the_database_refuses_a_second_running_pull_on_an_instance() -> None:
+    first = running_job(model="a:1b")
+    second = make_job(first.instance, model="b:1b")
+    with pytest.raises(IntegrityError):
+        PullJob.objects.filter(pk=second.pk).update(sent_at=timezone.now())
+
+
+def test_a_lost_job_is_sent_again_as_the_next_attempt() -> None:
+    past = timezone.now() - timedelta(seconds=40)
+    job = running_job(sent_at=past, heartbeat_at=past, attempt=2)
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.attempt, job.fruitless) == (3, 1)
+    assert [order["attempt"] for order in orders()] == [3]
+
+
+def test_a_job_without_any_answer_fails_in_the_end_with_a_reason() -> None:
+    job = make_job()
+    now = timezone.now()
+    for minutes in range(30):
+        at = now + timedelta(minutes=minutes)
+        live.save_state(seen("rog"), arrived_at=at)
+        carry_on(now=at)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, len(orders())) == (PullState.FAILED, 5, 5)
+    assert job.reason == "rog was sent this 5 times and nothing arrived."
+
+
+def test_a_job_of_a_silent_node_is_queued_again_and_goes_on_when_it_is_back() -> None:
+    job = running_job(done_bytes=7, fruitless=0)
+    seen("rog", age_s=60)
+    carry_on()
+    job.refresh_from_db()
+    assert (job.state, job.sent_at, job.done_bytes) == (PullState.QUEUED, None, 7)
+    assert job.reason == "Waits: rog has not reported for 1 min."
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.attempt, job.reason, len(orders())) == (2, "", 1)
+
+
+def test_nothing_is_decided_while_the_store_is_down(dead_store: None) -> None:
+    job = running_job()
+    assert carry_on() == 0
+    job.refresh_from_db()
+    assert job.state == PullState.DOWNLOADING
+
+
+def test_the_flag_of_a_cancelled_job_is_raised_again_for_a_store_that_forgot_it() -> None:
+    job = running_job(cancel_requested=True)
+    seen("rog")
+    carry_on()
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
+
+
+def test_a_cancelled_job_of_a_silent_node_ends() -> None:
+    job = running_job(cancel_requested=True)
+    seen("rog", age_s=60)
+    carry_on()
+    job.refresh_from_db()
+    assert job.state == PullState.CANCELLED
+
+
+def test_a_model_whose_size_is_known_from_another_node_is_checked_against_the_disk() -> None:
+    make_installed(make_instance("tower"), size_bytes=5 * GIB)
+    job = make_job()
+    disk = wire.DiskReading(path="/", total_bytes=9 * GIB, free_bytes=2 * GIB)
+    seen("rog", instances=(ollama(disk=disk),))
+    carry_on()
+    job.refresh_from_db()
+    assert (job.state, orders()) == (PullState.FAILED, [])
+    assert job.reason.startswith("qwen3:8b takes 5.0 GiB and rog has 2.0 GiB free.")
+
+
+def test_an_update_of_an_installed_model_is_not_refused_for_its_whole_size() -> None:
+    job = make_job()
+    make_installed(job.instance, size_bytes=5 * GIB)
+    disk = wire.DiskReading(path="/", total_bytes=9 * GIB, free_bytes=2 * GIB)
+    seen("rog", instances=(ollama(disk=disk),))
+    carry_on()
+    assert len(orders()) == 1
+
+
+def test_one_instance_alone_can_be_carried_on() -> None:
+    here, there = make_job(), make_job(make_instance("tower"))
+    seen("rog")
+    seen("tower")
+    carry_on(instance=here.instance)
+    assert (len(orders("rog")), len(orders("tower"))) == (1, 0)
+    assert PullJob.objects.get(pk=there.pk).attempt == 0
+
+
+def test_a_paused_node_begins_nothing_until_it_is_resumed() -> None:
+    job = make_job()
+    seen("rog")
+    Node.objects.update(paused=True)
+    carry_on()
+    job.refresh_from_db()
+    assert (job.reason, orders()) == ("Waits: rog is paused.", [])
+    Node.objects.update(paused=False)
+    carry_on()
+    assert len(orders()) == 1

@@ -1,0 +1,115 @@
+"""Samples become rows."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from labdash.domain.telemetry import prune_samples, record_sample
+from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
+from tests.factories import GIB, gpu, make_node, ollama, sample
+from workers import wire
+
+pytestmark = pytest.mark.django_db
+
+
+def record(report: wire.Sample, **options: Any) -> None:
+    """Record a sample that arrives now."""
+    options = {"arrived_at": timezone.now(), "with_history": True, **options}
+    record_sample(report, **options)
+
+
+def test_a_node_keeps_its_newest_sample_and_when_it_came() -> None:
+    make_node()
+    report, now = sample("rog"), timezone.now()
+    record(report, arrived_at=now)
+    node = Node.objects.get()
+    assert (node.last_seen_at, node.worker_version) == (now, "0.1.0")
+    assert wire.Sample.model_validate(node.last_sample) == report
+
+
+@pytest.mark.parametrize("offset_s", [-90.0, 12.5])
+def test_the_offset_of_a_clock_is_the_nodes_less_the_hubs(offset_s: float) -> None:
+    make_node()
+    now = timezone.now()
+    record(sample("rog", sent_at=now + timedelta(seconds=offset_s)), arrived_at=now)
+    assert Node.objects.get().clock_offset_s == offset_s
+
+
+def test_a_gpu_is_known_by_its_uuid_whatever_its_index() -> None:
+    make_node()
+    record(sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="B"))))
+    record(sample("rog", gpus=(gpu(0, uuid="B"), gpu(1, uuid="A", pci_id="0000:01:00.0"))))
+    assert list(Gpu.objects.values_list("uuid", "index", "pci_id")) == [
+        ("B", 0, ""),
+        ("A", 1, "0000:01:00.0"),
+    ]
+
+
+def test_a_lost_gpu_keeps_what_was_known_of_it() -> None:
+    make_node()
+    record(sample("rog", gpus=(gpu(uuid="A"),)))
+    lost = wire.GpuReading(uuid="A", index=0, source="nvml", state="lost")
+    record(sample("rog", gpus=(lost,)))
+    row = Gpu.objects.get()
+    assert (row.name, row.memory_total_bytes) == ("NVIDIA GeForce RTX 3090", 24 * GIB)
+    assert GpuSample.objects.last().memory_used_bytes is None  # type: ignore[union-attr]  # two were stored
+
+
+def test_a_declared_gpu_stays_as_its_owner_typed_it() -> None:
+    node = make_node("attic", agentless=True)
+    Gpu.objects.create(node=node, name="my 4070", memory_total_bytes=12 * GIB)
+    reading = gpu(uuid="declared-attic-0", source="declared", name="other", memory_total_bytes=1)
+    record(sample("attic", gpus=(reading,)))
+    row = Gpu.objects.get()
+    assert (row.name, row.memory_total_bytes, row.source) == (
+        "my 4070",
+        12 * GIB,
+        GpuSource.DECLARED,
+    )
+    assert row.last_seen_at is not None
+
+
+def test_history_holds_what_each_gpu_reported_and_null_for_the_rest() -> None:
+    make_node()
+    record(sample("rog", gpus=(gpu(utilization_percent=70, power_watts=None),)))
+    row = GpuSample.objects.get()
+    assert (row.utilization_percent, row.power_watts, row.memory_used_bytes) == (70, None, 2 * GIB)
+
+
+def test_no_history_is_kept_where_none_is_due() -> None:
+    make_node()
+    record(sample("rog"), with_history=False)
+    assert (Gpu.objects.count(), GpuSample.objects.count()) == (1, 0)
+
+
+def test_the_version_of_a_server_is_kept_while_it_is_down() -> None:
+    make_node()
+    record(sample("rog", instances=(ollama(version="0.32.15"),)))
+    record(sample("rog", instances=(ollama(state="refused", version=None),)))
+    assert Instance.objects.get().version == "0.32.15"
+
+
+def test_a_sample_of_no_node_is_dropped() -> None:
+    record(sample("nobody"))
+    assert not Gpu.objects.exists()
+
+
+def test_history_older_than_a_day_is_pruned() -> None:
+    make_node()
+    now = timezone.now()
+    record(sample("rog"), arrived_at=now - timedelta(hours=25))
+    record(sample("rog"), arrived_at=now - timedelta(hours=23))
+    assert (prune_samples(now=now), GpuSample.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_queries_for_three_gpus_as_for_one(
+    count: int, django_assert_num_queries: Any
+) -> None:
+    make_node()
+    report = sample("rog", gpus=tuple(gpu(index) for index in range(count)))
+    record(report)
+    with django_assert_num_queries(8):
+        record(report)
