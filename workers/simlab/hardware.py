@@ -150,7 +150,7 @@ class Gpu:
         held = self.held[pid]
         if not held.grown:
             held.grown = True
-            held.size_bytes += self.card.growth_mib * MIB
+            held.size_bytes += min(self.card.growth_mib * MIB, max(self.free_bytes, 0))
         self.working.add(pid)
 
     def reading(self, now: float) -> GpuReading:

@@ -16,6 +16,7 @@ from workers.simlab.catalog import models
 from workers.simlab.hardware import CARDS, Gpu, Held
 from workers.simlab.loads import Loaded, LoadRefused, LoadRequest, NoSpace
 from workers.simlab.memory import MIB
+from workers.simlab.splits import Room
 from workers.wire import DiskReading, DriverReading, HostReading
 
 __all__ = ["LoadRefused", "LoadRequest", "Loaded", "Machine", "NoSpace"]
@@ -214,12 +215,12 @@ class Machine:
         """Give back what ``take_disk`` took."""
         self.disk_free_bytes = min(self.disk_free_bytes + size_bytes, self.disk_bytes)
 
-    def _rooms(self) -> list[placement.Room]:
+    def _rooms(self) -> list[Room]:
         """List the GPUs that a new process finds; one that is lost makes CUDA find none."""
         if any(gpu.lost for gpu in self.gpus):
             return []
         return [
-            placement.Room(
+            Room(
                 index=gpu.index,
                 free_bytes=gpu.free_bytes,
                 context_bytes=gpu.card.context_mib * MIB,

@@ -4,7 +4,7 @@ from typing import Any
 
 from workers.simlab.loads import LoadRequest
 from workers.simlab.memory import MIB
-from workers.simlab.placement import Room
+from workers.simlab.splits import Room
 
 
 def request(model: str = "llama-3.1-8b", **changes: Any) -> LoadRequest:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from workers.simlab.catalog import models
+from workers.simlab.fit import proportional
 from workers.simlab.loads import LoadRefused, LoadRequest
 from workers.simlab.memory import (
     GREATEST_STEP,
@@ -18,7 +19,7 @@ from workers.simlab.memory import (
     recorded_compute,
     weights,
 )
-from workers.simlab.placement import Room, proportional
+from workers.simlab.splits import Room
 
 ROWS = json.loads((Path(__file__).parents[2] / "fixtures" / "simlab" / "rows.json").read_text())
 CLOSE_MIB = 0.01

@@ -4,6 +4,7 @@ import pytest
 
 from tests.workers.simlab.loads import request, rooms
 from workers.simlab.catalog import models
+from workers.simlab.fit import proportional
 from workers.simlab.loads import LoadRefused
 from workers.simlab.memory import MIB, caches
 from workers.simlab.placement import (
@@ -12,7 +13,6 @@ from workers.simlab.placement import (
     must_evict,
     place,
     predicted_bytes,
-    proportional,
     visible,
 )
 
@@ -115,6 +115,11 @@ def test_num_gpu_beyond_the_memory_is_out_of_memory() -> None:
     with pytest.raises(LoadRefused, match="out-of-memory") as caught:
         place(request(num_gpu=99), rooms(whole // MIB + 299), NEW)
     assert caught.value.status == 500
+
+
+def test_a_gpu_without_any_room_is_out_of_memory() -> None:
+    with pytest.raises(LoadRefused, match="out-of-memory"):
+        place(request(num_gpu=99), rooms(0), NEW)
 
 
 def test_num_gpu_counts_the_output_first() -> None:
