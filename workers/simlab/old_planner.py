@@ -11,7 +11,10 @@ RESERVE = 457 * MIB
 
 
 def split_by_server(request: LoadRequest, rooms: Sequence[Room]) -> Split:
-    """Take the fewest GPUs, most free first, that hold everything; else leave blocks out."""
+    """Take the fewest GPUs, most free first, that hold everything.
+
+    A real server would leave blocks on the host else; no such load was recorded.
+    """
     layers = models()[request.model].block_count + 1
     ordered = sorted(rooms, key=lambda room: -room.free_bytes)
     if request.num_gpu > 0:
