@@ -6,14 +6,9 @@ import pytest
 
 from labdash.runner.errors import CannotStart
 from labdash.runner.listening import addresses, listen
+from tests.processes import free_port
 
 ANY = "0.0.0.0"  # noqa: S104 - the address under test
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def close(listeners: list[socket.socket]) -> None:

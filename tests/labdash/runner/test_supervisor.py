@@ -17,6 +17,7 @@ from labdash.runner.errors import CannotStart, Stopped
 from labdash.runner.folder import hold
 from labdash.runner.guard import Guard
 from labdash.runner.supervisor import Supervisor
+from tests.processes import processes_of
 
 SLEEP = "import time; time.sleep(600)"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
@@ -34,25 +35,12 @@ class Bench:
         self.supervisor.start(command(name, code, last=last))
 
     def processes(self) -> list[int]:
-        return processes_of(self.folder)
+        return list(processes_of(self.folder))
 
 
 def command(name: str, code: str, *, last: bool = False) -> Command:
     argv = (sys.executable, "-c", code)
     return Command(name=name, argv=argv, environment=dict(os.environ), last=last)
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Return the living processes whose output goes into a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            output = (entry / "fd" / "1").readlink() if entry.name.isdecimal() else None
-        except OSError:
-            continue  # it ended, or it is a zombie
-        if output and str(output).startswith(str(folder)):
-            found.append(int(entry.name))
-    return found
 
 
 def soon(condition: Callable[[], bool], supervisor: Supervisor | None = None) -> bool:
@@ -73,7 +61,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         supervisor = Supervisor(logs_dir=tmp_path / "log", guard=Guard(lock), say=said.append)
         yield Bench(supervisor, tmp_path, said)
         supervisor.end()
-    assert processes_of(tmp_path) == []
+    assert processes_of(tmp_path) == {}
 
 
 def test_a_child_that_dies_is_started_again_and_told(bench: Bench) -> None:
