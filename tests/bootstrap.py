@@ -38,6 +38,8 @@ def _answers(socket: Path) -> bool:
 
 
 folder = Path(tempfile.mkdtemp(prefix="labdash-test-"))
+# Where static files would be collected: whitenoise warns where there is no such folder.
+(folder / "static").mkdir()
 os.environ["LABDASH_DATA_DIR"] = str(folder)
 os.environ["LABDASH_SECRET_KEY"] = "a key of the tests, and of nothing else"
 # The name under which Django's test client asks.
