@@ -1,0 +1,56 @@
+"""The lab as it is known now."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labdash.models import Node
+from labdash.queries.lab import read_lab
+from tests.factories import make_node, sample, seen
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("age_s", "liveness"), [(0, "live"), (7, "live"), (9, "late"), (19, "late"), (21, "silent")]
+)
+def test_liveness_follows_the_age_of_the_newest_sample(age_s: float, liveness: str) -> None:
+    make_node("rog")
+    seen("rog", age_s=age_s)
+    (view,) = read_lab(now=timezone.now()).nodes
+    assert view.liveness == liveness
+    assert view.age_s is not None
+    assert abs(view.age_s - age_s) < 1
+
+
+def test_a_node_that_never_reported_has_no_age() -> None:
+    make_node("rog")
+    (view,) = read_lab(now=timezone.now()).nodes
+    assert (view.liveness, view.age_s, view.sample) == ("never", None, None)
+
+
+def test_without_the_store_the_database_tells_the_last_known_state(dead_store: None) -> None:
+    report, now = sample("rog"), timezone.now()
+    kept = report.model_dump(mode="json")
+    make_node("rog", last_sample=kept, last_seen_at=now - timedelta(hours=1))
+    lab = read_lab(now=now)
+    assert (lab.store_ok, lab.nodes[0].sample, lab.nodes[0].age_s) == (False, report, 3600)
+
+
+def test_a_sample_that_an_earlier_version_kept_is_left_out() -> None:
+    make_node("rog", last_sample={"old": "shape"}, last_seen_at=timezone.now())
+    assert read_lab(now=timezone.now()).nodes[0].sample is None
+
+
+def test_an_age_is_never_negative() -> None:
+    make_node("rog")
+    seen("rog", age_s=-30)
+    assert read_lab(now=timezone.now()).nodes[0].age_s == 0
+
+
+def test_nodes_come_by_name() -> None:
+    make_node("tower")
+    make_node("rog")
+    assert [view.node.slug for view in read_lab(now=timezone.now()).nodes] == ["rog", "tower"]
+    assert Node.objects.count() == 2

@@ -1,0 +1,328 @@
+"""What is wrong, and what to do about it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain.problems import record_problems
+from labdash.models import GpuSource, Instance, Node, Problem
+from labdash.queries.lab import read_lab
+from labdash.queries.problems import ProblemView, find_problems
+from tests.factories import (
+    GIB,
+    gpu,
+    loaded,
+    make_installed,
+    make_instance,
+    make_node,
+    ollama,
+    sample,
+    seen,
+)
+from workers import wire
+
+pytestmark = pytest.mark.django_db
+
+
+def found() -> list[ProblemView]:
+    """Return what is wrong now, without the hint that no model is there."""
+    return [each for each in find_problems(read_lab(now=timezone.now())) if each.code != "no_model"]
+
+
+def only(**fields: Any) -> ProblemView:
+    """Return the only problem of a node whose sample has these fields."""
+    if not Node.objects.exists():
+        make_node("rog")
+    seen(Node.objects.get().slug, **fields)
+    problems = found()
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_a_healthy_lab_has_no_problem() -> None:
+    make_node("rog")
+    seen("rog")
+    assert found() == []
+
+
+def test_a_silent_node_is_told_with_how_long_and_since_when() -> None:
+    make_node("rog")
+    seen("rog", age_s=240)
+    (problem,) = found()
+    assert (problem.code, problem.severity) == ("node_silent", "bad")
+    assert problem.text == "rog has not reported for 4 min: it is asleep, off, or cut off."
+    assert problem.since is not None
+    assert 235 < (timezone.now() - problem.since).total_seconds() < 245
+
+
+def test_what_a_silent_node_last_said_is_no_news() -> None:
+    make_node("rog")
+    seen("rog", age_s=240, gpus=(gpu(state="lost"),))
+    assert [problem.code for problem in found()] == ["node_silent"]
+
+
+@pytest.mark.parametrize(
+    ("agentless", "step"),
+    [(False, "Start the node worker on rog: labdash-node"), (True, "Its worker runs on the hub")],
+)
+def test_a_node_that_never_reported_says_what_to_start(agentless: bool, step: str) -> None:
+    make_node("rog", agentless=agentless)
+    (problem,) = found()
+    assert problem.code == "node_never_seen"
+    assert problem.next_step.startswith(step)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "part"),
+    [
+        ("not_loaded", "driver_not_loaded", "installed but not loaded"),
+        ("mismatch", "driver_mismatch", "was updated and the old one still runs"),
+        ("error", "driver_error", "does not answer (why)"),
+    ],
+)
+def test_a_driver_in_trouble_is_told(state: Any, code: str, part: str) -> None:
+    problem = only(driver=wire.DriverReading(state=state, reason="why"), gpus=())
+    assert (problem.code, problem.severity) == (code, "bad")
+    assert part in problem.text
+
+
+def test_a_missing_driver_is_a_hint_since_there_may_be_no_card() -> None:
+    problem = only(driver=wire.DriverReading(state="missing"), gpus=())
+    assert (problem.code, problem.severity) == ("driver_missing", "info")
+    assert "If rog has an NVIDIA card, install its driver" in problem.next_step
+
+
+@pytest.mark.parametrize("state", ["ok", "none"])
+def test_a_node_without_a_gpu_is_a_hint(state: Any) -> None:
+    problem = only(driver=wire.DriverReading(state=state), gpus=())
+    assert (problem.code, problem.severity) == ("no_gpu", "info")
+
+
+def test_an_agentless_node_without_a_gpu_asks_for_a_declaration() -> None:
+    make_node("attic", agentless=True)
+    problem = only(driver=wire.DriverReading(state="none"), gpus=())
+    assert problem.next_step == "Declare its GPUs in Admin, under attic."
+
+
+def test_a_missing_driver_does_not_matter_beside_a_gpu_of_another_make() -> None:
+    make_node("rog")
+    seen("rog", driver=wire.DriverReading(state="missing"), gpus=(gpu(source="amdgpu"),))
+    assert found() == []
+
+
+def test_a_lost_gpu_is_named() -> None:
+    problem = only(gpus=(gpu(0), gpu(1, state="lost", reason="fell off the bus")))
+    assert (problem.code, problem.subject, problem.severity) == ("gpu_lost", "GPU-1", "bad")
+    assert problem.text.startswith(
+        "GPU 1 (NVIDIA GeForce RTX 3090) of rog is lost: fell off the bus."
+    )
+
+
+def test_a_gpu_that_cannot_be_read_is_named() -> None:
+    problem = only(gpus=(gpu(state="error", reason="it must be reset"),))
+    assert (
+        problem.text == "GPU 0 (NVIDIA GeForce RTX 3090) of rog cannot be read: it must be reset."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("linux", "curl -fsSL https://ollama.com/install.sh | sh"),
+        ("mac", "install the app from https://ollama.com/download"),
+    ],
+)
+def test_an_absent_ollama_says_how_to_install_it(kind: str, step: str) -> None:
+    make_node("rog", kind=kind)
+    problem = only(instances=(ollama(state="refused", installed=False),))
+    assert (problem.code, problem.next_step) == ("ollama_missing", f"On rog: {step}")
+
+
+@pytest.mark.parametrize("installed", [True, None])
+def test_a_stopped_ollama_says_how_to_start_it(installed: bool | None) -> None:
+    problem = only(instances=(ollama(state="refused", installed=installed),))
+    assert (problem.code, problem.next_step) == (
+        "ollama_stopped",
+        "On rog: sudo systemctl start ollama",
+    )
+
+
+def test_an_agentless_node_that_refuses_names_the_setting_and_its_price() -> None:
+    make_node("attic", agentless=True)
+    problem = only(instances=(ollama(state="refused"),))
+    assert problem.code == "ollama_refused"
+    assert "listens only on 127.0.0.1" in problem.text
+    assert "OLLAMA_HOST=0.0.0.0" in problem.next_step
+    assert "whole network without a password" in problem.next_step
+
+
+@pytest.mark.parametrize("state", ["unreachable", "timeout"])
+@pytest.mark.parametrize(
+    ("agentless", "part"), [(True, "it is asleep, off"), (False, "does not answer")]
+)
+def test_an_ollama_out_of_reach_is_told(state: Any, agentless: bool, part: str) -> None:
+    make_node("rog", agentless=agentless)
+    problem = only(instances=(ollama(state=state),))
+    assert problem.code == "ollama_unreachable"
+    assert part in problem.text
+
+
+def test_something_else_that_answers_is_told_with_its_reason() -> None:
+    problem = only(instances=(ollama(state="error", reason="HTTP 502"),))
+    assert problem.text.endswith("is no healthy Ollama: HTTP 502")
+
+
+def test_an_ollama_in_a_container_is_a_hint_with_what_is_not_visible() -> None:
+    problem = only(instances=(ollama(home="container"),))
+    assert (problem.code, problem.severity) == ("ollama_container", "info")
+    assert "its processes and files are not visible" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("vram_gib", "code", "part"),
+    [
+        (0, "model_on_cpu", "runs on the CPU of rog, though there is a GPU"),
+        (4.5, "model_partly_on_cpu", "1.5 of its 6.0 GiB are in RAM"),
+    ],
+)
+def test_a_model_on_the_cpu_of_a_node_with_gpus_is_told(
+    vram_gib: float, code: str, part: str
+) -> None:
+    problem = only(instances=(ollama(loaded=(loaded(size_gib=6, vram_gib=vram_gib),)),))
+    assert (problem.code, problem.subject) == (code, "ollama qwen3:8b")
+    assert part in problem.text
+
+
+def test_a_model_on_the_cpu_of_a_node_without_gpus_is_as_it_should() -> None:
+    problem = only(gpus=(), instances=(ollama(loaded=(loaded(vram_gib=0),)),))
+    assert problem.code == "no_gpu"
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "severity"), [(10, None), (9.9, "attention"), (2, "attention"), (1.9, "bad")]
+)
+def test_a_disk_nearly_full_is_told_once_for_all_servers_on_it(
+    free_gib: float, severity: str | None
+) -> None:
+    make_node("rog")
+    disk = wire.DiskReading(path="/m", total_bytes=100 * GIB, free_bytes=int(free_gib * GIB))
+    seen("rog", instances=(ollama(disk=disk), ollama(name="ollama-2", disk=disk)))
+    assert [problem.severity for problem in found()] == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "text"),
+    [
+        (5.0, None),
+        (-5.0, None),
+        (61.4, "The clock of rog is 61 s ahead of the hub's."),
+        (-7.0, "The clock of rog is 7 s behind the hub's."),
+    ],
+)
+def test_a_clock_off_by_more_than_five_seconds_is_told(offset_s: float, text: str | None) -> None:
+    make_node("rog", clock_offset_s=offset_s)
+    seen("rog")
+    assert [problem.text for problem in found()] == ([text] if text else [])
+
+
+@pytest.mark.parametrize(("protocol", "step"), [(0, "on rog"), (2, "on the hub")])
+def test_a_worker_of_another_version_says_which_side_to_update(protocol: int, step: str) -> None:
+    make_node("rog")
+    live.note_protocol("rog", protocol)
+    (problem,) = found()
+    assert (problem.code, problem.next_step) == ("protocol", f"Update LabDash {step}.")
+
+
+def test_without_a_store_that_is_the_only_news(dead_store: None) -> None:
+    make_node("rog")
+    (problem,) = found()
+    assert (problem.code, problem.node) == ("store_down", "")
+
+
+def test_without_a_hub_worker_that_is_the_only_news() -> None:
+    make_node("rog")
+    seen("rog", age_s=600)
+    live.store().delete(live.INTAKE_ALIVE_KEY)
+    assert [problem.code for problem in found()] == ["hub_worker_down"]
+
+
+def test_an_empty_lab_asks_for_a_node() -> None:
+    assert [problem.code for problem in found()] == ["no_node"]
+
+
+def test_a_server_without_models_asks_for_a_pull_once_it_has_told_what_it_holds() -> None:
+    instance = make_instance()
+    seen("rog")
+
+    def hints() -> list[str]:
+        return [each.text for each in find_problems(read_lab(now=timezone.now()))]
+
+    assert hints() == []
+    Instance.objects.update(inventory_at=timezone.now())
+    assert hints() == ["There is no model on rog/ollama yet."]
+    make_installed(instance)
+    assert hints() == []
+
+
+def test_the_worst_comes_first() -> None:
+    make_node("a")
+    make_node("b")
+    seen("a", driver=wire.DriverReading(state="missing"), gpus=())
+    seen("b", gpus=(gpu(state="lost"), gpu(1, state="error")))
+    assert [problem.severity for problem in found()] == ["bad", "attention", "info"]
+
+
+def test_a_problem_keeps_its_beginning_while_its_text_changes() -> None:
+    make_node("rog")
+    seen("rog", instances=(ollama(loaded=(loaded(vram_gib=4),)),))
+    began = timezone.now()
+    record_problems(now=began)
+    seen("rog", instances=(ollama(loaded=(loaded(vram_gib=3),)),))
+    record_problems(now=began + timedelta(seconds=5))
+    (row,) = Problem.objects.all()
+    assert (row.since, "3.0 of its 6.0 GiB" in row.text) == (began, True)
+    assert found()[0].since == began
+
+
+def test_a_problem_that_is_over_is_forgotten() -> None:
+    make_node("rog")
+    seen("rog", gpus=(gpu(state="lost"),))
+    record_problems(now=timezone.now())
+    seen("rog")
+    record_problems(now=timezone.now())
+    assert not Problem.objects.exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_queries_for_three_nodes_as_for_one(
+    count: int, django_assert_num_queries: Any
+) -> None:
+    for number in range(count):
+        node = make_node(f"n{number}", agentless=True)
+        node.gpus.create(name="P40", source=GpuSource.DECLARED, memory_total_bytes=GIB)
+        seen(node.slug, instances=(ollama(state="refused"),))
+    with django_assert_num_queries(5):
+        find_problems(read_lab(now=timezone.now()))
+
+
+def _every_problem() -> list[Callable[[], wire.Sample]]:
+    """Return samples that together show every problem of a node."""
+    return [
+        lambda: sample("rog", driver=wire.DriverReading(state="error"), gpus=()),
+        lambda: sample("rog", gpus=(gpu(state="lost"), gpu(1, state="error"))),
+        lambda: sample("rog", instances=(ollama(state="error"), ollama(home="container"))),
+    ]
+
+
+@pytest.mark.parametrize("make", _every_problem())
+def test_every_problem_has_a_sentence_and_a_next_step(make: Callable[[], wire.Sample]) -> None:
+    make_node("rog")
+    live.save_state(make(), arrived_at=timezone.now())
+    for problem in found():
+        assert problem.text[-1] in ".?"
+        assert len(problem.text) <= 500
+        assert problem.next_step
