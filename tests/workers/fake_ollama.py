@@ -88,7 +88,7 @@ class FakeOllama:
     pulls: list[Seen] = field(default_factory=list)
     calls: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
 
-    def install(self, name: str, digest: str, blob: str, **details: Any) -> None:
+    def install(self, name: str, digest: str, blob: str) -> None:
         """Add a model to the list."""
         self.tags.append(
             {
@@ -100,7 +100,6 @@ class FakeOllama:
                 "details": {**GGUF, "parent_model": "", "quantization_level": "Q4_K_M"},
                 "capabilities": ["completion", "tools"],
             }
-            | details
         )
         self.shown[name] = {
             "modelfile": f"# Modelfile\nFROM /models/blobs/sha256-{blob}\nTEMPLATE x\n",
@@ -229,6 +228,11 @@ def serve(app: web.Application, *, port: int = 0) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
+    async def stop() -> None:
+        await runner.cleanup()
+        # Closed transports say goodbye in the loop's next rounds.
+        await asyncio.sleep(0.05)
+
     async def start() -> int:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)
@@ -241,7 +245,7 @@ def serve(app: web.Application, *, port: int = 0) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{bound}"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

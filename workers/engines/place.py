@@ -169,7 +169,11 @@ def _in_container(process: psutil.Process) -> bool:
         own = Path("/proc/self/cgroup").read_text()
     except OSError:
         return False
-    # A worker inside a container sees its own machine there.
+    return is_container_group(groups, own=own)
+
+
+def is_container_group(groups: str, *, own: str) -> bool:
+    """Judge a ``/proc/<pid>/cgroup``; a worker's own container is its machine."""
     return groups != own and any(mark in groups for mark in _CONTAINER_MARKS)
 
 

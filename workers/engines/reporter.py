@@ -34,6 +34,8 @@ class Reporter:
                 return False
             known = self._orders.get(order.job_id, order)
             self._orders[order.job_id] = max(known, order, key=lambda order: order.attempt)
+            # Whoever joins is told at once.
+            self._told = None
             return True
 
     def drop_cancelled(self) -> bool:

@@ -106,8 +106,8 @@ BLOB = "sha256-f7604f4f63c55c5601741f161fb4666ecc7ba52b08b120f6a9751485dd483791"
         (
             "EOF",
             (
-                "An earlier download of qwen3:8b broke off when Ollama was stopped, and cannot go on."
-                " Delete the files with -partial in their names from /srv/models/blobs,"
+                "An earlier download of qwen3:8b broke off when Ollama was stopped, and cannot"
+                " go on. Delete the files with -partial in their names from /srv/models/blobs,"
                 " then try again."
             ),
             False,
@@ -158,7 +158,7 @@ BLOB = "sha256-f7604f4f63c55c5601741f161fb4666ecc7ba52b08b120f6a9751485dd483791"
         ("", "Ollama on http://rog:11434 failed and gave no reason.", True),
     ],
 )
-def test_what_ollama_says_becomes_a_plain_sentence(said: str, told: str, retry: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_what_ollama_says_becomes_a_plain_sentence(said: str, told: str, retry: bool) -> None:
     reason = explain(End(kind="error", text=said), ABOUT)
 
     assert (reason.text, reason.retry) == (told, retry)

@@ -1,0 +1,180 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.workers.fake_ollama import FakeOllama, Refuse, fake_ollama
+from workers.engines.base import EngineDown
+from workers.engines.ollama import Ollama
+
+BLOB = "ab" * 32
+DIGEST = "c0" * 32
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOllama]:
+    with fake_ollama() as fake:
+        yield fake
+
+
+@pytest.fixture
+def engine(fake: FakeOllama) -> Ollama:
+    return Ollama(fake.url)
+
+
+def test_an_installed_model_is_described_by_its_tag_and_what_is_shown_of_it(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+
+    (model,) = engine.installed()
+
+    assert (model.name, model.digest, model.size_bytes) == ("qwen3:8b", DIGEST, 5_225_388_164)
+    assert model.modified_at == datetime(2026, 8, 20, 7, 14, 3, 512345, tzinfo=UTC)
+    assert (model.format, model.architecture, model.quant) == ("gguf", "qwen3", "Q4_K_M")
+    assert (model.parameter_size, model.parameter_count) == ("8.2B", 8_190_735_360)
+    assert (model.context_length, model.block_count) == (40960, 36)
+    assert (model.blob_digest, model.parent_model, model.is_cloud) == (BLOB, None, False)
+    assert model.capabilities == ("completion", "tools", "thinking")
+
+
+def test_a_derived_model_names_its_parent_and_shares_its_blob(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.install("qwen3-16k:latest", "c1" * 32, BLOB)
+    fake.shown["qwen3-16k:latest"]["details"]["parent_model"] = "qwen3:8b"
+
+    base, derived = engine.installed()
+
+    assert (base.parent_model, derived.parent_model) == (None, "qwen3:8b")
+    assert base.blob_digest == derived.blob_digest == BLOB
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"},
+        {"name": "gpt-oss:120b-cloud"},
+        {"name": "gpt-oss:cloud"},
+    ],
+)
+def test_a_cloud_stub_is_marked_and_not_asked_about(
+    fake: FakeOllama, engine: Ollama, details: dict[str, str]
+) -> None:
+    fake.install("gpt-oss:120b", DIGEST, BLOB)
+    fake.tags[0] |= details
+    fake.shown.clear()
+
+    (model,) = engine.installed()
+
+    assert (model.is_cloud, model.blob_digest) == (True, None)
+    assert [path for path, _, _ in fake.calls] == ["/api/tags"]
+
+
+def test_a_model_is_shown_once_for_each_digest(fake: FakeOllama, engine: Ollama) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.install("copy:latest", DIGEST, BLOB)
+    engine.installed()
+    engine.installed()
+    fake.tags[0]["digest"] = "c2" * 32
+    engine.installed()
+
+    assert [path for path, _, _ in fake.calls].count("/api/show") == 2
+
+
+def test_a_model_that_cannot_be_shown_is_reported_by_its_tag(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.install("broken:latest", DIGEST, BLOB)
+    fake.shown.clear()
+
+    (model,) = engine.installed()
+
+    assert (model.name, model.architecture, model.blob_digest) == ("broken:latest", "qwen3", None)
+
+
+def test_the_blob_is_the_weights_and_not_the_projector(fake: FakeOllama, engine: Ollama) -> None:
+    fake.install("llava:7b", DIGEST, BLOB)
+    fake.shown["llava:7b"]["modelfile"] = (
+        f"# FROM llava:7b\nFROM C:\\models\\blobs\\sha256-{BLOB}\nFROM /b/sha256-{'ee' * 32}\n"
+    )
+
+    (model,) = engine.installed()
+
+    assert model.blob_digest == BLOB
+
+
+def test_loaded_models_have_their_sizes_and_ends(fake: FakeOllama, engine: Ollama) -> None:
+    entry = {
+        "name": "qwen3:8b",
+        "model": "qwen3:8b",
+        "size": 6_871_947_673,
+        "digest": DIGEST,
+        "details": {"parent_model": ""},
+        "size_vram": 5_000_000_000,
+        "context_length": 16384,
+    }
+    fake.running = [
+        {**entry, "expires_at": "2026-08-20T09:24:11.1234567+02:00"},
+        {**entry, "name": "forever", "expires_at": "2318-12-02T09:24:11.123456789Z"},
+        {**entry, "name": "old", "size_vram": 0, "context_length": None},
+    ]
+
+    first, forever, old = engine.loaded()
+
+    assert (first.size_bytes, first.size_vram_bytes) == (6_871_947_673, 5_000_000_000)
+    assert first.context_length == 16384
+    assert first.expires_at == datetime(2026, 8, 20, 7, 24, 11, 123456, tzinfo=UTC)
+    assert forever.expires_at
+    assert forever.expires_at.year == 2318
+    assert (old.size_vram_bytes, old.context_length, old.expires_at) == (0, None, None)
+
+
+def test_an_empty_server_may_answer_null(fake: FakeOllama, engine: Ollama) -> None:
+    fake.tags = fake.running = None  # type: ignore[assignment]
+
+    assert (engine.installed(), engine.loaded(), engine.digests()) == ((), (), frozenset())
+
+
+def test_a_port_where_nothing_listens_is_refused(fake: FakeOllama) -> None:
+    with pytest.raises(EngineDown) as caught:
+        Ollama("http://127.0.0.1:1").version()
+
+    assert (caught.value.state, caught.value.reason) == ("refused", "nothing listens on this port")
+
+
+def test_a_name_that_nobody_knows_is_unreachable() -> None:
+    with pytest.raises(EngineDown) as caught:
+        Ollama("http://nobody.invalid:11434").version()
+
+    assert caught.value.state == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (Refuse(500, '{"error":"broken"}'), 'it answered 500 {"error":"broken"}'),
+        (Refuse(403), "it refuses requests under this host name (403); name it by its IP address"),
+        (Refuse(200, "<html>"), "it does not answer like Ollama: "),
+        (Refuse(200, '{"x": 1}'), "it does not answer like Ollama: version Field required"),
+        (Refuse(200, "[]"), "it does not answer like Ollama: "),
+    ],
+)
+def test_an_answer_that_is_no_ollamas_is_an_error_with_its_reason(
+    fake: FakeOllama, engine: Ollama, failure: Refuse, reason: str
+) -> None:
+    fake.failures["/api/version"] = failure
+
+    with pytest.raises(EngineDown) as caught:
+        engine.version()
+
+    assert caught.value.state == "error"
+    assert caught.value.reason.startswith(reason)
+
+
+def test_a_redirect_is_not_followed(fake: FakeOllama, engine: Ollama) -> None:
+    fake.failures["/api/version"] = Refuse(307)
+
+    with pytest.raises(EngineDown, match="it answered 307"):
+        engine.version()

@@ -1,0 +1,148 @@
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workers.engines import place
+from workers.engines.place import Elsewhere, Here, Simulated, choose_place, disk_under
+from workers.gpus.base import HardwareReading
+from workers.wire import DiskReading, DriverReading, HostReading
+
+LISTEN = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def program(folder: Path, name: str, **environment: str) -> Iterator[tuple[int, int]]:
+    """Run a program of this name that listens on a port; yields its process and its port."""
+    binary = folder / name
+    if not binary.exists():
+        shutil.copy(os.path.realpath(sys.executable), binary)
+    env = {"PATH": os.environ["PATH"], "PYTHONHOME": sys.base_prefix, **environment}
+    command = [str(binary), "-c", LISTEN]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - a copy of this Python
+        assert process.stdout
+        yield process.pid, int(process.stdout.readline())
+        process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_a_server_of_this_machine_runs_as_a_process_with_its_own_store(tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    with program(tmp_path, "ollama", OLLAMA_MODELS=str(store)) as (_, port):
+        here = Here(f"http://127.0.0.1:{port}")
+        surroundings, disk = here.look(), here.disk()
+
+    assert (surroundings.home, surroundings.store) == ("process", store)
+    assert disk
+    assert (disk.path, disk.total_bytes) == (str(store), shutil.disk_usage(tmp_path).total)
+
+
+def test_without_a_setting_the_store_lies_in_the_servers_home(tmp_path: Path) -> None:
+    with program(tmp_path, "ollama", HOME=str(tmp_path)) as (_, port):
+        surroundings = Here(f"http://127.0.0.1:{port}").look()
+
+    assert surroundings.store == tmp_path / ".ollama/models"
+
+
+def test_a_port_that_is_held_for_a_container_is_a_containers(tmp_path: Path) -> None:
+    with program(tmp_path, "docker-proxy") as (_, port):
+        here = Here(f"http://127.0.0.1:{port}")
+        surroundings, disk = here.look(), here.disk()
+
+    assert (surroundings.home, surroundings.store, disk) == ("container", None, None)
+
+
+def test_a_port_of_nobody_that_is_to_be_seen_is_a_containers() -> None:
+    if any(process.name() == "ollama" for process in psutil.process_iter()):
+        pytest.skip("an Ollama server runs on this machine")
+
+    assert Here(f"http://127.0.0.1:{free_port()}").look().home == "container"
+
+
+def test_what_was_seen_holds_for_some_seconds(tmp_path: Path) -> None:
+    with program(tmp_path, "docker-proxy") as (_, port):
+        here = Here(f"http://127.0.0.1:{port}")
+        first = here.look()
+
+    assert here.look() is first
+
+
+def test_a_process_in_another_control_group_may_be_a_containers() -> None:
+    marks = ["0::/system.slice/docker-0123.scope", "0::/machine.slice/libpod-1.scope"]
+    plain = ["0::/system.slice/ollama.service", "0::/user.slice/user-1000.slice"]
+
+    assert [place.is_container_group(group, own="0::/init.scope") for group in marks] == [True] * 2
+    assert [place.is_container_group(group, own="0::/") for group in plain] == [False] * 2
+
+
+def test_a_worker_in_a_container_takes_its_own_group_for_the_machine() -> None:
+    group = "0::/system.slice/docker-0123.scope"
+
+    assert place.is_container_group(group, own=group) is False
+
+
+def test_the_disk_of_a_store_not_yet_made_is_that_of_its_parent(tmp_path: Path) -> None:
+    disk = disk_under(tmp_path / "not/yet/made")
+
+    assert disk
+    assert disk.path == str(tmp_path / "not/yet/made")
+    assert disk.total_bytes == shutil.disk_usage(tmp_path).total
+
+
+def test_addresses_of_this_machine_are_told_from_others() -> None:
+    own = ["127.0.0.1", "localhost", "::1"]
+    others = ["192.0.2.1", "nobody.invalid", ""]
+
+    assert [place.is_own_address(host) for host in own] == [True] * 3
+    assert [place.is_own_address(host) for host in others] == [False] * 3
+
+
+class Machine:
+    def read(self) -> HardwareReading:
+        disk = DiskReading(path="/models", total_bytes=10, free_bytes=3)
+        driver = DriverReading(state="ok")
+        return HardwareReading(driver=driver, gpus=(), host=HostReading(), disk=disk)
+
+
+def test_a_place_is_chosen_by_what_the_node_is() -> None:
+    own = "http://127.0.0.1:11434"
+    chosen = [
+        choose_place(own, is_agentless=False, simulation=None),
+        choose_place(own, is_agentless=True, simulation=None),
+        choose_place("http://192.0.2.1:11434", is_agentless=False, simulation=None),
+        choose_place(own, is_agentless=False, simulation=Machine()),
+    ]
+
+    assert [type(entry) for entry in chosen] == [Here, Elsewhere, Elsewhere, Simulated]
+
+
+def test_another_machine_tells_nothing_of_its_disk() -> None:
+    elsewhere = Elsewhere()
+
+    assert (elsewhere.look().home, elsewhere.look().installed) == ("remote", None)
+    assert elsewhere.disk() is None
+
+
+def test_a_simulated_machine_has_a_simulated_disk() -> None:
+    simulated = Simulated(Machine())
+
+    assert (simulated.look().home, simulated.look().installed) == ("process", True)
+    disk = simulated.disk()
+    assert disk
+    assert disk.free_bytes == 3
