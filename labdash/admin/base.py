@@ -42,7 +42,7 @@ def each(
         try:
             act(row)
         except LabDashError as error:
-            messages.error(request, f"{row}: {error}")
+            messages.error(request, f"Not done for {row}: {error}")
         else:
             count += 1
     if count:

@@ -16,6 +16,7 @@ class FamilyAdmin(StaysAsSeen):
     list_display = ("name", "architecture", "parameter_count", "context_length", "variant_count")
     list_filter = ("architecture",)
     search_fields = ("name", "architecture")
+    ordering = ("name",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Family]:
         """Count the variants with the list."""
@@ -37,6 +38,7 @@ class VariantAdmin(StaysAsSeen):
     list_filter = ("quant", "format")
     list_select_related = ("family",)
     search_fields = ("family__name", "quant", "blob_digest")
+    ordering = ("family__name", "size_bytes")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Variant]:
         """Count the names of it with the list."""

@@ -49,6 +49,7 @@ class NodeAdmin(AskForPull, admin.ModelAdmin):
     list_display = ("slug", "kind", "agentless", "paused", "last_seen_at", "gpu_count", "version")
     list_filter = ("agentless", "paused", "kind")
     search_fields = ("slug", "instances__url", "gpus__name")
+    ordering = ("slug",)
     actions = ("pull_to_nodes", "refresh_inventory", "pause", "resume")
     readonly_fields = (
         "created_at",
@@ -174,6 +175,7 @@ class InstanceAdmin(AskForPull, admin.ModelAdmin):
     list_filter = ("version", "node")
     list_select_related = ("node",)
     search_fields = ("name", "url", "node__slug")
+    ordering = ("node__slug", "name")
     autocomplete_fields = ("node",)
     readonly_fields = ("version", "inventory_at")
     actions = ("pull_to_instances",)

@@ -36,7 +36,7 @@ def request_pull(*, instance: Instance, model: str, user: User | None) -> PullJo
 
 def cancel_pull(*, job: PullJob) -> None:
     """Stop a job: at once if no node has it, else as soon as the node sees the flag."""
-    now, node = timezone.now(), job.instance.node
+    now, node, job_id = timezone.now(), job.instance.node, job.pk
     unsent = PullJob.objects.filter(pk=job.pk, state=PullState.QUEUED, sent_at=None)
     if not unsent.update(
         state=PullState.CANCELLED, cancel_requested=True, finished_at=now, reason="Cancelled."
@@ -45,7 +45,7 @@ def cancel_pull(*, job: PullJob) -> None:
     job.refresh_from_db()
     # A node may still have the order of an earlier attempt.
     if job.attempt:
-        transaction.on_commit(lambda: raise_cancel_flag(job_id=job.pk, node=node))
+        transaction.on_commit(lambda: raise_cancel_flag(job_id=job_id, node=node))
 
 
 def retry_pull(*, job: PullJob, user: User | None) -> PullJob:

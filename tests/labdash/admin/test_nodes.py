@@ -1,0 +1,202 @@
+"""Nodes in the admin."""
+
+import json
+
+import pytest
+from django.test import Client
+
+from labdash import live
+from labdash.models import Gpu, GpuSource, Instance, Node, PullJob
+from tests.factories import GIB, make_node, orders, seen
+from workers import wire
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "/admin/labdash/node/"
+
+
+def node_form(**changes: object) -> dict[str, object]:
+    """Return what the form of a new agentless node with two GPUs sends."""
+    return {
+        "slug": "attic",
+        "kind": "linux",
+        "agentless": "on",
+        "declared_ram_bytes": "64",
+        "instances-TOTAL_FORMS": "1",
+        "instances-INITIAL_FORMS": "0",
+        "instances-0-name": "ollama",
+        "instances-0-url": "http://10.0.0.7:11434/",
+        "gpus-TOTAL_FORMS": "2",
+        "gpus-INITIAL_FORMS": "0",
+        "gpus-0-name": "RTX 3090",
+        "gpus-0-memory_total_bytes": "24",
+        "gpus-1-name": "RTX 4070",
+        "gpus-1-memory_total_bytes": "11.5",
+        **changes,
+    }
+
+
+def act(page: Client, action: str, *nodes: Node, **fields: object) -> str:
+    """Run an action on nodes and return the page that follows."""
+    chosen = [str(node.pk) for node in nodes]
+    data = {"action": action, "_selected_action": chosen, **fields}
+    return page.post(LIST, data, follow=True).text
+
+
+def test_an_agentless_node_is_added_on_one_page_and_told_to_the_hubs_worker(page: Client) -> None:
+    answer = page.post(f"{LIST}add/", node_form())
+    assert answer.status_code == 302, answer.text
+    node = Node.objects.get()
+    assert (node.agentless, node.declared_ram_bytes) == (True, 64 * GIB)
+    assert list(node.gpus.values_list("index", "name", "memory_total_bytes", "source")) == [
+        (0, "RTX 3090", 24 * GIB, GpuSource.DECLARED),
+        (1, "RTX 4070", int(11.5 * GIB), GpuSource.DECLARED),
+    ]
+    (told,) = json.loads(str(live.store().get(wire.hub_nodes_key())))
+    spec = wire.NodeSpec.model_validate(told)
+    assert spec.instances == (wire.InstanceSpec(name="ollama", url="http://10.0.0.7:11434"),)
+    assert spec.declared is not None
+    assert [gpu.name for gpu in spec.declared.gpus] == ["RTX 3090", "RTX 4070"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("slug", "At Tic", "Use small letters"),
+        ("instances-0-url", "ftp://x", "is no http or https address"),
+        ("instances-0-url", "http://a:b@x:1", "Leave out the user name"),
+        ("gpus-0-memory_total_bytes", "0", "greater than or equal to 0.1"),
+        ("gpus-0-memory_total_bytes", "lots", "Enter a number"),
+        ("declared_ram_bytes", "-1", "greater than or equal to 0.1"),
+    ],
+)
+def test_what_cannot_be_is_refused_beside_its_field(
+    page: Client, field: str, value: str, message: str
+) -> None:
+    answer = page.post(f"{LIST}add/", node_form(**{field: value}))
+    assert (answer.status_code, message in answer.text) == (200, True)
+    assert not Node.objects.exists()
+
+
+def test_sizes_are_shown_in_gib_and_stay_when_nothing_is_changed(page: Client) -> None:
+    page.post(f"{LIST}add/", node_form())
+    node = Node.objects.get()
+    answer = page.get(f"{LIST}{node.pk}/change/")
+    assert 'value="64.0"' in answer.text
+    assert 'value="11.5"' in answer.text
+
+
+def test_the_name_of_a_node_and_who_serves_it_are_settled(page: Client) -> None:
+    node = make_node("rog")
+    text = page.get(f"{LIST}{node.pk}/change/").text
+    assert 'name="slug"' not in text
+    assert 'name="agentless"' not in text
+
+
+def test_a_measured_node_has_no_gpu_to_be_typed(page: Client) -> None:
+    node = make_node("rog")
+    Gpu.objects.create(node=node, uuid="GPU-1", name="RTX 3090", source=GpuSource.NVML)
+    text = page.get(f"{LIST}{node.pk}/change/").text
+    assert "RTX 3090" in text
+    assert 'name="gpus-0-name"' not in text
+
+
+def test_a_changed_address_is_told_to_the_worker(page: Client) -> None:
+    node = make_node("rog")
+    instance = node.instances.get()
+    data = {
+        "kind": "linux",
+        "instances-TOTAL_FORMS": "1",
+        "instances-INITIAL_FORMS": "1",
+        "instances-0-id": instance.pk,
+        "instances-0-node": node.pk,
+        "instances-0-name": "ollama",
+        "instances-0-url": "http://127.0.0.1:9",
+        "gpus-TOTAL_FORMS": "0",
+        "gpus-INITIAL_FORMS": "0",
+    }
+    answer = page.post(f"{LIST}{node.pk}/change/", data)
+    assert answer.status_code == 302, answer.text
+    assert '"http://127.0.0.1:9"' in str(live.store().get(wire.spec_key("rog")))
+
+
+def test_deleting_a_node_forgets_its_keys(page: Client) -> None:
+    node = make_node("rog")
+    seen("rog")
+    page.post(f"{LIST}{node.pk}/delete/", {"post": "yes"})
+    assert (Node.objects.count(), live.store().exists(live.state_key("rog"))) == (0, 0)
+
+
+def test_deleting_from_the_list_forgets_the_keys_too(page: Client) -> None:
+    node = make_node("rog")
+    seen("rog")
+    act(page, "delete_selected", node, post="yes")
+    assert (Node.objects.count(), live.store().exists(live.state_key("rog"))) == (0, 0)
+
+
+def test_nodes_are_paused_and_resumed(page: Client) -> None:
+    node = make_node("rog")
+    assert "Paused: 1." in act(page, "pause", node)
+    assert Node.objects.get().paused is True
+    assert "Resumed: 1." in act(page, "resume", node)
+    assert Node.objects.get().paused is False
+
+
+def test_inventories_are_asked_for(page: Client) -> None:
+    rog, tower = make_node("rog"), make_node("tower")
+    assert "Asked to report: 2." in act(page, "refresh_inventory", rog, tower)
+    assert [order["task"] for order in orders("tower")] == ["workers.refresh"]
+
+
+def test_a_store_that_is_down_is_told_for_each_node(page: Client, dead_store: None) -> None:
+    text = act(page, "refresh_inventory", make_node("rog"))
+    assert "Not done for rog: The store does not answer" in text
+
+
+def test_a_pull_to_nodes_asks_for_a_name_first(page: Client) -> None:
+    text = act(page, "pull_to_nodes", make_node("rog"), make_node("tower"))
+    assert 'name="model"' in text
+    assert "rog, tower" in text
+    assert not PullJob.objects.exists()
+
+
+def test_a_name_then_is_pulled_to_every_server_of_the_nodes(page: Client) -> None:
+    rog = make_node("rog", urls=["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    text = act(page, "pull_to_nodes", rog, pull_confirmed="yes", model="qwen3:8b")
+    assert "Pulls of qwen3:8b queued: 2." in text
+    assert PullJob.objects.count() == Instance.objects.count() == 2
+
+
+def test_a_name_that_cannot_be_pulled_is_refused_on_the_page(page: Client) -> None:
+    text = act(page, "pull_to_nodes", make_node("rog"), pull_confirmed="yes", model="evil/a/b/c/d")
+    assert "too many parts" in text
+    assert not PullJob.objects.exists()
+
+
+def test_an_instance_can_be_pulled_to_from_its_list(page: Client) -> None:
+    instance = make_node("rog").instances.get()
+    data = {
+        "action": "pull_to_instances",
+        "_selected_action": str(instance.pk),
+        "pull_confirmed": "yes",
+        "model": "qwen3:8b",
+    }
+    page.post("/admin/labdash/instance/", data)
+    assert PullJob.objects.get().instance == instance
+
+
+def test_a_declared_gpu_can_be_corrected_and_a_measured_one_not(page: Client) -> None:
+    node = make_node("attic", agentless=True)
+    declared = Gpu.objects.create(node=node, name="4070", memory_total_bytes=GIB)
+    measured = Gpu.objects.create(node=node, name="3090", uuid="A", source=GpuSource.NVML)
+    data = {"name": "RTX 4070", "memory_total_bytes": "12"}
+    page.post(f"/admin/labdash/gpu/{declared.pk}/change/", data)
+    declared.refresh_from_db()
+    assert (declared.name, declared.memory_total_bytes) == ("RTX 4070", 12 * GIB)
+    assert page.post(f"/admin/labdash/gpu/{measured.pk}/change/", data).status_code == 403
+
+
+def test_nodes_can_be_found_for_autocompletion(page: Client) -> None:
+    make_node("rog")
+    query = {"app_label": "labdash", "model_name": "instance", "field_name": "node", "term": "ro"}
+    assert page.get("/admin/autocomplete/", query).json()["results"][0]["text"] == "rog"

@@ -1,0 +1,127 @@
+"""Every page of the admin: who may see it, what it costs, and that a strict policy holds."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from labdash.domain.library import record_inventory
+from labdash.domain.telemetry import record_sample
+from labdash.models import Attempt, Node, OneTimeCode, Problem
+from tests.factories import installed, inventory, make_job, make_node, sample
+
+MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
+NAMES = sorted(model._meta.model_name or "" for model in MODELS)
+OBSERVED = [
+    "attempt",
+    "family",
+    "gpusample",
+    "installedmodel",
+    "onetimecode",
+    "problem",
+    "variant",
+]
+
+
+def fill(count: int) -> None:
+    """Store ``count`` rows of every kind."""
+    now = timezone.now()
+    for number in range(count):
+        slug = f"n{number}"
+        make_job(make_node(slug).instances.get(), model=f"m{number}:1b")
+        record_sample(sample(slug), arrived_at=now, with_history=True)
+        record_inventory(inventory(installed(f"m{number}:1b"), slug=slug), arrived_at=now)
+        Problem.objects.create(code="x", node_slug=slug, text=f"x{number}", since=now)
+        Attempt.objects.create(address=f"10.0.0.{number}")
+        OneTimeCode.objects.create(code_hash=slug)
+
+
+def test_every_model_is_administered() -> None:
+    from django.apps import apps  # noqa: PLC0415 - filled by the time a test runs
+
+    assert set(MODELS) == set(apps.get_app_config("labdash").get_models())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_list_can_be_searched_and_filtered(page: Client, name: str) -> None:
+    fill(1)
+    answer = page.get(reverse(f"admin:labdash_{name}_changelist"), {"q": "n0"})
+    assert answer.status_code == 200
+    site = admin.site._registry[next(m for m in MODELS if m._meta.model_name == name)]
+    assert site.search_fields or name == "onetimecode"
+    assert len(site.list_display) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_can_be_opened(page: Client, name: str) -> None:
+    fill(1)
+    model = next(m for m in MODELS if m._meta.model_name == name)
+    row = model._default_manager.all()[0]
+    answer = page.get(reverse(f"admin:labdash_{name}_change", args=[row.pk]))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_list_takes_as_many_queries_for_three_rows_as_for_one(
+    page: Client, name: str, django_assert_num_queries: Any
+) -> None:
+    from django.db import connection  # noqa: PLC0415 - only to count
+    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415 - only to count
+
+    url = reverse(f"admin:labdash_{name}_changelist")
+    counts = []
+    for count in (1, 3):
+        Node.objects.all().delete()
+        for model in (Problem, Attempt, OneTimeCode):
+            model.objects.all().delete()
+        fill(count)
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            page.get(url)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("name", OBSERVED)
+def test_what_is_observed_can_be_neither_added_nor_changed(page: Client, name: str) -> None:
+    fill(1)
+    assert page.get(reverse(f"admin:labdash_{name}_add")).status_code == 403
+    model = next(m for m in MODELS if m._meta.model_name == name)
+    row = model._default_manager.all()[0]
+    answer = page.post(reverse(f"admin:labdash_{name}_change", args=[row.pk]), {})
+    assert answer.status_code == 403
+
+
+def test_a_stranger_is_sent_to_the_one_sign_in_page(db: None) -> None:
+    answer = Client().get("/admin/", follow=True)
+    assert answer.redirect_chain[-1][0].startswith(("/sign-in/", "/set-up/"))
+
+
+def test_an_account_that_is_no_superuser_is_refused(db: None) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("guest"))
+    assert client.get("/admin/", follow=True).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["", "labdash/node/", "labdash/node/add/", "labdash/pulljob/add/"])
+def test_pages_run_under_the_strict_policy(page: Client, path: str) -> None:
+    make_node("rog")
+    answer = page.get(f"/admin/{path}")
+    policy = answer["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert re.search(r"<[^>]+ on\w+=", answer.text) is None
+    assert re.search(r"<[^>]+ style=", answer.text) is None
+    for tag in re.findall(r"<(?:script|style)[^>]*>", answer.text):
+        assert "src=" in tag or "nonce=" in tag or 'type="application/json"' in tag, tag
+
+
+def test_a_code_is_never_shown(page: Client) -> None:
+    code = OneTimeCode.objects.create(code_hash="a-secret-hash")
+    for path in ("", f"{code.pk}/change/"):
+        assert "a-secret-hash" not in page.get(f"/admin/labdash/onetimecode/{path}").text
