@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from labdash.domain import access
 from labdash.domain.errors import LabDashError
 from labdash.forms import ResetForm, SetUpForm, SignInForm
-from labdash.views.http import Request, next_url
+from labdash.views.http import Request, next_url, posted
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 form_methods = require_http_methods(["GET", "HEAD", "POST"])
@@ -33,7 +33,7 @@ def sign_in(request: Request) -> HttpResponse:
         return redirect(next_url(request))
     if not access.has_owner():
         return redirect("set_up")
-    form = SignInForm(request.POST or None)
+    form = SignInForm(posted(request))
     if form.is_valid() and (user := _authenticate(request, form)):
         login(request, user)
         return redirect(next_url(request))
@@ -72,7 +72,7 @@ def set_up(request: Request) -> HttpResponse:
     """Make the owner's account, once, for whoever reads the terminal."""
     if access.has_owner():
         return redirect("sign_in")
-    form = SetUpForm(request.POST or None)
+    form = SetUpForm(posted(request))
     if form.is_valid():
         try:
             user = access.make_owner(**form.cleaned_data, address=request.META["REMOTE_ADDR"])
@@ -90,7 +90,7 @@ def set_up(request: Request) -> HttpResponse:
 @form_methods
 def reset(request: Request) -> HttpResponse:
     """Give the owner a new password, for whoever reads the terminal."""
-    form = ResetForm(request.POST or None)
+    form = ResetForm(posted(request))
     if form.is_valid():
         try:
             user = access.reset_owner(**form.cleaned_data, address=request.META["REMOTE_ADDR"])

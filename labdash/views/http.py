@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, resolve_url
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -153,6 +153,11 @@ def refused(request: Request, error: LabDashError, *, default: str) -> HttpRespo
         messages.error(request, str(error))
         return redirect(next_url(request, default=default))
     return _flash(str(error), "bad", status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """Return what a form shall judge; nothing before it was sent, were it sent empty."""
+    return request.POST if request.method == "POST" else None
 
 
 def next_url(request: HttpRequest, *, default: str = "overview") -> str:

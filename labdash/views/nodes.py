@@ -16,7 +16,7 @@ from labdash.forms import AgentlessNodeForm
 from labdash.models import Node
 from labdash.queries.history import SCALES
 from labdash.queries.nodes import NodePage, read_node, read_nodes, span_of
-from labdash.views.http import Fragment, Request, done, fragment, live_page, refused
+from labdash.views.http import Fragment, Request, done, fragment, live_page, posted, refused
 
 
 @require_safe
@@ -95,7 +95,7 @@ def _act(request: Request, slug: str, verb: Callable[..., None], text: str = "")
 @require_http_methods(["GET", "HEAD", "POST"])
 def node_new(request: Request) -> HttpResponse:
     """Add a machine that is only an Ollama address; the hub serves it."""
-    form = AgentlessNodeForm(request.POST or None)
+    form = AgentlessNodeForm(posted(request))
     if form.is_valid() and (node := _add(form)):
         messages.success(request, f"{node.slug} is added. It turns green when it answers.")
         return redirect("node_detail", node.slug)

@@ -28,8 +28,8 @@ def pulls(request: Request) -> HttpResponse:
 
 @require_POST
 def pull_new(request: Request) -> HttpResponse:
-    """Queue a model for one or more instances."""
-    form = PullForm(request.POST)
+    """Queue a model for one or more instances: a form tells which, or the address of a button."""
+    form = PullForm(request.GET if "model" in request.GET else request.POST)
     if form.is_valid() and _request(request, form):
         return _started(request)
     if request.htmx.target == FORM_ID:

@@ -31,3 +31,9 @@ def page(owner: User) -> Client:
     client = Client()
     client.force_login(owner)
     return client
+
+
+@pytest.fixture
+def stranger(owner: User) -> Client:
+    """Return a client that is not signed in, of a lab that has an owner."""
+    return Client()

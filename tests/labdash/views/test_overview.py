@@ -1,0 +1,286 @@
+"""The page left open all day."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from labdash import live
+from labdash.live import INTAKE_ALIVE_KEY, save_state, store
+from labdash.models import Node, PullJob
+from tests.labdash.views.polling import count_queries, parts, poll, poll_url, text_of
+from tests.labdash.views.sample_lab import (
+    GIB,
+    add,
+    five_nodes,
+    gpu,
+    history,
+    install,
+    loaded,
+    process,
+    pull,
+    reading,
+    sample,
+)
+from workers import wire
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass
+class Bare:
+    """A page without its mark-up."""
+
+    text: str
+
+    def __contains__(self, words: str) -> bool:
+        return words in self.text
+
+
+def bare(page: str) -> Bare:
+    return Bare(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
+
+
+def test_lab_without_nodes_says_what_to_do(page: Client) -> None:
+    shown = text_of(page.get("/"))
+    assert "Your lab is empty." in shown
+    assert "No node yet" in shown
+    assert 'href="/add-node/"' in shown
+
+
+def test_healthy_lab_is_well_in_one_line(page: Client) -> None:
+    node = add(sample("rog", [gpu("a", 0, "NVIDIA GeForce RTX 3090", 24)], [reading()]))
+    install(node, "qwen3:8b", "Q4_K_M", 5)
+    shown = bare(text_of(page.get("/")))
+    assert "All is well." in shown
+    assert "1 node · 1 GPU · 0.0 of 24.0 GiB in use · 21 W" in shown
+
+
+def test_trouble_is_counted_in_title_and_heading_and_comes_first(page: Client) -> None:
+    five_nodes()
+    shown = text_of(page.get("/"))
+    assert "<title>(2) LabDash</title>" in shown
+    assert "favicon-trouble" in shown
+    assert "2 things need you." in shown
+    assert "studio has not reported for 2 h" in shown
+    assert "Wake studio." in shown
+    slugs = re.findall(r'<article id="node-(\w+)"', shown)
+    assert slugs == ["rog", "studio", "minibox", "oldie", "tower"]
+
+
+def test_bar_tells_models_others_reserve_and_free_also_in_words(page: Client) -> None:
+    five_nodes()
+    shown = text_of(page.get("/"))
+    label = re.search(r'id="bar-rog-GPU-rog-0"[^>]*aria-label="([^"]+)"', shown)
+    assert label
+    assert label.group(1) == (
+        "GPU 0: qwen3:32b 17.9 GiB, whisper-server 2.5 GiB, Xorg 0.6 GiB, driver 0.4 GiB,"
+        " free 2.6 GiB"
+    )
+
+
+def test_model_keeps_its_colour_on_every_page(page: Client) -> None:
+    five_nodes()
+    pattern = re.compile(r'class="s-(m\d)" width="9" height="9"/></svg>(?:<b>)?gemma3:27b')
+    colours = {
+        match
+        for url in ("/", "/nodes/oldie/", "/models/")
+        for match in pattern.findall(text_of(page.get(url)))
+    }
+    assert len(colours) == 1
+
+
+def test_model_on_the_cpu_stands_out(page: Client) -> None:
+    five_nodes()
+    assert "20 % on the CPU" in text_of(page.get("/"))
+
+
+def test_node_without_gpu_shows_its_ram(page: Client) -> None:
+    report = sample("minibox", [], [reading(loaded("qwen3:4b", 3.4, 0))], ram_gib=(9, 16))
+    add(report)
+    shown = text_of(page.get("/"))
+    assert "no GPU: models run on the CPU, 12 % busy" in shown
+    assert "RAM: qwen3:4b 3.4 GiB, other 5.6 GiB, free 7.0 GiB" in shown
+
+
+def test_declared_gpu_shows_what_ollama_tells_and_says_so(page: Client) -> None:
+    card = gpu(
+        "mac", 0, "Apple M4 Max", 48, source="declared", memory_used_bytes=None,
+        memory_free_bytes=None, memory_reserved_bytes=None, temperature_celsius=None,
+        power_watts=None, utilization_percent=None,
+    )  # fmt: skip
+    add(sample("studio", [card], [reading(loaded("qwen3:32b", 22, 22))]), kind="mac")
+    shown = bare(text_of(page.get("/")))
+    assert "22.0 / 48.0 GiB" in shown
+    assert "as Ollama reports, not measured" in shown
+    assert "°C" not in shown
+
+
+def test_gpu_that_is_lost_says_so_beside_its_neighbour(page: Client) -> None:
+    lost = gpu("a", 0, "Tesla P40", 24, state="lost", reason="fell off the bus")
+    add(sample("oldie", [lost, gpu("b", 1, "Tesla P40", 24)], [reading()]))
+    shown = bare(text_of(page.get("/")))
+    assert "lost" in shown
+    assert "fell off the bus" in shown
+    assert "0.0 / 24.0 GiB" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "agentless", "words"),
+    [
+        ({"state": "refused", "installed": False}, False, "Ollama is not installed on rog"),
+        ({"state": "refused", "installed": True}, False, "Ollama is not running on rog"),
+        ({"state": "ok", "home": "container"}, False, "runs in a container"),
+        ({"state": "refused"}, True, "set OLLAMA_HOST=0.0.0.0"),
+        ({"state": "unreachable"}, True, "it is asleep, off, or has another address"),
+        ({"state": "ok"}, False, "There is no model on rog/ollama yet."),
+    ],
+)
+def test_first_evening_has_a_sentence(
+    page: Client, fields: dict[str, Any], words: str, *, agentless: bool
+) -> None:
+    add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading(**fields)]), agentless=agentless)
+    assert words in text_of(page.get("/"))
+
+
+def test_driver_that_is_missing_has_a_sentence_and_a_step(page: Client) -> None:
+    add(sample("rog", [], [reading()], driver=wire.DriverReading(state="not_loaded")))
+    shown = text_of(page.get("/"))
+    assert "is installed but not loaded" in shown
+    assert "sudo modprobe nvidia" in shown
+
+
+def test_running_pull_tells_progress_speed_and_time_left(page: Client) -> None:
+    five_nodes()
+    shown = bare(text_of(page.get("/")))
+    assert "Pull gemma3:12b to tower" in shown
+    assert "downloading 6.1 of 8.1 GiB 112 MiB/s 18 s left" in shown
+    assert "verifying: nothing to see for a while" in shown
+    assert "2 pulls running · 1 waiting" in shown
+
+
+def test_poll_of_an_unchanged_page_is_empty(page: Client) -> None:
+    five_nodes()
+    answer = poll(page, text_of(page.get("/")))
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_change_too_small_to_be_shown_is_no_change(page: Client) -> None:
+    add(sample("rog", [gpu("a", 0, "RTX 3090", 24, power_watts=21.2)], [reading()]))
+    shown = text_of(page.get("/"))
+    later = sample("rog", [gpu("a", 0, "RTX 3090", 24, power_watts=21.4)], [reading()])
+    save_state(later, arrived_at=timezone.now())
+    assert poll(page, shown).status_code == 204
+
+
+def test_poll_brings_the_changed_card_alone_and_then_rests(page: Client) -> None:
+    five_nodes()
+    shown = text_of(page.get("/"))
+    card = gpu(
+        "GPU-tower-0", 0, "NVIDIA GeForce RTX 4070", 12,
+        processes=(process(32, "gnome-shell", 1.1),), temperature_celsius=53,
+    )  # fmt: skip
+    save_state(sample("tower", [card], [reading()]), arrived_at=timezone.now())
+    answer = text_of(poll(page, shown))
+    assert parts(answer) == ["summary", "node-tower"]
+    assert "53 °C" in answer
+    assert poll(page, answer).status_code == 204
+
+
+def test_new_order_of_cards_brings_them_all_once(page: Client) -> None:
+    add(sample("ant", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+    add(sample("bee", [gpu("b", 0, "RTX 3090", 24)], [reading()]))
+    shown = text_of(page.get("/"))
+    broken = gpu("b", 0, "RTX 3090", 24, state="lost")
+    save_state(sample("bee", [broken], [reading()]), arrived_at=timezone.now())
+    answer = text_of(poll(page, shown))
+    assert parts(answer) == ["favicon", "summary", "problems", "cards"]
+    assert answer.startswith("<title>(1) LabDash</title>")
+    assert re.findall(r'<article id="node-(\w+)"', answer) == ["bee", "ant"]
+
+
+def test_page_marks_all_nodes_as_watched(page: Client) -> None:
+    five_nodes()
+    page.get("/")
+    assert store().ttl(wire.watched_key("rog")) == live.WATCHED_FOR_S
+
+
+def test_sparkline_tells_the_last_hour_in_words(page: Client) -> None:
+    node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+    history(node)
+    shown = text_of(page.get("/"))
+    assert re.search(r"GPU memory over the last hour: between 3\.\d and 14\.\d GiB", shown)
+
+
+def test_store_that_is_down_leaves_the_last_known_state_and_a_banner(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five_nodes()
+    Node.objects.update(last_seen_at=timezone.now() - timedelta(minutes=7))
+    monkeypatch.setattr("labdash.live.settings.REDIS_URL", "unix:///nowhere.sock?db=0")
+    live.store.cache_clear()
+    try:
+        shown = text_of(page.get("/"))
+    finally:
+        monkeypatch.undo()
+        live.store.cache_clear()
+    assert '<div class="banner"><b>The store does not answer' in shown
+    assert "qwen3:32b" in shown
+    assert "silent for 7 min" in shown
+    assert "<title>(1) LabDash</title>" in shown
+
+
+def test_hub_worker_that_is_down_is_told_on_every_page(page: Client) -> None:
+    store().delete(INTAKE_ALIVE_KEY)
+    for url in ("/", "/nodes/", "/models/", "/pulls/"):
+        assert "The hub worker reads no reports" in text_of(page.get(url))
+
+
+def test_simulated_lab_says_so_on_every_page(page: Client, settings: pytest.FixtureRequest) -> None:
+    settings.DEMO = True  # type: ignore[attr-defined]
+    for url in ("/", "/nodes/", "/models/", "/pulls/", "/add-node/"):
+        assert ">simulated</span>" in text_of(page.get(url))
+    assert ">simulated</span>" in text_of(Client().get("/sign-in/"))
+
+
+def test_queries_do_not_grow_with_the_lab(page: Client) -> None:
+    counts = []
+    for slug in ("ant", "bee", "cat"):
+        node = add(sample(slug, [gpu(slug, 0, "RTX 3090", 24)], [reading()]))
+        pull(node, "qwen3:8b")
+        install(node, "qwen3:4b", "Q4_K_M", 3)
+        counts.append(count_queries(page, "/"))
+    assert counts[0] == counts[2] <= 12
+
+
+def test_removed_node_leaves_the_page(page: Client) -> None:
+    five_nodes()
+    shown = text_of(page.get("/"))
+    PullJob.objects.all().delete()
+    Node.objects.get(slug="minibox").delete()
+    answer = text_of(poll(page, shown))
+    assert "cards" in parts(answer)
+    assert "node-minibox" not in answer
+
+
+def test_free_text_of_a_node_is_escaped(page: Client) -> None:
+    card = gpu("a", 0, "<script>alert(1)</script>", 24, processes=(process(1, "<img src=x>", 1),))
+    add(sample("rog", [card], [reading()]))
+    shown = text_of(page.get("/"))
+    assert "<script>alert" not in shown
+    assert "<img" not in shown
+
+
+def test_poll_keeps_the_query_of_its_page(page: Client) -> None:
+    add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+    shown = text_of(page.get("/nodes/rog/?span=24h"))
+    assert poll_url(shown).startswith("/nodes/rog/?span=24h&v=")
+
+
+def test_disk_of_two_instances_is_told_once(page: Client) -> None:
+    add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading(), reading(name="ollama-2")]))
+    assert text_of(page.get("/")).count(f"{310 * GIB:,} bytes free") == 1

@@ -1,0 +1,166 @@
+"""Pull jobs on their page."""
+
+import pytest
+from django.test import Client
+
+from labdash.models import Node, PullJob, PullState
+from tests.labdash.views.polling import count_queries, parts, poll, text_of
+from tests.labdash.views.sample_lab import add, five_nodes, gpu, pull, reading, sample
+from tests.labdash.views.test_overview import bare
+
+FORM = {"HX-Request": "true", "HX-Target": "pull-form"}
+BUTTON = {"HX-Request": "true", "HX-Target": "cancel-1"}
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rog() -> Node:
+    return add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+
+
+def test_page_tells_running_queue_and_history(page: Client) -> None:
+    five_nodes()
+    shown = bare(text_of(page.get("/pulls/")))
+    assert "Running Pull gemma3:12b to tower" in shown
+    assert "Queue An Ollama server pulls one model at a time" in shown
+    assert "llama3.3:70b rog failed Not enough disk" in shown
+    assert "qwen3:32b rog installed 18.8 GiB 26 min ago" in shown
+
+
+def test_page_without_jobs_says_so(page: Client) -> None:
+    shown = bare(text_of(page.get("/pulls/")))
+    assert "Nothing is being pulled." in shown
+    assert "No pull has ended yet." in shown
+    assert "No node has an Ollama server yet." in shown
+
+
+def test_name_in_the_address_fills_the_form(page: Client, rog: Node) -> None:
+    assert 'value="qwen3:8b"' in text_of(page.get("/pulls/?model=qwen3:8b"))
+
+
+def test_form_without_javascript_starts_a_pull_and_comes_back(page: Client, rog: Node) -> None:
+    chosen = [str(rog.instances.get().pk)]
+    response = page.post("/pulls/new/", {"model": "qwen3:8b", "instances": chosen})
+    assert response.headers["Location"] == "/pulls/"
+    job = PullJob.objects.get()
+    assert (job.model, job.requested_by and job.requested_by.username) == ("qwen3:8b", "owner")
+
+
+def test_form_is_empty_again_and_the_page_asks_for_progress(page: Client, rog: Node) -> None:
+    shown = text_of(page.get("/pulls/"))
+    chosen = [str(rog.instances.get().pk)]
+    data = {"model": "qwen3:8b", "instances": chosen}
+    response = page.post("/pulls/new/", data, headers=FORM)
+    assert response.status_code == 200
+    assert text_of(response).startswith('<form id="pull-form"')
+    assert "qwen3:8b</b>" not in text_of(response)
+    assert 'value="qwen3:8b"' not in text_of(response)
+    assert response.headers["HX-Trigger"] == "tick"
+    assert {"running", "queued"} & set(parts(text_of(poll(page, shown))))
+
+
+def test_two_clicks_are_one_job(page: Client, rog: Node) -> None:
+    data = {"model": "qwen3:8b", "instances": [str(rog.instances.get().pk)]}
+    page.post("/pulls/new/", data)
+    page.post("/pulls/new/", data)
+    assert PullJob.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("", "Write a model name, such as qwen3:8b."),
+        ("https://ollama.com/x", "Leave out the https://"),
+        ("example.org/a/b", "is not a known source"),
+        ("qwen3 8b", "is no model name"),
+    ],
+)
+def test_name_with_a_slip_is_told_in_place(page: Client, rog: Node, model: str, words: str) -> None:
+    data = {"model": model, "instances": [str(rog.instances.get().pk)]}
+    response = page.post("/pulls/new/", data, headers=FORM)
+    assert response.status_code == 422
+    assert text_of(response).startswith('<form id="pull-form"')
+    assert words in text_of(response)
+    assert " checked" in text_of(response)
+    whole = page.post("/pulls/new/", data)
+    assert whole.status_code == 422
+    assert words in text_of(whole)
+    assert not PullJob.objects.exists()
+
+
+def test_form_without_a_node_is_told_in_place(page: Client, rog: Node) -> None:
+    response = page.post("/pulls/new/", {"model": "qwen3:8b"}, headers=FORM)
+    assert "Choose at least one node." in text_of(response)
+
+
+def test_button_with_a_bad_name_is_told_on_its_page(page: Client, rog: Node) -> None:
+    data = {"model": "a b", "instances": [str(rog.instances.get().pk)]}
+    response = page.post("/pulls/new/", data, headers={"HX-Request": "true"})
+    assert response.status_code == 422
+    assert parts(text_of(response)) == ["flash"]
+    assert "is no model name" in text_of(response)
+
+
+def test_cancel_answers_at_once_and_shows_in_place(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b", state=PullState.DOWNLOADING, attempt=1)
+    shown = text_of(page.get("/pulls/"))
+    response = page.post(f"/pulls/{job.pk}/cancel/", headers=BUTTON)
+    assert (response.status_code, response.headers["HX-Trigger"]) == (204, "tick")
+    answer = text_of(poll(page, shown))
+    assert "cancelling" in answer
+    assert f'id="cancel-{job.pk}"' not in answer
+
+
+def test_cancel_without_javascript_comes_back_to_its_page(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b")
+    assert page.post(f"/pulls/{job.pk}/cancel/", {"next": "/"}).headers["Location"] == "/"
+    job.refresh_from_db()
+    assert job.state == PullState.CANCELLED
+
+
+def test_failed_job_can_be_tried_again(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b", state=PullState.FAILED, reason="No space.")
+    assert page.post(f"/pulls/{job.pk}/retry/").headers["Location"] == "/pulls/"
+    assert PullJob.objects.active().count() == 1
+
+
+def test_installed_job_is_not_repeated_and_says_why(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b", state=PullState.INSTALLED)
+    response = page.post(f"/pulls/{job.pk}/retry/", headers=BUTTON)
+    assert response.status_code == 422
+    assert "there is nothing to repeat" in text_of(response)
+    assert "there is nothing to repeat" in text_of(
+        page.post(f"/pulls/{job.pk}/retry/", follow=True)
+    )
+
+
+def test_job_that_does_not_exist_is_not_found(page: Client) -> None:
+    assert page.post("/pulls/7/cancel/").status_code == 404
+    assert page.post("/pulls/7/retry/").status_code == 404
+
+
+def test_job_of_a_silent_node_says_what_it_waits_for(page: Client) -> None:
+    node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]), age_s=600)
+    pull(node, "qwen3:8b")
+    assert "rog does not answer; goes on when it is back" in text_of(page.get("/pulls/"))
+
+
+def test_job_of_a_paused_node_says_what_it_waits_for(page: Client, rog: Node) -> None:
+    Node.objects.update(paused=True)
+    pull(rog, "qwen3:8b")
+    assert "waits: rog is paused" in text_of(page.get("/pulls/"))
+
+
+def test_reason_is_escaped(page: Client, rog: Node) -> None:
+    pull(rog, "qwen3:8b", state=PullState.FAILED, reason="<script>alert(1)</script>")
+    assert "<script>alert" not in text_of(page.get("/pulls/"))
+
+
+def test_queries_do_not_grow_with_the_lab(page: Client) -> None:
+    counts = []
+    for slug in ("ant", "bee", "cat"):
+        node = add(sample(slug, [gpu(slug, 0, "RTX 3090", 24)], [reading()]))
+        pull(node, "qwen3:8b")
+        pull(node, "qwen3:4b", state=PullState.FAILED)
+        counts.append(count_queries(page, "/pulls/"))
+    assert counts[0] == counts[2] <= 12
