@@ -21,12 +21,10 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
     return inherited | {"LABDASH_DATA_DIR": str(data_dir)} | more
 
 
-def run_up(
-    data_dir: Path, *arguments: str, up: Path = ROOT / "deploy" / "up", **more: str
-) -> "subprocess.CompletedProcess[str]":
+def run_up(data_dir: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
     """Run ``deploy/up`` where it is to end by itself."""
     return subprocess.run(  # noqa: S603 - our own script
-        [str(up), *arguments],
+        [str(ROOT / "deploy" / "up"), *arguments],
         env=environment(data_dir, **more),
         capture_output=True,
         text=True,
