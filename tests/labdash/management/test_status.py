@@ -1,0 +1,114 @@
+"""``manage.py status``."""
+
+import json
+
+import pytest
+from django.core.management import call_command
+
+from tests.factories import gpu, loaded, make_node, ollama, running_job, seen
+from tests.labdash.management.conftest import Run
+
+
+@pytest.mark.django_db
+def test_json_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    make_node("rog")
+    seen("rog")
+    call_command("status", json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert [node["slug"] for node in json.loads(line)["nodes"]] == ["rog"]
+
+
+@pytest.mark.django_db
+def test_the_form_for_people_says_it_all(capsys: pytest.CaptureFixture[str]) -> None:
+    running_job(
+        make_node("rog").instances.get(),
+        model="phi4:14b",
+        done_bytes=2**30,
+        total_bytes=9 * 2**30,
+        bytes_per_s=11.5e6,
+    )
+    make_node("tower", paused=True)
+    seen(
+        "rog",
+        gpus=(
+            gpu(utilization_percent=70, temperature_celsius=61, power_watts=220.4),
+            gpu(1, state="lost"),
+        ),
+        instances=(ollama(loaded=(loaded(size_gib=6, vram_gib=4.5),)),),
+    )
+    call_command("status")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:6] == [
+        "rog: live, 0 s ago",
+        "  GPU 0 NVIDIA GeForce RTX 3090: 2.0 GiB of 24.0 GiB, 70%, 61 °C, 220 W",
+        "  GPU 1 NVIDIA GeForce RTX 3090: lost",
+        "  ollama 0.32.15 at http://127.0.0.1:11434",
+        "    qwen3:8b: 6.0 GiB on GPU and CPU",
+        "tower: never reported, paused",
+    ]
+    assert lines[6] == "Pulls"
+    assert lines[7].endswith("phi4:14b to rog/ollama: downloading 1.0 GiB of 9.0 GiB, 11.5 MB/s")
+    assert lines[8] == "Problems"
+    assert "  !! GPU 1 (NVIDIA GeForce RTX 3090) of rog is lost. What it held is gone." in lines
+
+
+@pytest.mark.django_db
+def test_a_lab_in_order_has_no_problems(capsys: pytest.CaptureFixture[str]) -> None:
+    make_node("rog")
+    seen("rog")
+    call_command("status")
+    assert capsys.readouterr().out.splitlines()[-1] == "No problems."
+
+
+def test_without_a_lab_one_line_says_what_to_run(manage: Run) -> None:
+    done = manage("status")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "labdash: no lab here yet: run deploy/up\n",
+    )
+
+
+def test_without_a_demo_one_line_says_what_to_run(manage: Run) -> None:
+    done = manage("status", "--demo", "--json")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "labdash: no demo here yet: run deploy/up --demo\n",
+    )
+
+
+def test_without_a_lab_beside_a_running_demo_the_line_says_so(manage: Run, demo_runs: None) -> None:
+    done = manage("status")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "labdash: no lab here yet: run deploy/up; the demo runs: add --demo\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "line"),
+    [
+        (("--jsn",), {}, "labdash: unrecognized arguments: --jsn\n"),
+        (
+            (),
+            {"LABDASH_DEBUG": "maybe"},
+            "labdash: LABDASH_DEBUG=maybe: write yes or no\n",
+        ),
+        (
+            (),
+            {"DATABASE_URL": "mysql://x/y"},
+            "labdash: DATABASE_URL: write postgresql://user:password@host:port/name\n",
+        ),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(
+    manage: Run, arguments: tuple[str, ...], environment: dict[str, str], line: str
+) -> None:
+    done = manage("status", *arguments, **environment)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_a_database_that_does_not_answer_gets_one_line(manage: Run) -> None:
+    done = manage("status", DATABASE_URL="postgresql://x:y@127.0.0.1:1/z")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("labdash: the database does not answer: ")

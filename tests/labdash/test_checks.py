@@ -1,0 +1,58 @@
+"""System checks."""
+
+from pathlib import Path
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from pytest_django.fixtures import Settings
+
+
+pytestmark = pytest.mark.django_db
+
+
+def ids(messages: list[CheckMessage]) -> list[str | None]:
+    """Return the ids of our own messages."""
+    return [each.id for each in messages if (each.id or "").startswith("labdash.")]
+
+
+def test_a_prepared_hub_has_nothing_to_say() -> None:
+    assert ids(run_checks()) == []
+
+
+def test_a_key_that_stands_in_the_code_is_told(settings: Settings) -> None:
+    settings.SECRET_KEY = "not-yet-prepared-" + "x" * 32
+    assert ids(run_checks()) == ["labdash.W001"]
+
+
+def test_a_folder_that_is_a_file_is_told(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings.DATA_DIR = tmp_path / "file" / "var"
+    assert ids(run_checks()) == ["labdash.E001"]
+
+
+def test_a_folder_that_is_not_there_yet_is_no_mistake(settings: Settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path / "a" / "b"
+    assert ids(run_checks()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "demo", "found"),
+    [
+        ("demo", False, ["labdash.E002"]),
+        ("lab", True, ["labdash.E002"]),
+        ("lab", False, []),
+        ("demo", True, []),
+    ],
+)
+def test_a_folder_of_the_other_kind_is_told(
+    settings: Settings, tmp_path: Path, kind: str, demo: bool, found: list[str]
+) -> None:
+    (tmp_path / "kind").write_text(f"{kind}\n")
+    settings.DATA_DIR, settings.DEMO = tmp_path, demo
+    assert ids(run_checks()) == found
+
+
+@pytest.mark.parametrize("policy", [{}, {"script-src": ["'self'", "'unsafe-inline'"]}])
+def test_a_lax_policy_is_told(settings: Settings, policy: dict[str, list[str]]) -> None:
+    settings.SECURE_CSP = policy
+    assert "labdash.E003" in ids(run_checks())
