@@ -1,4 +1,8 @@
-"""Fake Ollama servers for tests: real HTTP on loopback, started and stopped by the test."""
+"""Simulated Ollama for tests: real HTTP on loopback, started and stopped by the test.
+
+``run_simlab`` is the whole lab as a process; ``ollama_lab`` one server with a registry, at hand
+within the test's own process and fast.
+"""
 
 import asyncio
 import tempfile
@@ -11,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.workers.simlab.running import Running, running_lab
 from workers.simlab.machine import Machine
 from workers.simlab.ollama.host import Hosted
 from workers.simlab.ollama.server import OllamaServer
@@ -67,6 +72,19 @@ def machine(**changes: Any) -> Machine:
         "cards": ("rtx-3090", "rtx-3090"),
     }
     return Machine(**settings | changes)
+
+
+@contextmanager
+def run_simlab(*options: str, folder: Path | None = None) -> Iterator[Running]:
+    """Run the whole simulated lab as a process; ``--no-life`` keeps it quiet.
+
+    Its state is kept under ``folder``, or thrown away.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="simlab-") as fresh,
+        running_lab(folder or Path(fresh), *options) as lab,
+    ):
+        yield lab
 
 
 @contextmanager

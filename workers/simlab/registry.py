@@ -110,18 +110,18 @@ class Registry:
                 del self.faults[name]
 
     async def grants(self, size_bytes: int) -> AsyncIterator[int]:
-        """Give the bytes that may flow, tick by tick, until all have."""
+        """Give the bytes that may flow, tick by tick, until all have; the first come at once."""
         self.transfers += 1
         try:
             clock = asyncio.get_running_loop().time
-            before = clock()
+            before, elapsed = clock(), TICK_S
             while size_bytes > 0:
-                if self.bytes_per_s is not None:
-                    await asyncio.sleep(TICK_S)
-                elapsed, before = clock() - before, clock()
                 granted = min(size_bytes, self._share(size_bytes, elapsed))
                 size_bytes -= granted
                 yield granted
+                if size_bytes and self.bytes_per_s is not None:
+                    await asyncio.sleep(TICK_S)
+                elapsed, before = clock() - before, clock()
         finally:
             self.transfers -= 1
 

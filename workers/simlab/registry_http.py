@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 from contextlib import suppress
 from hashlib import sha256
 
@@ -18,6 +20,8 @@ from workers.simlab.registry import (
 
 REGISTRY = web.AppKey("registry", Registry)
 
+# Lingering for no time at all turns the end of a connection into a reset.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _MANIFEST_FAULTS = {
     "manifest-404": (404, "manifest unknown"),
@@ -133,10 +137,12 @@ async def _break_off(request: web.Request, registry: Registry, fault: str) -> No
     if fault.startswith("stall"):
         # Longer than any client's patience; the end of the connection cancels it.
         await asyncio.sleep(3600)
-    if request.transport and fault.startswith("reset"):
-        request.transport.abort()
-    elif request.transport:
-        request.transport.close()
+    if request.transport is None:
+        return
+    if fault.startswith("reset"):
+        connection = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    request.transport.abort()
 
 
 def _piece(blob: Blob, at: int, size: int, *, corrupt: bool) -> bytes:

@@ -1,5 +1,6 @@
 """The HTTP API of the fake server: every route, and the answers that only read."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -83,6 +84,7 @@ async def _tags(server: OllamaServer, _request: web.Request) -> web.StreamRespon
 
 
 async def _ps(server: OllamaServer, _request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(server.quirks.ps_delay_s)
     return reply({"models": server.scheduler.ps()})
 
 

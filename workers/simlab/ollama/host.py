@@ -25,7 +25,7 @@ class Hosted:
         self.server = server
         self.port = port
         self.crashes = 0
-        self._restart_s = restart_s
+        self.restart_s = restart_s
         self._revival: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         server.on_crash = self._crash
@@ -58,6 +58,7 @@ class Hosted:
         """Close the port and cut every connection; see ``OllamaServer.stop``."""
         if self._revival and self._revival is not asyncio.current_task():
             self._revival.cancel()
+            await asyncio.wait([self._revival])
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -74,6 +75,6 @@ class Hosted:
 
     async def _fall(self) -> None:
         await self.stop(kill=True)
-        if self._restart_s is not None:
-            await asyncio.sleep(self._restart_s)
+        if self.restart_s is not None:
+            await asyncio.sleep(self.restart_s)
             await self.start()

@@ -27,12 +27,13 @@ _CORS_METHODS = "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
 
 
 class ApiError(Exception):
-    """Ends a request with a status and ``{"error": …}``."""
+    """Ends a request with a status and ``{"error": …}``, with ``more`` beside it."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, **more: str) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.more = more
 
 
 def reply(body: object, *, status: int = 200, content_type: str = JSON) -> web.Response:
@@ -43,7 +44,7 @@ def reply(body: object, *, status: int = 200, content_type: str = JSON) -> web.R
 
 def failure(error: ApiError, *, content_type: str = JSON) -> web.Response:
     """Answer with an error."""
-    return reply({"error": error.text}, status=error.status, content_type=content_type)
+    return reply({"error": error.text} | error.more, status=error.status, content_type=content_type)
 
 
 def empty(status: int = 200) -> web.Response:

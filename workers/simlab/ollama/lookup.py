@@ -13,6 +13,8 @@ from workers.simlab.ollama.names import Name, SourceClashError, parse
 from workers.simlab.ollama.server import OllamaServer
 from workers.simlab.ollama.show import is_cloud
 
+_SIGN_IN_URL = "https://ollama.com/connect?name=simlab&key=c2ltbGFi"
+
 
 async def read(request: web.Request, kind: str) -> dict[str, Any]:
     """Read the body as the Go type ``api.<kind>``."""
@@ -59,5 +61,5 @@ def resolve(server: OllamaServer, text: str, *, missing: str | None) -> Installe
     if is_cloud(server, model):
         if server.environment.no_cloud:
             raise ApiError(403, "ollama cloud is disabled: remote model is unavailable")
-        raise ApiError(401, "unauthorized")
+        raise ApiError(401, "unauthorized", signin_url=_SIGN_IN_URL)
     return model

@@ -39,13 +39,14 @@ class OllamaServer:
         self.upstream = upstream
         self.environment = environment or Environment()
         self.pace = pace or Pace()
+        self.quirks = quirks or Quirks()
         self.store = Store(folder, machine)
         self.on_crash: Callable[[], None] = lambda: None
         self.downloads = Downloads(
             store=self.store,
             upstream=upstream,
             pace=self.pace,
-            quirks=quirks or Quirks(),
+            quirks=self.quirks,
             crash=self._die,
         )
         self.scheduler = Scheduler(

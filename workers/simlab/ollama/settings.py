@@ -33,7 +33,7 @@ class Environment:
             max_loaded_models=int(get("MAX_LOADED_MODELS", "0")),
             max_queue=int(get("MAX_QUEUE", "512")),
             flash_attention=_flag(get("FLASH_ATTENTION", "1")),
-            kv_cache_type=get("KV_CACHE_TYPE", "f16"),
+            kv_cache_type=get("KV_CACHE_TYPE") or "f16",
             no_prune=_flag(get("NOPRUNE", "0")),
             no_cloud=_flag(get("NO_CLOUD", "0")),
             origins=tuple(each for each in get("ORIGINS", "").split(",") if each),
@@ -55,9 +55,14 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Quirks:
-    """Faults that real servers have. ``shared_pull``: see ``download.Downloads``."""
+    """Faults that real servers have.
+
+    ``shared_pull``: see ``download.Downloads``. ``ps_delay_s``: how long ``/api/ps`` waits for the
+    scheduler, as it does while an unload looks at the GPUs.
+    """
 
     shared_pull: bool = True
+    ps_delay_s: float = 0
 
 
 def _keep_alive(text: str) -> int:

@@ -157,10 +157,11 @@ class Upstream:
             raise TimeoutError from error
         except aiohttp.ClientConnectorError as error:
             raise TransferBrokenError(f'Get "{url}": {_reason(error, url)}') from error
-        except aiohttp.ClientOSError as error:
-            raise TransferResetError("EOF") from error
         except aiohttp.ClientError as error:
-            raise TransferBrokenError("EOF") from error
+            # aiohttp tells a reset from an early end in its text alone.
+            was_reset = ConnectionResetError.__name__ in str(error)
+            broken = TransferResetError if was_reset else TransferBrokenError
+            raise broken("EOF") from error
         if size_bytes is not None and got != size_bytes:
             raise TransferBrokenError("EOF")
 
