@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def say(line: str) -> None:
 def run(options: Options) -> int:
     """Start LabDash and keep it alive until the end is asked for; returns the exit code."""
     config = read_config(options)
+    # Whatever is written into the data folder is for its owner alone.
+    os.umask(0o077)
     with hold(config.data_dir, demo=options.demo) as lock:
         sockets = listen(options.host, options.port)
         supervisor = Supervisor(
