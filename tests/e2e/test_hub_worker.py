@@ -1,0 +1,91 @@
+"""A real hub worker process with beat and intake, between a real store and a real database."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.db import connection
+
+from labdash import live
+from labdash.env import ROOT
+from labdash.models import Gpu, InstalledModel, Node, Problem, PullJob, PullState
+from tests import bootstrap
+from tests.factories import (
+    gpu,
+    installed,
+    inventory,
+    make_job,
+    make_node,
+    orders,
+    progress,
+    sample,
+    send,
+    send_text,
+)
+from tests.processes import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+
+COMMAND = (
+    *("celery", "-A", "labdash.celery", "worker", "-B", "-Q", "hub", "-n", "hub@%h"),
+    *("--pool=threads", "--concurrency=4", "--without-gossip", "--without-mingle"),
+    *("--without-heartbeat", "--loglevel=warning"),
+)
+
+
+@pytest.fixture
+def hub_worker(transactional_db: None) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a hub worker on the database and the store of this test."""
+    (bootstrap.folder / "run").mkdir(exist_ok=True)
+    environment = dict(os.environ)
+    if url := environment.get("DATABASE_URL"):
+        name = str(connection.settings_dict["NAME"])
+        environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    live.store().delete(live.INTAKE_ALIVE_KEY)
+    process = subprocess.Popen(  # noqa: S603 - our own worker
+        [sys.executable, "-m", *COMMAND], cwd=ROOT, env=environment
+    )
+    assert eventually(lambda: bool(live.store().exists(live.INTAKE_ALIVE_KEY)))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_reports_become_rows_and_a_pull_runs_to_its_end(
+    hub_worker: "subprocess.Popen[bytes]",
+) -> None:
+    job = make_job(make_node("rog").instances.get())
+    send_text("noise")
+    send(sample("rog", gpus=(gpu(0), gpu(1, state="lost"))))
+    assert eventually(lambda: Gpu.objects.count() == 2)
+    assert eventually(lambda: Problem.objects.filter(code="gpu_lost").exists())
+    assert eventually(lambda: [order["job_id"] for order in orders()] == [job.pk])
+    job.refresh_from_db()
+    send(progress(job, "downloading", done_bytes=1, total_bytes=2))
+    assert eventually(lambda: PullJob.objects.get().state == PullState.DOWNLOADING)
+    send(progress(job, "installed"))
+    send(inventory(installed(job.model)))
+    assert eventually(lambda: PullJob.objects.get().state == PullState.INSTALLED)
+    assert eventually(lambda: InstalledModel.objects.filter(name=job.model).exists())
+
+
+def test_a_store_that_forgets_everything_changes_nothing_for_long(
+    hub_worker: "subprocess.Popen[bytes]",
+) -> None:
+    make_node("rog")
+    send(sample("rog"))
+    assert eventually(lambda: Node.objects.filter(last_seen_at__isnull=False).exists())
+    live.store().flushall()
+    job = make_job(Node.objects.get().instances.get())
+    send(sample("rog", worker_version="9"))
+    assert eventually(lambda: "rog" in live.read_states(["rog"]))
+    assert eventually(lambda: [order["job_id"] for order in orders()] == [job.pk])
+
+
+def test_it_ends_when_asked(hub_worker: "subprocess.Popen[bytes]") -> None:
+    hub_worker.send_signal(signal.SIGTERM)
+    assert hub_worker.wait(timeout=30) == 0
