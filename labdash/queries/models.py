@@ -15,9 +15,10 @@ from labdash.queries.pulls import JobView, active_jobs
 
 @dataclass(frozen=True, kw_only=True)
 class Present:
-    """A name of a family on an instance."""
+    """A name of a family on an instance. ``own_name`` is set where it says more than its quant."""
 
     name: str
+    own_name: str
     quant: str
     size_bytes: int
     is_loaded: bool
@@ -119,10 +120,11 @@ def _cell(
         instance=instance,
         present=tuple(
             Present(
-                name=plain_name(model.name),
+                name=(name := plain_name(model.name)),
+                own_name="" if name.startswith(family_name(model)) else name,
                 quant=model.variant.quant if model.variant else "",
                 size_bytes=model.size_bytes,
-                is_loaded=(*where, plain_name(model.name)) in loaded,
+                is_loaded=(*where, name) in loaded,
             )
             for model in models
             if model.instance_id == instance.pk

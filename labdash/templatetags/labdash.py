@@ -99,7 +99,7 @@ def coarsely(value: float | None) -> str:
     if value is None:
         return ""
     if value < MINUTE_S:
-        return f"{max(0.0, value):.0f} s"
+        return "less than a minute"
     if value < HOUR_S:
         return f"{value // MINUTE_S:.0f} min"
     return f"{value // HOUR_S:.0f} h" if value < DAY_S else duration(value)
