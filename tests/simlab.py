@@ -47,6 +47,7 @@ class OllamaLab:
     registry: Registry
     registry_url: str
     loop: asyncio.AbstractEventLoop
+    registry_runner: web.AppRunner
 
     @property
     def url(self) -> str:
@@ -61,6 +62,15 @@ class OllamaLab:
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the servers' event loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(CALL_TIMEOUT_S)
+
+    def stop_registry(self) -> None:
+        """Close the registry's port and cut all its connections."""
+        self.call(self.registry_runner.cleanup())
+
+    def start_registry(self) -> None:
+        """Open the registry's port again."""
+        port = int(self.registry_url.rpartition(":")[2])
+        self.registry_runner, _ = self.call(_serve(self.registry, port))
 
 
 def machine(**changes: Any) -> Machine:
@@ -123,21 +133,27 @@ def ollama_lab(  # noqa: PLR0913 - keyword only, all with a good default
             quirks=quirks,
         )
         hosted = Hosted(server)
-        lab = OllamaLab(hosted=hosted, registry=registry, registry_url=registry_url, loop=loop)
+        lab = OllamaLab(
+            hosted=hosted,
+            registry=registry,
+            registry_url=registry_url,
+            loop=loop,
+            registry_runner=runner,
+        )
         lab.call(hosted.start())
         try:
             yield lab
         finally:
             lab.call(hosted.stop())
-            lab.call(runner.cleanup())
+            lab.stop_registry()
 
 
-async def _serve(registry: Registry) -> tuple[web.AppRunner, str]:
+async def _serve(registry: Registry, port: int = 0) -> tuple[web.AppRunner, str]:
     runner = web.AppRunner(
         registry_app(registry), access_log=None, handler_cancellation=True, shutdown_timeout=0.01
     )
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
     return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 

@@ -1,42 +1,36 @@
-"""Replays whole recordings: the state before them, and what happens between their exchanges.
+"""How whole recordings are replayed: the state before them, and what happens between."""
 
-By hand, over recordings that lie elsewhere: ``python -m tests.workers.simlab.episodes FOLDER``.
-"""
+from dataclasses import dataclass, field, replace
 
-import json
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from tests.simlab import FAST, OllamaLab, ollama_lab
-from tests.workers.simlab.recorded import (
-    BIG,
-    HOST,
-    MID,
-    NEW_SMOL,
-    QUANTIZED,
-    SMOL,
-    VERSION,
-    RoomyMachine,
-    install_all,
-    publish,
-    publish_all,
-    weights,
+from tests.simlab import FAST, OllamaLab
+from tests.workers.simlab.actions import (
+    Action,
+    blink,
+    break_manifest,
+    copy,
+    fill_disk,
+    forget,
+    generating,
+    kill_runners,
+    load,
+    loading,
+    lose_blob,
+    mend,
+    order,
+    put_mid,
+    renew_smol,
+    renew_tiny,
+    speed,
+    spoil,
+    transferring,
+    wait,
+    when,
 )
-from tests.workers.simlab.replay import Got, differences, leave_like, send
-from workers.simlab.ollama.settings import Environment
-from workers.simlab.registry import Fault
+from tests.workers.simlab.recorded import BIG, MID, install_all, publish_all
+from workers.simlab.ollama.settings import Environment, Pace
 
-SETTLE_S = 5
 # An address at which nothing listens.
 NOBODY = "http://127.0.0.1:9"
-
-type Action = Callable[[OllamaLab], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,113 +42,7 @@ class Episode:
     before: dict[str, tuple[Action, ...]] = field(default_factory=dict)
     registry: str | None = None
     """Where ``registry.local`` really is; ``None``: the lab's own registry."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of one exchange; ``differences`` is ``None`` where it was not replayed."""
-
-    case: str
-    differences: list[str] | None
-
-
-def order(fault: Fault, name: str = "mid") -> Action:
-    """Let the registry fail in that way."""
-    return lambda lab: lab.registry.order(name, fault)
-
-
-def mend(name: str = "mid") -> Action:
-    """End the registry's fault."""
-    return lambda lab: lab.registry.order(name, None)
-
-
-def forget(name: str) -> Action:
-    """Delete a model and what was begun of it."""
-
-    def act(lab: OllamaLab) -> None:
-        body = {"model": f"{HOST}/library/{name}"}
-        send(lab.url, {"method": "DELETE", "path": "/api/delete", "body": body})
-        lab.registry.order(name, None)
-        for digest in (BIG, MID):
-            lab.server.store.partials.drop(digest)
-
-    return act
-
-
-def speed(bytes_per_s: float | None) -> Action:
-    """Limit the registry."""
-
-    def act(lab: OllamaLab) -> None:
-        lab.registry.bytes_per_s = bytes_per_s
-
-    return act
-
-
-def spoil(digest: str) -> Action:
-    """Leave an empty part file."""
-    return lambda lab: lab.server.store.partials.spoil(digest)
-
-
-def fill_disk(free_bytes: int) -> Action:
-    """Leave that much of the disk."""
-
-    def act(lab: OllamaLab) -> None:
-        lab.server.machine.disk_free_bytes = free_bytes
-
-    return act
-
-
-def put_mid(lab: OllamaLab) -> None:
-    """Do what a POST of that blob would."""
-    lab.server.store.put_virtual(MID, 30_000_000)
-    lab.server.store.partials.drop(MID)
-
-
-def wait(seconds: float) -> Action:
-    """Let time pass, as the recorder did."""
-    return lambda _lab: time.sleep(seconds)
-
-
-def copy(source: str, *names: str) -> Action:
-    """Give a model further names."""
-
-    def act(lab: OllamaLab) -> None:
-        for name in names:
-            body = {"source": source, "destination": name}
-            send(lab.url, {"method": "POST", "path": "/api/copy", "body": body})
-
-    return act
-
-
-def load(model: str) -> Action:
-    """Load a model."""
-    request = {"method": "POST", "path": "/api/generate", "body": {"model": model}}
-
-    def act(lab: OllamaLab) -> None:
-        send(lab.url, request)
-
-    return act
-
-
-def break_manifest(lab: OllamaLab) -> None:
-    """Put a broken manifest into the store by hand."""
-    path = lab.server.store.folder / "manifests/registry.ollama.ai/library/tiny/broken"
-    path.write_text("{not json")
-
-
-def lose_blob(lab: OllamaLab) -> None:
-    """Remove the weights of tiny:q8_0 behind the server's back."""
-    lab.server.store.drop_blob(QUANTIZED["Q8_0"])
-
-
-def renew_smol(lab: OllamaLab) -> None:
-    """Publish a new version whose model layer is unchanged."""
-    publish(lab, "smol", SMOL, 98_362_432, NEW_SMOL)
-
-
-def renew_tiny(lab: OllamaLab) -> None:
-    """Publish a new version that is another file."""
-    publish(lab, "tiny", QUANTIZED["Q8_0"], 281_664, {})
+    pace: Pace = FAST
 
 
 _FRESH_TINY = forget("tiny")
@@ -238,6 +126,43 @@ EPISODES: dict[str, Episode] = {
             "pull, range requests answer 500": (_FRESH_MID, order("range-500")),
         },
     ),
+    "05-pull-registry-down": Episode(
+        setup=(publish_all,),
+        before={
+            "pull, registry down": (OllamaLab.stop_registry,),
+            "pull, registry goes down after 1 s and stays down": (
+                OllamaLab.start_registry,
+                speed(30e6),
+                when(transferring, OllamaLab.stop_registry),
+            ),
+            "pull after the registry is back": (OllamaLab.start_registry,),
+            "pull, registry down from 1.0 s to 3.0 s": (
+                _FRESH_MID,
+                when(transferring, blink),
+            ),
+            "pull after SIGTERM no. 2 and restart": (speed(None),),
+            "pull after SIGTERM no. 4 and restart": (forget("big"), spoil(BIG)),
+            "pull after SIGKILL no. 5 and restart": (forget("big"),),
+        },
+    ),
+    "08-runner-killed": Episode(
+        setup=(install_all,),
+        before={
+            "streamed generation, its llama-server is killed (SIGKILL) after 0.8 s": (
+                when(generating, kill_runners),
+            ),
+            "generation not streamed, its llama-server is killed after 0.8 s": (
+                when(generating, kill_runners),
+            ),
+            "ps: idle runner killed 0.5 s ago": (kill_runners,),
+            "load of gemma3, its llama-server is killed while loading": (
+                when(loading, kill_runners),
+            ),
+            "ps: after the failed load": (load("smollm2:135m"),),
+        },
+        pace=replace(FAST, load_factor=3),
+    ),
+    "02c-create-cancel": Episode(setup=(install_all,), registry=NOBODY),
     "05-pull-more": Episode(
         setup=(publish_all,),
         before={
@@ -287,10 +212,13 @@ NOT_COVERED = {
     "v1 embeddings": "the OpenAI endpoints but the list of models",
     "me, ": "ollama.com accounts and recommendations",
     "recommendations": "ollama.com accounts and recommendations",
+    "quantize": "quantizing",
     "generate logprobs": "log probabilities",
     "prompt longer": "prompts longer than the context",
     "cors with OLLAMA_ORIGINS": "another environment; has a test of its own",
     "load with OLLAMA_CONTEXT_LENGTH": "another environment; has a test of its own",
+    "3 s later: was it created": "quantizing",
+    "tags: how it is listed": "an answer that the recorder kept only in part",
     "ps: with those env": "another environment; has a test of its own",
 }
 
@@ -298,96 +226,3 @@ NOT_COVERED = {
 def not_covered(case: str) -> str | None:
     """Tell what an exchange is about that the fake does not claim."""
     return next((what for start, what in NOT_COVERED.items() if case.startswith(start)), None)
-
-
-@contextmanager
-def stage(episode: Episode, folder: Path | None = None) -> Iterator[OllamaLab]:
-    """Run a server in the state in which a recording begins."""
-    machine = RoomyMachine(slug="rec", kind="linux", version=VERSION)
-    with ollama_lab(
-        machine,
-        folder=folder,
-        weights=weights(),
-        hosts=(),
-        plain_hosts={HOST: episode.registry},
-        pace=FAST,
-        environment=episode.environment,
-    ) as lab:
-        for action in episode.setup:
-            action(lab)
-        yield lab
-
-
-def read_exchanges(path: Path) -> list[dict[str, Any]]:
-    """Read a file of recordings."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def play(episode: Episode, exchanges: Iterable[dict[str, Any]], lab: OllamaLab) -> list[Outcome]:
-    """Send all exchanges in their order."""
-    return [_play_one(episode, exchange, lab) for exchange in exchanges]
-
-
-def _play_one(episode: Episode, exchange: dict[str, Any], lab: OllamaLab) -> Outcome:
-    case, recorded = exchange["case"], exchange["response"]
-    for action in episode.before.get(case, ()):
-        action(lab)
-    if not is_replayable(exchange) or not_covered(case):
-        return Outcome(case=case, differences=None)
-    try:
-        got = send(lab.url, exchange["request"], leave=leave_like(recorded))
-    except (OSError, ValueError) as error:
-        got = Got(status=0, headers={}, body=repr(error))
-    if "client_disconnected_after_lines" in recorded:
-        _settle(lab)
-    return Outcome(case=case, differences=differences(recorded, got))
-
-
-def _settle(lab: OllamaLab) -> None:
-    """Wait until the server has seen that its client left."""
-    deadline = time.monotonic() + SETTLE_S
-    while lab.server.downloads.active and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def is_replayable(exchange: dict[str, Any]) -> bool:
-    """Whether an exchange is one request and its answer, and not a look at files or processes."""
-    request, recorded = exchange.get("request") or {}, exchange["response"]
-    # One recorder left the body of a second client out.
-    if exchange["case"].startswith("two pulls"):
-        return False
-    if "path" not in request or "status" not in recorded or "exception" in recorded:
-        return False
-    if str(request.get("body_raw", "")).endswith("raw bytes>"):
-        return False
-    return "body" in recorded or "lines" in recorded
-
-
-def main(folder: Path) -> None:
-    """Replay every file that has an episode and print what differs."""
-    agreed = total = 0
-    for name, episode in EPISODES.items():
-        exchanges = read_exchanges(folder / f"{name}.jsonl")
-        with stage(episode) as lab:
-            outcomes = play(episode, exchanges, lab)
-        tried = [outcome for outcome in outcomes if outcome.differences is not None]
-        good = [outcome for outcome in tried if not outcome.differences]
-        agreed, total = agreed + len(good), total + len(tried)
-        print(f"{name}: {len(good)} of {len(tried)} agree ({_why_not(exchanges)})")  # noqa: T201
-        for outcome in tried:
-            if outcome.differences:
-                print(f"  {outcome.case}: {outcome.differences}")  # noqa: T201
-    print(f"in all {agreed} of {total}")  # noqa: T201
-
-
-def _why_not(exchanges: list[dict[str, Any]]) -> str:
-    reasons = Counter(
-        not_covered(each["case"]) or "not one exchange"
-        for each in exchanges
-        if not_covered(each["case"]) or not is_replayable(each)
-    )
-    return "left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

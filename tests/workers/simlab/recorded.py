@@ -21,9 +21,15 @@ VERSION = "0.33.0"
 class RoomyMachine(Machine):
     """A machine that takes models which are not in the catalog: those of the recordings."""
 
+    def __post_init__(self) -> None:
+        """Begin with no process."""
+        super().__post_init__()
+        self._alive: set[int] = set()
+
     def load(self, request: LoadRequest) -> Loaded:
         """Take no memory; the sizes are not compared."""
         self._next_pid += 1
+        self._alive.add(self._next_pid)
         return Loaded(
             pid=self._next_pid,
             size_bytes=100_000_000,
@@ -34,6 +40,14 @@ class RoomyMachine(Machine):
             gpu_layers=0,
             layers=0,
         )
+
+    def unload(self, pid: int) -> None:
+        """End a process."""
+        self._alive.discard(pid)
+
+    def runs(self, pid: int) -> bool:
+        """Whether a process still runs."""
+        return pid in self._alive
 
     def must_evict(self, request: LoadRequest) -> bool:
         """Never, as far as memory is concerned."""

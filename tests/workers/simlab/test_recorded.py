@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.workers.simlab.episodes import EPISODES, play, read_exchanges, stage
+from tests.workers.simlab.episodes import EPISODES
+from tests.workers.simlab.playing import play, read_exchanges, stage
 from tests.workers.simlab.recorded import FIXTURES
 from tests.workers.simlab.replay import Got, differences
 

@@ -145,7 +145,7 @@ async def _lines(
             read_at = time.monotonic_ns()
             for word in islice(cycle(_WORDS), count):
                 await asyncio.sleep(1 / rate)
-                if runner.is_dead:
+                if not server.machine.runs(runner.loaded.pid):
                     raise ApiError(500, _RUNNER_DIED)
                 yield ask.line(_with_text(ask.blank, f"{word} "), {"done": False})
     ended = time.monotonic_ns()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,6 @@ class Runner:
     expires_ns: int | None = None
     busy: int = 0
     is_unloading: bool = False
-    is_dead: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
 
@@ -61,6 +60,7 @@ class Scheduler:
         self._spawn = spawn
         self._runners: dict[str, Runner] = {}
         self._lane = asyncio.Lock()
+        self._load_killed = asyncio.Event()
         self._waiting = 0
 
     @asynccontextmanager
@@ -86,10 +86,15 @@ class Scheduler:
                 self._unload(runner)
 
     def kill(self, blob_digest: str) -> None:
-        """End a model's process from outside: the server notices at the next request only."""
-        runner = self._runners[blob_digest]
+        """End a model's process from outside.
+
+        A load fails at once; of a loaded model the server notices at the next request only.
+        """
+        runner = self._runners.get(blob_digest)
+        if runner is None:
+            self._load_killed.set()
+            return
         self._machine.unload(runner.loaded.pid)
-        runner.is_dead = True
 
     def ps(self) -> list[dict[str, Any]]:
         """List what is loaded, the last to expire first; ties within a second come as they like."""
@@ -114,7 +119,7 @@ class Scheduler:
         return runner
 
     def _usable(self, runner: Runner, load: Load) -> bool:
-        if runner.is_unloading or runner.is_dead or not self._machine.runs(runner.loaded.pid):
+        if runner.is_unloading or not self._machine.runs(runner.loaded.pid):
             return False
         return not load.options.needs_reload(runner.load.options)
 
@@ -171,11 +176,17 @@ class Scheduler:
                 await self._evict(runner)
             loaded = self._machine.load(request)
         try:
-            await asyncio.sleep(self._machine.load_s(request) * self._pace.load_factor)
-        except asyncio.CancelledError:
+            await self._wait_for_load(self._machine.load_s(request) * self._pace.load_factor)
+        except (asyncio.CancelledError, LoadRefused):
             self._machine.unload(loaded.pid)
             raise
         return loaded
+
+    async def _wait_for_load(self, seconds: float) -> None:
+        self._load_killed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._load_killed.wait(), seconds)
+            raise LoadRefused(500, "llama-server process has terminated: signal: killed")
 
     async def _evict(self, runner: Runner) -> None:
         self.expire(runner.load.request.blob_digest)
@@ -205,7 +216,7 @@ class Scheduler:
             self._spawn(self._end(runner))
 
     async def _end(self, runner: Runner) -> None:
-        await asyncio.sleep(0 if runner.is_dead else self._pace.unload_s)
+        await asyncio.sleep(self._pace.unload_s)
         self._machine.unload(runner.loaded.pid)
         self._runners.pop(runner.load.request.blob_digest, None)
         runner.gone.set()
