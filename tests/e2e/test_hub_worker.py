@@ -1,5 +1,6 @@
 """A real hub worker process with beat and intake, between a real store and a real database."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -47,12 +48,24 @@ def hub_worker(transactional_db: None) -> Iterator["subprocess.Popen[bytes]"]:
         environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     live.store().delete(live.INTAKE_ALIVE_KEY)
     process = subprocess.Popen(  # noqa: S603 - our own worker
-        [sys.executable, "-m", *COMMAND], cwd=ROOT, env=environment
+        [sys.executable, "-m", *COMMAND], cwd=ROOT, env=environment, start_new_session=True
     )
     assert eventually(lambda: bool(live.store().exists(live.INTAKE_ALIVE_KEY)))
     yield process
-    process.kill()
+    # Beat is a process of its own.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert eventually(_alone)
+
+
+def _alone() -> bool:
+    """Tell whether the database has forgotten the worker's sessions."""
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return bool(cursor.fetchone()[0] == 1)
 
 
 def test_reports_become_rows_and_a_pull_runs_to_its_end(
