@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connections
 from django.db import close_old_connections as close_stale_connections
 from django.utils import timezone
 
@@ -105,7 +105,7 @@ class Intake:
                 log.exception("intake failed, goes on in %.1f s", pause_s)
             self._stop.wait(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-        close_stale_connections()
+        connections.close_all()
 
     def _store_clock(self) -> timedelta:
         """Return what must be added to the store's clock, which dates entries, for the hub's."""
