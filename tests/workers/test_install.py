@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-UV = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".uv/bin"))
+UV = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".uv/venv/bin"))
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(UV is None, reason="uv is neither on PATH nor in .uv/bin"),
+    pytest.mark.skipif(UV is None, reason="uv is neither on PATH nor in .uv/"),
 ]
 
 
