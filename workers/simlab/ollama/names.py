@@ -18,13 +18,12 @@ class SourceClashError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """``host/namespace/model:tag`` with the defaults filled in. ``is_cloud``: it asked for it."""
+    """``host/namespace/model:tag`` with the defaults filled in."""
 
     host: str
     namespace: str
     model: str
     tag: str
-    is_cloud: bool = False
 
     @property
     def is_valid(self) -> bool:
@@ -54,7 +53,7 @@ class Name:
 
 def parse(text: str) -> Name:
     """Read a name; look at ``is_valid`` before use. Raises SourceClashError."""
-    text, is_cloud = _source(text)
+    text = _without_source(text)
     rest, tag = text, DEFAULT_TAG
     if text.rfind(":") > text.rfind("/"):
         rest, tag = _cut(text)
@@ -67,7 +66,6 @@ def parse(text: str) -> Name:
         namespace=namespace or (_MISSING if promised else DEFAULT_NAMESPACE),
         model=model,
         tag=tag,
-        is_cloud=is_cloud or tag.endswith("-cloud") or tag == "cloud",
     )
 
 
@@ -86,13 +84,13 @@ def recase(name: Name, existing: Iterable[Name]) -> Name:
     return name
 
 
-def _source(text: str) -> tuple[str, bool]:
+def _without_source(text: str) -> str:
     rest, _, marker = text.rpartition(":")
     if marker != "local" or not rest:
-        return text, False
+        return text
     if rest.endswith((":cloud", "-cloud")):
         raise SourceClashError(f'use either :local or :cloud, not both: "{text}"')
-    return rest, False
+    return rest
 
 
 def _cut(text: str) -> tuple[str, str]:
