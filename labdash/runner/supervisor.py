@@ -35,8 +35,10 @@ class Supervisor:
         self._trimmed_at = time.monotonic()
 
     def end_on_signals(self) -> None:
-        """Make Ctrl-C, SIGTERM and a closed terminal ask for the end; a second one hurries."""
+        """Make Ctrl-C, SIGTERM and a closed terminal ask for the end."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup: it shall outlive the terminal
             signal.signal(number, lambda *_: self._asked_to_end.set())
 
     def start(self, command: Command) -> None:
