@@ -78,9 +78,13 @@ def _view(node: Node, found: LiveLab, *, now: datetime) -> NodeView:
 
 
 def view_node(node: Node, state: NodeState | None, *, now: datetime) -> NodeView:
-    """Join a node with its newest state, or with what the database kept of it."""
-    if state is None and node.last_sample and node.last_seen_at:
-        state = _kept(node.last_sample, node.last_seen_at)
+    """Join a node with the newest that is known of it, by the store or by the database.
+
+    A store that was restarted may remember less than the database.
+    """
+    kept_at = node.last_seen_at
+    if node.last_sample and kept_at and (state is None or state.arrived_at < kept_at):
+        state = _kept(node.last_sample, kept_at) or state
     if state is None:
         return NodeView(node=node, liveness="never", age_s=None, sample=None)
     age_s = state.age_s(now)

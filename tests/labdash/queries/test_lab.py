@@ -38,6 +38,20 @@ def test_without_the_store_the_database_tells_the_last_known_state(dead_store: N
     assert (lab.store_ok, lab.nodes[0].sample, lab.nodes[0].age_s) == (False, report, 3600)
 
 
+@pytest.mark.parametrize(("database_age_s", "shown"), [(5, "database"), (60, "store")])
+def test_the_newer_of_store_and_database_is_shown(database_age_s: float, shown: str) -> None:
+    now = timezone.now()
+    make_node(
+        "rog",
+        last_sample=sample("rog", worker_version="database").model_dump(mode="json"),
+        last_seen_at=now - timedelta(seconds=database_age_s),
+    )
+    seen("rog", age_s=30, worker_version="store")
+    (view,) = read_lab(now=now).nodes
+    assert view.sample is not None
+    assert view.sample.worker_version == shown
+
+
 def test_a_sample_that_an_earlier_version_kept_is_left_out() -> None:
     make_node("rog", last_sample={"old": "shape"}, last_seen_at=timezone.now())
     assert read_lab(now=timezone.now()).nodes[0].sample is None
