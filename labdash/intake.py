@@ -77,17 +77,17 @@ class Intake:
     def read_once(self, *, block_ms: int = BLOCK_MS) -> int:
         """Wait for reports, apply them, remember how far; return how many entries were read."""
         sources = _sources()
-        pipe = self._client.pipeline(transaction=False)
-        pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
-        pipe.hgetall(IDS_KEY)
-        ids: dict[str, str] = pipe.execute()[1]
-        streams: dict[Any, Any] = {key: ids.get(key, "0") for key in sources}
+        ids: dict[Any, Any] = self._client.hgetall(IDS_KEY)
+        streams = {key: ids.get(key, "0") for key in sources}
         found = self._client.xread(streams, count=ENTRIES_A_STREAM, block=block_ms)
         entries = dict(_pairs(found))
-        if not entries:
-            return 0
-        self._apply(self._parse_all(entries, sources, self._store_clock()))
-        self._client.hset(IDS_KEY, mapping={key: read[-1][0] for key, read in entries.items()})
+        pipe = self._client.pipeline(transaction=False)
+        if entries:
+            self._apply(self._parse_all(entries, sources, self._store_clock()))
+            pipe.hset(IDS_KEY, mapping={key: read[-1][0] for key, read in entries.items()})
+        # Only now: before that, nodes whose reports wait here look silent.
+        pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
+        pipe.execute()
         return sum(map(len, entries.values()))
 
     def _run(self) -> None:

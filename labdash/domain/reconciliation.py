@@ -15,7 +15,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain import orders, reconcile
 from labdash.domain.cancelling import raise_cancel_flag
-from labdash.models import InstalledModel, Instance, PullJob, PullState
+from labdash.models import InstalledModel, Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ MAX_STEPS = 20
 def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -> int:
     """Take all steps that are due, of one instance or of all; return how many.
 
-    Does nothing while the store is down: no node can be heard or told anything then.
+    Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
     now = now or timezone.now()
     jobs = PullJob.objects.active().select_related("instance__node").order_by("created_at", "pk")
@@ -37,10 +37,12 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
     for job in jobs:
         by_instance[job.instance_id].append(job)
     try:
-        states = live.read_states({job.instance.node.slug for job in jobs})
+        seen = live.read_live({job.instance.node.slug for job in jobs})
     except live.StoreDown:
         return 0
-    return sum(_carry_on(group, states, now=now) for group in by_instance.values())
+    if not seen.intake_alive:
+        return 0
+    return sum(_carry_on(group, seen.states, now=now) for group in by_instance.values())
 
 
 def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: datetime) -> int:
@@ -78,10 +80,17 @@ def _place(
         node=instance.node.slug,
         instance=str(instance),
         paused=instance.node.paused,
-        seen_age_s=state.age_s(now) if state else None,
+        seen_age_s=_seen_age_s(instance.node, state, now=now),
         disk_free_bytes=_disk_free_bytes(instance, state),
         jobs=tuple(_facts(job, needs.get(job.pk), now=now) for job in jobs),
     )
+
+
+def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> float | None:
+    """Return the age of the newest sample; a store that was restarted may have forgotten it."""
+    moments = [node.last_seen_at, state.arrived_at if state else None]
+    ages = [_age_s(moment, now) for moment in moments if moment is not None]
+    return min((age for age in ages if age is not None), default=None)
 
 
 def _facts(job: PullJob, need_bytes: int | None, *, now: datetime) -> reconcile.Job:

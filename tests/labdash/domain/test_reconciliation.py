@@ -100,6 +100,20 @@ def test_nothing_is_decided_while_the_store_is_down(dead_store: None) -> None:
     assert job.state == PullState.DOWNLOADING
 
 
+def test_nothing_is_decided_while_nobody_reads_reports() -> None:
+    running_job()
+    live.store().delete(live.INTAKE_ALIVE_KEY)
+    assert carry_on() == 0
+
+
+def test_a_node_that_only_the_database_remembers_is_not_silent() -> None:
+    make_job()
+    seen("rog", age_s=60)
+    Node.objects.update(last_seen_at=timezone.now())
+    carry_on()
+    assert len(orders()) == 1
+
+
 def test_the_flag_of_a_cancelled_job_is_raised_again_for_a_store_that_forgot_it() -> None:
     job = running_job(cancel_requested=True)
     seen("rog")
