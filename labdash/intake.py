@@ -78,7 +78,7 @@ class Intake:
         """Wait for reports, apply them, remember how far; return how many entries were read."""
         sources = _sources()
         ids: dict[Any, Any] = self._client.hgetall(IDS_KEY)
-        streams = {key: ids.get(key, "0") for key in sources}
+        streams: dict[Any, Any] = {key: ids.get(key, "0") for key in sources}
         found = self._client.xread(streams, count=ENTRIES_A_STREAM, block=block_ms)
         entries = dict(_pairs(found))
         pipe = self._client.pipeline(transaction=False)

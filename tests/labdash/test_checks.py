@@ -6,7 +6,6 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django.fixtures import Settings
 
-
 pytestmark = pytest.mark.django_db
 
 
