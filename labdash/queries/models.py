@@ -121,7 +121,7 @@ def _cell(
         present=tuple(
             Present(
                 name=(name := plain_name(model.name)),
-                own_name="" if name.startswith(family_name(model)) else name,
+                own_name="" if name.startswith(plain_name(family_name(model))) else name,
                 quant=model.variant.quant if model.variant else "",
                 size_bytes=model.size_bytes,
                 is_loaded=(*where, name) in loaded,

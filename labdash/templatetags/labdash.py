@@ -221,6 +221,12 @@ def _points(values: Sequence[float | None], top: float) -> list[list[str]]:
 
 
 @register.filter
+def known(values: Sequence[float | None]) -> int:
+    """Count the known values."""
+    return sum(value is not None for value in values)
+
+
+@register.filter
 def newest(values: Sequence[float | None]) -> float | None:
     """Return the last known value."""
     return next((value for value in reversed(values) if value is not None), None)

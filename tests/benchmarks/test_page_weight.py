@@ -1,0 +1,62 @@
+"""How many bytes a browser loads, compressed: the first page with everything, and a refresh."""
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
+from django.core.cache import cache
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from tests.labdash.views.polling import POLL, poll_url
+from tests.labdash.views.sample_lab import five_nodes, history
+
+FIRST_PAGE_BYTES = 60 * 1024
+REFRESH_BYTES_A_NODE = 2 * 1024
+PLAIN = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+PAGES = ("/", "/nodes/", "/nodes/rog/", "/models/", "/pulls/")
+
+
+@pytest.fixture
+def page(db: None, settings: Settings) -> Client:
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": PLAIN}
+    cache.clear()
+    for node in five_nodes().values():
+        history(node)
+    client = Client(headers={"Accept-Encoding": "gzip"})
+    client.force_login(User.objects.create_superuser("owner"))
+    return client
+
+
+def compressed(name: str) -> int:
+    """Return the size of a static file as it is sent."""
+    path = finders.find(name)
+    assert path, name
+    return len(gzip.compress(Path(path).read_bytes()))
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_first_page_with_everything_is_light(page: Client, url: str) -> None:
+    response = page.get(url)
+    assert response.headers["Content-Encoding"] == "gzip"
+    text = gzip.decompress(response.content).decode()
+    files = set(re.findall(r'(?:src|href)="/?static/([^"]+)"', text))
+    assert {"labdash/labdash.css", "labdash/tick.js", "django_htmx/htmx-2.min.js"} <= files
+    total = len(response.content) + sum(map(compressed, files))
+    assert total <= FIRST_PAGE_BYTES, total
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_refresh_of_everything_is_light(page: Client, url: str) -> None:
+    shown = gzip.decompress(page.get(url).content).decode()
+    stale = re.sub(r"\.[0-9a-f]{8}", ".00000000", poll_url(shown))
+    response = page.get(stale, headers=POLL)
+    assert len(response.content) <= 5 * REFRESH_BYTES_A_NODE, len(response.content)
+
+
+def test_refresh_without_change_has_no_body(page: Client) -> None:
+    shown = gzip.decompress(page.get("/").content).decode()
+    assert page.get(poll_url(shown), headers=POLL).content == b""

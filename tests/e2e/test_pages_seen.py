@@ -1,0 +1,192 @@
+"""What only a browser shows: layout, contrast, focus, the network that goes away."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.live_lab import LiveLab, sign_in, violations
+
+PAGES = ("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/models/", "/pulls/", "/add-node/")
+DOORS = ("/sign-in/", "/reset/")
+WIDTHS = (320, 390, 768, 1440, 2560)
+# Where pictures of all pages are wanted, for the README or for a look.
+PICTURES = os.environ.get("LABDASH_PICTURES")
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live-lab")]
+
+
+@pytest.fixture(autouse=True)
+def _ready(window: Page, lab: LiveLab) -> None:
+    lab.wait_until_live(window, 5)
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels a page is wider than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+def keep(page: Page, path: str, name: str) -> None:
+    """Keep a picture where that was asked for."""
+    if PICTURES:
+        place = path.strip("/").replace("/", "-") or "overview"
+        page.screenshot(path=Path(PICTURES) / f"{place}-{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing(window: Page, lab: LiveLab, theme: str, width: int) -> None:
+    window.emulate_media(color_scheme="light" if theme == "light" else "dark")
+    window.set_viewport_size({"width": width, "height": 900})
+    for path in PAGES:
+        window.goto(lab.url + path)
+        assert violations(window) == [], path
+        keep(window, path, f"{width}-{theme}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_at_the_doors(browser: Browser, lab: LiveLab, theme: str) -> None:
+    context = browser.new_context(color_scheme="light" if theme == "light" else "dark")
+    page = context.new_page()
+    for path in DOORS:
+        page.goto(lab.url + path)
+        assert violations(page) == [], path
+        page.get_by_role("button").last.click()
+        keep(page, path, f"1280-{theme}")
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_its_window(window: Page, lab: LiveLab, width: int) -> None:
+    window.set_viewport_size({"width": width, "height": 900})
+    for path in (*PAGES, "/models/?q=nothing-of-that-name", "/nodes/none/"):
+        window.goto(lab.url + path)
+        assert overflow(window) <= 0, path
+
+
+def test_targets_on_a_touch_screen_are_large_enough(browser: Browser, lab: LiveLab) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    sign_in(page, lab)
+    for path in ("/", "/models/", "/pulls/", "/nodes/"):
+        page.goto(lab.url + path)
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("main button, nav a, .who button, h2 a")]
+            .map(each => [each.textContent.trim(), each.getBoundingClientRect().height])
+            .filter(([text, height]) => height > 0 && height < 43.5)"""
+        )
+        assert small == [], path
+    context.close()
+
+
+def test_focus_and_scroll_survive_a_refresh(window: Page, lab: LiveLab) -> None:
+    window.set_viewport_size({"width": 1000, "height": 500})
+    window.goto(f"{lab.url}/")
+    window.locator("#node-rog-link").focus()
+    window.evaluate("document.getElementById('node-rog').dataset.before = 'yes'")
+    where = window.evaluate("window.scrollY")
+    expect(window.locator("#node-rog")).not_to_have_attribute("data-before", "yes")
+    assert window.evaluate("document.activeElement.id") == "node-rog-link"
+    assert window.evaluate("window.scrollY") == where
+
+
+def test_numbers_of_a_bar_show_on_focus(window: Page, lab: LiveLab) -> None:
+    window.goto(f"{lab.url}/nodes/rog/")
+    bar = window.locator("#gpus .bar").first
+    numbers = bar.locator(".numbers")
+    expect(numbers).to_be_hidden()
+    bar.focus()
+    expect(numbers).to_be_visible()
+    expect(numbers).to_contain_text(re.compile(r"free\s*[\d.]+ GiB"))
+
+
+def test_keyboard_reaches_the_content_first(window: Page, lab: LiveLab) -> None:
+    window.goto(f"{lab.url}/")
+    window.keyboard.press("Tab")
+    expect(window.locator(".skip")).to_be_focused()
+    window.keyboard.press("Enter")
+    assert window.evaluate("document.activeElement.id") == "main"
+
+
+def test_hub_that_cannot_be_reached_is_told_and_comes_back(
+    window: Page, context: BrowserContext, lab: LiveLab
+) -> None:
+    window.goto(f"{lab.url}/")
+    context.set_offline(True)
+    expect(window.locator("#offline")).to_contain_text("LabDash does not answer.")
+    expect(window.locator("#offline-age")).to_have_text(re.compile(r"^[2-9] s$"))
+    context.set_offline(False)
+    expect(window.locator("#offline")).to_be_hidden()
+
+
+def test_page_reads_without_javascript(browser: Browser, lab: LiveLab) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, lab)
+    expect(page.locator("article")).to_have_count(5)
+    page.goto(f"{lab.url}/nodes/rog/")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#state")).to_contain_text("rog is paused.")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#state")).not_to_contain_text("rog is paused.")
+    page.goto(f"{lab.url}/pulls/")
+    page.get_by_role("textbox", name="Model").fill("https://x")
+    page.get_by_label("rog").check()
+    page.get_by_role("button", name="Pull", exact=True).click()
+    expect(page.locator("#pull-form")).to_contain_text("Leave out the https://")
+    context.close()
+
+
+def test_store_that_freezes_leaves_the_last_known_state_with_ages(
+    window: Page, lab: LiveLab
+) -> None:
+    window.goto(f"{lab.url}/")
+    lab.signal_store(signal.SIGSTOP)
+    try:
+        expect(window.locator("#banner")).to_contain_text("The store does not answer")
+        expect(window.locator("article")).to_have_count(5)
+        expect(window.locator("#node-rog .age")).to_contain_text("silent for less than a minute")
+        assert window.title().startswith("(")
+    finally:
+        lab.signal_store(signal.SIGCONT)
+    expect(window.locator("#banner")).to_be_empty()
+    expect(window.locator("#node-rog .age")).to_contain_text("live")
+
+
+def test_lost_gpu_and_stopped_ollama_are_named_and_heal(window: Page, lab: LiveLab) -> None:
+    window.goto(f"{lab.url}/")
+    lab.order("/machines/rog/gpus/1/lose")
+    lab.order("/machines/studio/ollama/0/stop")
+    expect(window.locator("#node-rog")).to_contain_text("lost")
+    expect(window.locator("#problems")).to_contain_text("Ollama is not running on studio")
+    keep(window, "/trouble", "1440-dark")
+    lab.order("/machines/rog/gpus/1/restore")
+    lab.order("/machines/studio/ollama/0/start")
+    expect(window.locator("#problems")).not_to_contain_text("is lost")
+    expect(window.locator("#problems")).not_to_contain_text("Ollama is not running on studio")
+
+
+def test_agentless_node_added_in_the_admin_goes_green(window: Page, lab: LiveLab) -> None:
+    window.goto(f"{lab.url}/admin/labdash/node/add/")
+    window.locator("#id_slug").fill("attic")
+    window.locator("#id_agentless").check()
+    window.locator("#id_declared_ram_bytes").fill("32")
+    window.locator("#id_instances-0-url").fill(lab.ollama_url("minibox"))
+    window.get_by_role("button", name="Save", exact=True).click()
+    window.goto(f"{lab.url}/")
+    card = window.locator("#node-attic")
+    expect(card.locator(".age")).to_contain_text("live")
+    expect(card).to_contain_text("Ollama 0.32.15")
+    expect(card).to_contain_text("without agent")
+    window.goto(f"{lab.url}/nodes/attic/")
+    expect(window.locator("#instances")).to_contain_text("llama3.2:1b")
+    window.goto(f"{lab.url}/admin/labdash/node/")
+    window.get_by_role("link", name="attic").click()
+    window.locator(".deletelink").click()
+    window.get_by_role("button", name="Yes, I").click()
+    window.goto(f"{lab.url}/")
+    expect(window.locator("article")).to_have_count(5)
