@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 # The system gives a socket's path 107 bytes; what is left over serves a name beside it.
 SOCKET_PATH_BYTES = 100
+_DATABASE_URL = "DATABASE_URL: write postgresql://user:password@host:port/name"
 
 
 class BadSetting(Exception):  # noqa: N818 - it is said to the user under this name
@@ -33,6 +34,8 @@ def _read(name: str, path: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise BadSetting(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"{name}_FILE: {path} holds no text") from error
 
 
 def env_bool(name: str, *, default: bool) -> bool:
@@ -55,9 +58,13 @@ def database_from_url(url: str | None, sqlite_path: Path) -> dict[str, Any]:
     """Return Django's settings for ``postgresql://user:password@host:port/name`` or for SQLite."""
     if url is None:
         return _sqlite(sqlite_path)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError as error:
+        raise BadSetting(_DATABASE_URL) from error
     if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
-        raise BadSetting("DATABASE_URL: write postgresql://user:password@host:port/name")
+        raise BadSetting(_DATABASE_URL)
     query = dict(parse_qsl(parts.query))
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -65,7 +72,7 @@ def database_from_url(url: str | None, sqlite_path: Path) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", None) or parts.hostname or "",
-        "PORT": str(parts.port or ""),
+        "PORT": port,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5, **query},

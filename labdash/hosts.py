@@ -33,8 +33,10 @@ def is_ours(host: str) -> bool:
     if not domain:
         return False
     if (address := _address(domain)) is not None:
-        known = any(address in network for network in _NETWORKS)
-        return known or domain in settings.LABDASH_ALLOWED_HOSTS
+        return any(address in network for network in _NETWORKS) or any(
+            pattern == "*" or _address(pattern) == address
+            for pattern in settings.LABDASH_ALLOWED_HOSTS
+        )
     return validate_host(domain, [*_NAMES, *machine_names(), *settings.LABDASH_ALLOWED_HOSTS])
 
 

@@ -30,7 +30,10 @@ def secret_key() -> str:
             raise BadSetting("LABDASH_SECRET_KEY: write at least 32 characters")
         return key
     path = DATA_DIR / "secret-key"
-    return path.read_text().strip() if path.is_file() else "not-yet-prepared-" + "x" * 32
+    try:
+        return path.read_text().strip() if path.is_file() else "not-yet-prepared-" + "x" * 32
+    except OSError as error:
+        raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
 
 
 SECRET_KEY = secret_key()

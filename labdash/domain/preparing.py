@@ -15,6 +15,7 @@ from django.db import transaction
 
 from labdash.domain import nodes
 from labdash.domain.errors import LabDashError
+from labdash.env import env_str
 from labdash.models import Node
 
 KEY_BYTES = 48
@@ -41,7 +42,7 @@ def prepare_folder() -> None:
 def prepare_secret_key() -> None:
     """Write down a secret key, once; nobody else may read it."""
     path = settings.DATA_DIR / "secret-key"
-    if not os.environ.get("LABDASH_SECRET_KEY") and not path.exists():
+    if not env_str("LABDASH_SECRET_KEY") and not path.exists():
         write_secret(path, secrets.token_urlsafe(KEY_BYTES))
 
 

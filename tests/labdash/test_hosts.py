@@ -67,7 +67,10 @@ def test_every_other_name_is_not(host: str) -> None:
         ("lab.example", "lab.example:8642"),
         (".example", "a.b.example"),
         ("8.8.4.4", "8.8.4.4"),
+        ("2001:db8::1", "[2001:db8::1]:8642"),
+        ("[2001:DB8::1]", "[2001:db8:0::1]"),
         ("*", "evil.example"),
+        ("*", "8.8.8.8"),
     ],
 )
 def test_a_setting_admits_further_names(settings: Settings, allowed: str, host: str) -> None:

@@ -101,11 +101,11 @@ def main(folder: Path) -> None:
         tried = [outcome for outcome in outcomes if outcome.differences is not None]
         good = [outcome for outcome in tried if not outcome.differences]
         agreed, total = agreed + len(good), total + len(tried)
-        print(f"{name}: {len(good)} of {len(tried)} agree ({_why_not(exchanges)})")  # noqa: T201
+        print(f"{name}: {len(good)} of {len(tried)} agree ({_why_not(exchanges)})")  # noqa: T201 - run by hand
         for outcome in tried:
             if outcome.differences:
-                print(f"  {outcome.case}: {outcome.differences}")  # noqa: T201
-    print(f"in all {agreed} of {total}")  # noqa: T201
+                print(f"  {outcome.case}: {outcome.differences}")  # noqa: T201 - run by hand
+    print(f"in all {agreed} of {total}")  # noqa: T201 - run by hand
 
 
 def _why_not(exchanges: list[dict[str, Any]]) -> str:

@@ -44,7 +44,7 @@ def running_lab(folder: Path, *options: str) -> Iterator[Running]:
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "workers.simlab", "--state-dir", str(folder / "state")]
-    process = subprocess.Popen([*command, "--ready-file", str(ready), *options])  # noqa: S603
+    process = subprocess.Popen([*command, "--ready-file", str(ready), *options])  # noqa: S603 - ours
     try:
         yield Running(process=process, described=_described(process, ready))
     finally:

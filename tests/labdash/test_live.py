@@ -1,0 +1,63 @@
+"""The newest state of each node, in the store."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labdash import live
+from tests.factories import sample
+from workers import wire
+
+
+def test_a_saved_state_is_read_back() -> None:
+    report, now = sample("rog"), timezone.now()
+    live.save_state(report, arrived_at=now)
+    state = live.NodeState(sample=report, arrived_at=now)
+    assert live.read_states(["rog", "tower"]) == {"rog": state}
+    assert live.read_live(["rog", "tower"]).states == {"rog": state}
+
+
+def test_nothing_asked_is_nothing_read() -> None:
+    assert live.read_states([]) == {}
+
+
+def test_an_age_counts_from_the_arrival() -> None:
+    now = timezone.now()
+    state = live.NodeState(sample=sample("rog"), arrived_at=now - timedelta(seconds=7))
+    assert state.age_s(now) == 7
+
+
+def test_other_protocols_of_other_nodes_are_not_shown() -> None:
+    live.note_protocol("rog", 2)
+    assert live.read_live(["rog"]).other_protocols == {"rog": 2}
+    assert live.read_live(["tower"]).other_protocols == {}
+    live.note_protocol("rog", None)
+    assert live.read_live(["rog"]).other_protocols == {}
+
+
+def test_watching_ends_by_itself() -> None:
+    live.mark_watched(["rog"])
+    assert 0 < live.store().ttl(wire.watched_key("rog")) <= live.WATCHED_FOR_S
+
+
+def test_a_forgotten_node_takes_no_other_with_it() -> None:
+    for slug in ("rog", "rog-2"):
+        live.save_state(sample(slug), arrived_at=timezone.now())
+        live.store().set(wire.spec_key(slug), "x")
+    live.forget_node("rog")
+    assert live.store().keys("node:*") == [wire.spec_key("rog-2")]
+    assert set(live.read_states(["rog", "rog-2"])) == {"rog-2"}
+
+
+def test_every_call_tells_that_the_store_is_down(dead_store: None) -> None:
+    for call in (
+        lambda: live.save_state(sample("rog"), arrived_at=timezone.now()),
+        lambda: live.read_states(["rog"]),
+        lambda: live.read_live(["rog"]),
+        lambda: live.mark_watched(["rog"]),
+        lambda: live.note_protocol("rog", 2),
+        lambda: live.forget_node("rog"),
+    ):
+        with pytest.raises(live.StoreDown):
+            call()
