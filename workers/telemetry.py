@@ -55,19 +55,22 @@ class Telemetry:
             self._follow()
 
     def _follow(self) -> None:
-        """Read what is wanted; an unreadable wish changes nothing and is told once."""
-        try:
-            text = self._store.read(self._key())
-        except StoreDown:
-            return
+        """Read what is wanted and do it, one thread at a time; without the store all stays."""
         with self._changing:
-            if text is None or text == self._text:
-                return
-            self._text = text
             try:
-                self._serve(self._parse(text))
-            except ValidationError as error:
-                log.warning("wish of the hub not understood key=%s error=%s", self._key(), error)
+                text = self._store.read(self._key())
+            except StoreDown:
+                return
+            if text is not None and text != self._text:
+                self._text = text
+                self._obey(text)
+
+    def _obey(self, text: str) -> None:
+        """Serve what is wanted; a wish that is not understood changes nothing."""
+        try:
+            self._serve(self._parse(text))
+        except ValidationError as error:
+            log.warning("wish of the hub not understood key=%s error=%s", self._key(), error)
 
     def _key(self) -> str:
         is_hub = self._config.serves_agentless

@@ -1,126 +1,29 @@
-"""Pulls against a scripted server over real HTTP, with a real store and short limits."""
+"""One pull against a scripted server."""
 
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from tests.workers.engines.bench import DIGEST, SHORT, Bench, phases
 from tests.workers.fake_ollama import (
     MANIFEST,
     SUCCESS,
     VERIFYING,
     WRITING,
     Cut,
-    FakeOllama,
     Refuse,
     Repeat,
     Step,
     Wait,
-    fake_ollama,
     layer,
 )
-from tests.workers.stores import OwnStore, own_store
-from workers.config import NodeConfig
-from workers.engines.pull import Limits
-from workers.engines.pulls import Pulls
-from workers.store import Store
-from workers.telemetry import Telemetry
-from workers.wire import DiskReading, Inventory, PullOrder, PullProgress, cancel_key
+from workers.wire import DiskReading, cancel_key
 
 GIB = 2**30
-DIGEST = "ab" * 32
 SMALL = "cd" * 32
-SHORT = Limits(stall_s=0.6, futile_s=30, reconnects=2, pause_first_s=0.1, pause_most_s=0.2)
-
-
-@dataclass
-class Bench:
-    """A node's pulls beside a fake server and a store of the test's own."""
-
-    fake: FakeOllama
-    server: OwnStore
-    store: Store
-    telemetry: Telemetry
-    stopping: threading.Event
-    pulls: Pulls
-    threads: ThreadPoolExecutor
-
-    def order(self, job_id: int = 1, *, model: str = "qwen3:8b", **fields: Any) -> PullOrder:
-        base = {
-            "node": "rog",
-            "job_id": job_id,
-            "attempt": 1,
-            "instance": "ollama",
-            "instance_url": self.fake.url,
-            "model": model,
-            "deadline_s": 60.0,
-        }
-        return PullOrder.model_validate(base | fields)
-
-    def script(self, *scripts: list[Step], model: str = "qwen3:8b") -> None:
-        self.fake.scripts[model] = list(scripts)
-
-    def start(self, order: PullOrder) -> None:
-        self.threads.submit(self.pulls.carry_out, order)
-
-    def run(self, *script: Step) -> list[PullProgress]:
-        """Pull what the server plays and return all that was said about it."""
-        self.script(list(script))
-        self.pulls.carry_out(self.order())
-        return self.said()
-
-    def said(self, job_id: int = 1) -> list[PullProgress]:
-        reports = self.server.reports("rog")
-        return [r for r in reports if isinstance(r, PullProgress) and r.job_id == job_id]
-
-    def inventories(self) -> int:
-        return sum(isinstance(report, Inventory) for report in self.server.reports("rog"))
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def wait_for_phase(self, phase: str, job_id: int = 1) -> None:
-        self.wait_for(lambda: phase in [report.phase for report in self.said(job_id)])
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    with own_store() as server, fake_ollama() as fake, ThreadPoolExecutor(4) as threads:
-        environ = {"REDIS_URL": server.url, "LABDASH_OLLAMA_URLS": fake.url}
-        config = NodeConfig.from_env(environ, node="rog")
-        store = Store(server.url, slug="rog")
-        telemetry = Telemetry(config, store)
-        telemetry.start()
-        stopping = threading.Event()
-        pulls = Pulls(telemetry=telemetry, store=store, stopping=stopping, limits=SHORT)
-        yield Bench(fake, server, store, telemetry, stopping, pulls, threads)
-        stopping.set()
-        threads.shutdown()
-        telemetry.stop()
-        wait_for_threads()
-        store._client.close()
-
-
-def wait_for_threads() -> None:
-    """Let all readings end, so that none meets a server that is being closed."""
-    for thread in threading.enumerate():
-        if thread.name.startswith(("probe-", "node-", "telemetry")):
-            thread.join(20)
-
-
-def phases(said: list[PullProgress]) -> list[str]:
-    """Return the phases in order, each once in a row."""
-    found = [report.phase for report in said]
-    return [phase for phase, before in zip(found, [None, *found], strict=False) if phase != before]
 
 
 def test_a_pull_is_told_from_beginning_to_end(bench: Bench) -> None:
@@ -313,10 +216,9 @@ def test_a_pull_ends_at_its_deadline(bench: Bench) -> None:
     assert bench.said()[-1].reason == "It was not done in 0.0 h."
 
 
-def test_a_pull_that_does_not_fit_the_disk_is_stopped_with_numbers(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watch = bench.telemetry.find("rog").find(bench.fake.url)  # type: ignore[union-attr]
+def test_a_pull_that_does_not_fit_the_disk_is_stopped_with_numbers(bench: Bench) -> None:
+    node = bench.telemetry.find("rog")
+    watch = node.find(bench.fake.url) if node else None
     assert watch
     watch.place = SmallDisk()
 
@@ -326,7 +228,7 @@ def test_a_pull_that_does_not_fit_the_disk_is_stopped_with_numbers(
     assert said[-1].reason == (
         "It needs 3.0 GiB more on /srv/models: 5.0 GiB are still to come, and 2.0 GiB are free."
     )
-    assert bench.fake.pulls[0].left is True
+    bench.wait_for(lambda: bench.fake.pulls[0].left)
 
 
 class SmallDisk:
@@ -337,107 +239,6 @@ class SmallDisk:
 
     def disk(self) -> DiskReading | None:
         return DiskReading(path="/srv/models", total_bytes=9 * GIB, free_bytes=2 * GIB)
-
-
-def test_another_job_on_the_same_server_waits_and_says_so(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1.5), SUCCESS])
-    bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
-    bench.start(bench.order(1))
-    bench.wait_for_phase("verifying")
-
-    bench.start(bench.order(2, model="gemma3:4b"))
-    bench.wait_for_phase("installed", job_id=2)
-
-    assert phases(bench.said(2))[0] == "waiting"
-    assert bench.said(2)[0].reason == "Another pull runs on this server."
-    assert bench.fake.most_pulls_at_once == 1
-
-
-def test_a_waiting_job_can_be_cancelled(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(60)])
-    bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
-    bench.start(bench.order(1))
-    bench.wait_for_phase("verifying")
-    bench.start(bench.order(2, model="gemma3:4b"))
-    bench.wait_for_phase("waiting", job_id=2)
-    bench.server.client.set(cancel_key("rog", 2), 1)
-    bench.wait_for_phase("cancelled", job_id=2)
-
-    assert [pull.model for pull in bench.fake.pulls] == ["qwen3:8b"]
-
-
-def test_the_same_job_twice_is_one_pull(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1), SUCCESS])
-    bench.start(bench.order())
-    bench.wait_for_phase("verifying")
-
-    bench.pulls.carry_out(bench.order(attempt=2))
-    bench.wait_for_phase("installed")
-
-    assert len(bench.fake.pulls) == 1
-    assert bench.said()[-1].attempt == 2
-
-
-def test_two_jobs_for_one_model_are_one_pull_told_to_both(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1.5), SUCCESS], model="qwen3")
-    bench.start(bench.order(1, model="qwen3"))
-    bench.wait_for_phase("verifying")
-
-    bench.pulls.carry_out(bench.order(2, model="library/Qwen3:latest"))
-    bench.wait_for_phase("installed", job_id=2)
-
-    assert bench.said(1)[-1].phase == "installed"
-    assert len(bench.fake.pulls) == 1
-
-
-def test_cancelling_one_of_two_jobs_leaves_the_other_its_pull(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(2), SUCCESS])
-    bench.start(bench.order(1))
-    bench.wait_for_phase("verifying")
-    bench.pulls.carry_out(bench.order(2))
-    bench.wait_for_phase("verifying", job_id=2)
-    bench.server.client.set(cancel_key("rog", 1), 1)
-    bench.wait_for_phase("installed", job_id=2)
-
-    assert bench.said(1)[-1].phase == "cancelled"
-    assert bench.fake.pulls[0].left is False
-
-
-def test_an_order_that_comes_again_after_its_end_is_answered_with_that_end(bench: Bench) -> None:
-    first = bench.run(MANIFEST, SUCCESS)[-1]
-
-    bench.pulls.carry_out(bench.order())
-
-    assert bench.said()[-1] == first
-    assert len(bench.fake.pulls) == 1
-
-
-def test_a_new_attempt_after_the_end_is_a_new_pull(bench: Bench) -> None:
-    bench.run(MANIFEST, {"error": "EOF"})
-    bench.script([MANIFEST, SUCCESS])
-
-    bench.pulls.carry_out(bench.order(attempt=2))
-
-    assert (bench.said()[-1].phase, bench.said()[-1].attempt) == ("installed", 2)
-
-
-def test_an_address_that_the_hub_did_not_list_is_not_spoken_to(bench: Bench) -> None:
-    with fake_ollama() as other:
-        bench.pulls.carry_out(bench.order(instance_url=other.url))
-        calls = other.calls
-
-    assert calls == []
-    assert (bench.said()[-1].phase, bench.said()[-1].reason) == (
-        "failed",
-        f"This node has no Ollama server at {other.url}.",
-    )
-
-
-def test_an_order_for_another_node_is_not_answered(bench: Bench) -> None:
-    bench.pulls.carry_out(bench.order(node="tower"))
-
-    assert bench.said() == []
-    assert bench.server.reports("tower") == []
 
 
 def test_a_worker_that_is_to_end_leaves_the_pull_to_the_next_one(bench: Bench) -> None:
@@ -462,24 +263,6 @@ def test_a_pull_outlasts_its_store_and_tells_its_end_later(bench: Bench) -> None
     bench.wait_for_phase("installed")
 
     bench.wait_for(bench.inventories)
-
-
-def test_another_programs_pull_that_hangs_is_not_left_and_blocks_the_server(
-    bench: Bench,
-) -> None:
-    bench.script([MANIFEST, Repeat(layer(DIGEST), 60), layer(DIGEST, 10, 1), Wait(60)])
-    bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
-
-    bench.pulls.carry_out(bench.order(1))
-    was_open = bench.fake.pulls[0].ended_at is None
-    bench.start(bench.order(2, model="gemma3:4b"))
-    bench.wait_for_phase("installed", job_id=2)
-
-    assert bench.said(1)[-1].reason == (
-        f"Another program's pull of the same files hangs on {bench.fake.url}. Restart Ollama there."
-    )
-    assert was_open
-    assert bench.fake.most_pulls_at_once == 1
 
 
 def test_a_host_that_ollama_refuses_is_explained(bench: Bench) -> None:
