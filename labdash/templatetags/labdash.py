@@ -6,8 +6,10 @@ What is not known comes in as ``None`` and leaves as an empty string; templates 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from urllib.parse import urlencode
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -242,6 +244,18 @@ def highest(values: Sequence[float | None]) -> float | None:
 def lowest(values: Sequence[float | None]) -> float | None:
     """Return the least known value."""
     return min((value for value in values if value is not None), default=None)
+
+
+@register.simple_tag
+def press(name: str, *values: object, **query: object) -> SafeString:
+    """Write the attributes of a button that posts to a view, with HTMX or by the page's form.
+
+    The form ``act`` of the page holds the token, so that parts of the page need none.
+    """
+    url = reverse(name, args=values) + (f"?{urlencode(query)}" if query else "")
+    return format_html(
+        'form="act" formaction="{0}" hx-post="{0}" hx-include="#act" hx-swap="none"', url
+    )
 
 
 @register.simple_tag

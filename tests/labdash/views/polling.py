@@ -13,7 +13,7 @@ POLL = {"HX-Request": "true", "HX-Target": "poll"}
 
 def text_of(response: Any) -> str:
     """Return a page as text."""
-    return str(response.content.decode())
+    return str(response.content.decode()).strip()
 
 
 def count_queries(client: Client, url: str) -> int:
