@@ -13,7 +13,7 @@ from labdash.env import ROOT
 from tests.deploy.running import Running, Visitor, environment, run_up
 from tests.processes import eventually, processes_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("deploy-demo")]
+pytestmark = pytest.mark.e2e
 NODES = {"minibox", "oldie", "rog", "studio", "tower"}
 
 

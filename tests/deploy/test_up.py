@@ -12,8 +12,7 @@ import pytest
 from tests.deploy.running import Running, Visitor, run_up
 from tests.processes import eventually, free_port, processes_of
 
-# Together on one worker: most of them look at the same running LabDash.
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("deploy-up")]
+pytestmark = pytest.mark.e2e
 PASSWORD = "a long enough pass phrase"
 
 

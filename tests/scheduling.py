@@ -1,0 +1,24 @@
+"""A pytest plugin for several workers: tests that share a running lab stay on one of them.
+
+Marks with ``xdist_group`` would say the same, but pytest-xdist 3.8 does not see its groups under
+pytest 9.2, which derives the name of a test anew. (``-p tests.scheduling``)
+"""
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/e2e/", "tests/deploy/test_up.py", "tests/deploy/test_demo.py")
+
+
+def scope_of(nodeid: str) -> str:
+    """Name what a test is handed out with: its place of those above, or itself alone."""
+    return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Take the place of pytest-xdist's own."""
+    scheduler: Any = LoadScopeScheduling(config, log)
+    scheduler._split_scope = scope_of
+    return scheduler
