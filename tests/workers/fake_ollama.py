@@ -39,6 +39,17 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A step that sends nothing until the test lets it go on."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+
+    def let_go(self) -> None:
+        """Go on."""
+        self.event.set()
+
+
+@dataclass(frozen=True)
 class Cut:
     """A step that breaks the connection."""
 
@@ -59,7 +70,7 @@ class Repeat:
     times: int
 
 
-type Step = dict[str, Any] | Wait | Cut | Refuse | Repeat
+type Step = dict[str, Any] | Wait | Hold | Cut | Refuse | Repeat
 
 
 @dataclass
@@ -193,18 +204,29 @@ class FakeOllama:
         match step:
             case Wait(seconds):
                 await self._wait(request, seconds)
+            case Hold(event):
+                await self._hold(request, event)
             case Cut():
                 assert request.transport
                 request.transport.abort()
                 raise _LeftError
             case Repeat(line, times):
-                for _ in range(times):
-                    await self._send(response, line)
-                    await self._wait(request, 0.06)
+                await self._repeat(request, response, line, times)
             case dict():
                 await self._send(response, step)
             case Refuse():
                 raise AssertionError("a refusal can only come first")
+
+    async def _hold(self, request: web.Request, event: threading.Event) -> None:
+        while not event.is_set():
+            await self._wait(request, 0.02)
+
+    async def _repeat(
+        self, request: web.Request, response: web.StreamResponse, line: dict[str, Any], times: int
+    ) -> None:
+        for _ in range(times):
+            await self._send(response, line)
+            await self._wait(request, 0.06)
 
     async def _send(self, response: web.StreamResponse, line: dict[str, Any]) -> None:
         await response.write(json.dumps(line).encode() + b"\n")

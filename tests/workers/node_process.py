@@ -107,6 +107,6 @@ class Hub:
         reports = self._server.reports(slug)
         return [r for r in reports if isinstance(r, PullProgress) and r.job_id == job_id]
 
-    def wait_for_phase(self, phase: str, job_id: int = 1) -> None:
+    def wait_for_phase(self, phase: str, job_id: int = 1, slug: str = "rog") -> None:
         """Wait until a job was reported in a phase."""
-        wait_for(lambda: phase in [report.phase for report in self.said(job_id)])
+        wait_for(lambda: phase in [report.phase for report in self.said(job_id, slug)])

@@ -5,6 +5,7 @@ from tests.workers.fake_ollama import (
     MANIFEST,
     SUCCESS,
     VERIFYING,
+    Hold,
     Repeat,
     Wait,
     fake_ollama,
@@ -14,12 +15,15 @@ from workers.wire import cancel_key
 
 
 def test_another_job_on_the_same_server_waits_and_says_so(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1.5), SUCCESS])
+    hold = Hold()
+    bench.script([MANIFEST, VERIFYING, hold, SUCCESS])
     bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
     bench.start(bench.order(1))
     bench.wait_for_phase("verifying")
 
     bench.start(bench.order(2, model="gemma3:4b"))
+    bench.wait_for_phase("waiting", job_id=2)
+    hold.let_go()
     bench.wait_for_phase("installed", job_id=2)
 
     assert phases(bench.said(2))[0] == "waiting"
@@ -28,7 +32,7 @@ def test_another_job_on_the_same_server_waits_and_says_so(bench: Bench) -> None:
 
 
 def test_a_waiting_job_can_be_cancelled(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(60)])
+    bench.script([MANIFEST, VERIFYING, Hold()])
     bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
     bench.start(bench.order(1))
     bench.wait_for_phase("verifying")
@@ -41,11 +45,13 @@ def test_a_waiting_job_can_be_cancelled(bench: Bench) -> None:
 
 
 def test_the_same_job_twice_is_one_pull(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1), SUCCESS])
+    hold = Hold()
+    bench.script([MANIFEST, VERIFYING, hold, SUCCESS])
     bench.start(bench.order())
     bench.wait_for_phase("verifying")
 
     bench.pulls.carry_out(bench.order(attempt=2))
+    hold.let_go()
     bench.wait_for_phase("installed")
 
     assert len(bench.fake.pulls) == 1
@@ -53,11 +59,13 @@ def test_the_same_job_twice_is_one_pull(bench: Bench) -> None:
 
 
 def test_two_jobs_for_one_model_are_one_pull_told_to_both(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(1.5), SUCCESS], model="qwen3")
+    hold = Hold()
+    bench.script([MANIFEST, VERIFYING, hold, SUCCESS], model="qwen3")
     bench.start(bench.order(1, model="qwen3"))
     bench.wait_for_phase("verifying")
 
     bench.pulls.carry_out(bench.order(2, model="library/Qwen3:latest"))
+    hold.let_go()
     bench.wait_for_phase("installed", job_id=2)
 
     assert bench.said(1)[-1].phase == "installed"
@@ -65,12 +73,15 @@ def test_two_jobs_for_one_model_are_one_pull_told_to_both(bench: Bench) -> None:
 
 
 def test_cancelling_one_of_two_jobs_leaves_the_other_its_pull(bench: Bench) -> None:
-    bench.script([MANIFEST, VERIFYING, Wait(2), SUCCESS])
+    hold = Hold()
+    bench.script([MANIFEST, VERIFYING, hold, SUCCESS])
     bench.start(bench.order(1))
     bench.wait_for_phase("verifying")
     bench.pulls.carry_out(bench.order(2))
     bench.wait_for_phase("verifying", job_id=2)
     bench.server.client.set(cancel_key("rog", 1), 1)
+    bench.wait_for_phase("cancelled")
+    hold.let_go()
     bench.wait_for_phase("installed", job_id=2)
 
     assert bench.said(1)[-1].phase == "cancelled"
