@@ -173,11 +173,13 @@ class DriverReading(Message):
 
     ``missing``: no NVML library. ``not_loaded``: library without kernel module. ``mismatch``:
     updated, a reboot is due. ``none``: hardware is declared, there is nothing to read.
+    ``cards_seen`` counts NVIDIA cards on the bus where the driver is missing.
     """
 
     state: Literal["ok", "missing", "not_loaded", "mismatch", "error", "none"]
     version: str | None = None
     reason: str | None = None
+    cards_seen: int | None = None
 
 
 class HostReading(Message):

@@ -31,7 +31,9 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
     """Yield what is wrong with the GPUs of a node that reports."""
     if sample.driver.state in _DRIVER:
         yield _driver(view, sample.driver)
-    elif not sample.gpus:
+    elif sample.driver.state == "missing" and sample.driver.cards_seen:
+        yield _card_without_driver(view, sample.driver.cards_seen)
+    elif not sample.gpus and sample.driver.cards_seen != 0:
         yield _no_gpu(view, sample.driver)
     for gpu in sample.gpus:
         if gpu.state != "ok":
@@ -47,6 +49,19 @@ def _driver(view: NodeView, driver: wire.DriverReading) -> ProblemView:
         code,
         text.format(node=slug, why=why),
         next_step.format(node=slug),
+        severity="bad",
+    )
+
+
+def _card_without_driver(view: NodeView, count: int) -> ProblemView:
+    slug = view.node.slug
+    cards = "an NVIDIA card" if count == 1 else f"{count} NVIDIA cards"
+    return about(
+        view,
+        "driver_missing",
+        f"{slug} has {cards} and no driver, so its models run on the CPU.",
+        "Install the driver (Debian: apt install nvidia-driver; Ubuntu: sudo ubuntu-drivers"
+        " install) and restart.",
         severity="bad",
     )
 

@@ -5,6 +5,7 @@ from workers.gpus.base import HardwareReading, HardwareSource
 from workers.gpus.declared import DeclaredSource
 from workers.gpus.host import Host
 from workers.gpus.nvml import NvmlSource
+from workers.gpus.pci import nvidia_cards
 from workers.gpus.processes import BlobNames
 from workers.gpus.simulated import SimulatedSource
 from workers.wire import NodeSpec
@@ -24,6 +25,8 @@ class ThisMachine:
         amd_driver, amd_gpus = self._amdgpu.read()
         if amd_gpus and driver.state == "missing":
             driver = amd_driver
+        if driver.state == "missing":
+            driver = driver.model_copy(update={"cards_seen": nvidia_cards()})
         first = len(gpus)
         amd_gpus = tuple(gpu.model_copy(update={"index": first + gpu.index}) for gpu in amd_gpus)
         return HardwareReading(driver=driver, gpus=gpus + amd_gpus, host=self._host.read())

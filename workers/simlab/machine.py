@@ -244,7 +244,9 @@ class Machine:
         if self.kind == "mac":
             return DriverReading(state="none")
         if not self.gpus:
-            return DriverReading(state="missing", reason="no NVIDIA driver is installed")
+            return DriverReading(
+                state="missing", reason="no NVIDIA driver is installed", cards_seen=0
+            )
         return DriverReading(state="ok", version=DRIVER_VERSION)
 
     def _host(self) -> HostReading:

@@ -96,6 +96,18 @@ def test_a_missing_driver_is_a_hint_since_there_may_be_no_card() -> None:
     assert "If rog has an NVIDIA card, install its driver" in problem.next_step
 
 
+def test_a_card_that_is_seen_without_driver_is_told() -> None:
+    problem = only(driver=wire.DriverReading(state="missing", cards_seen=2), gpus=())
+    assert (problem.code, problem.severity) == ("driver_missing", "bad")
+    assert problem.text == "rog has 2 NVIDIA cards and no driver, so its models run on the CPU."
+
+
+def test_a_machine_that_has_no_card_is_no_problem() -> None:
+    make_node("rog")
+    seen("rog", driver=wire.DriverReading(state="missing", cards_seen=0), gpus=())
+    assert found() == []
+
+
 @pytest.mark.parametrize("state", ["ok", "none"])
 def test_a_node_without_a_gpu_is_a_hint(state: Any) -> None:
     problem = only(driver=wire.DriverReading(state=state), gpus=())
