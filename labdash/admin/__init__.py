@@ -1,5 +1,11 @@
 """The whole lab in Django's admin. Actions call the domain; what nodes report is read-only."""
 
+from django.contrib import admin
+
 from labdash.admin import library, nodes, pulls, records
+
+admin.site.site_header = "LabDash administration"
+admin.site.site_title = "LabDash"
+admin.site.index_title = "Everything that is stored"
 
 __all__ = ["library", "nodes", "pulls", "records"]

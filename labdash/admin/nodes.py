@@ -68,6 +68,10 @@ class NodeAdmin(AskForPull, admin.ModelAdmin):
         fixed = () if obj is None else ("slug", "agentless")
         return (*self.readonly_fields, *fixed)
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """A node that is added by hand is agentless: the others add themselves."""
+        return {"agentless": True, **super().get_changeform_initial_data(request)}
+
     @admin.display(description="GPUs", ordering="gpus_counted")
     def gpu_count(self, node: Node) -> int:
         """Count the GPUs."""

@@ -200,3 +200,8 @@ def test_nodes_can_be_found_for_autocompletion(page: Client) -> None:
     make_node("rog")
     query = {"app_label": "labdash", "model_name": "instance", "field_name": "node", "term": "ro"}
     assert page.get("/admin/autocomplete/", query).json()["results"][0]["text"] == "rog"
+
+
+def test_a_node_added_by_hand_is_agentless_unless_said_otherwise(page: Client) -> None:
+    form = page.get(f"{LIST}add/").context["adminform"].form
+    assert form["agentless"].initial is True

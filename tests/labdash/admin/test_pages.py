@@ -125,3 +125,14 @@ def test_a_code_is_never_shown(page: Client) -> None:
     code = OneTimeCode.objects.create(code_hash="a-secret-hash")
     for path in ("", f"{code.pk}/change/"):
         assert "a-secret-hash" not in page.get(f"/admin/labdash/onetimecode/{path}").text
+
+
+def test_the_admin_of_a_simulated_lab_says_so(
+    page: Client, settings: pytest.FixtureRequest
+) -> None:
+    assert ">simulated<" not in page.get("/admin/").content.decode()
+    settings.DEMO = True  # type: ignore[attr-defined]
+    for url in ("/admin/", "/admin/labdash/node/"):
+        shown = page.get(url).content.decode()
+        assert "LabDash administration" in shown
+        assert ">simulated<" in shown
