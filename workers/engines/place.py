@@ -103,7 +103,8 @@ class Here:
     def _look(self) -> Surroundings:
         servers = [process for process in _ollama_processes() if not _in_container(process)]
         home = self._home(servers)
-        store = None if home == "container" else _find_store(servers)
+        is_hidden = home == "container" and bool(_listening(self._port))
+        store = None if is_hidden else _find_store(servers)
         return Surroundings(home=home, installed=is_installed(), store=store)
 
     def _home(self, servers: list[psutil.Process]) -> Home:
@@ -184,25 +185,34 @@ def _holds_for_container(process: psutil.Process) -> bool:
         return False
 
 
-def _listener(port: int) -> psutil.Process | None:
+def _listening(port: int) -> list[int | None]:
+    """Return who listens on a port; ``None`` is somebody whom only root may see."""
     try:
         sockets = psutil.net_connections(kind="tcp")
-        owners = [
-            entry.pid
-            for entry in sockets
-            if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port
-        ]
-        return next((psutil.Process(pid) for pid in owners if pid), None)
+    except psutil.Error:
+        return []
+    return [
+        entry.pid
+        for entry in sockets
+        if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port
+    ]
+
+
+def _listener(port: int) -> psutil.Process | None:
+    try:
+        return next((psutil.Process(pid) for pid in _listening(port) if pid), None)
     except psutil.Error:
         return None
 
 
-def _find_store(servers: Iterable[psutil.Process]) -> Path | None:
+def _find_store(servers: Iterable[psutil.Process]) -> Path:
     for process in servers:
         if store := _store_of(process):
             return store
-    folders = (Path(path).expanduser() for path in _STORES)
-    return next((folder for folder in folders if _exists(folder)), None)
+    folders = [Path(path).expanduser() for path in _STORES]
+    # Where none is there yet: the one that Ollama's installer will make.
+    first = folders[0] if sys.platform == "linux" else folders[-1]
+    return next((folder for folder in folders if _exists(folder)), first)
 
 
 def _store_of(process: psutil.Process) -> Path | None:

@@ -75,6 +75,14 @@ def test_a_port_of_nobody_that_is_to_be_seen_is_a_containers() -> None:
     assert Here(f"http://127.0.0.1:{free_port()}").look().home == "container"
 
 
+def test_a_port_on_which_nobody_listens_leaves_the_disk_of_the_store_to_come() -> None:
+    disk = Here(f"http://127.0.0.1:{free_port()}").disk()
+
+    assert disk
+    assert disk.path.endswith("models")
+    assert 0 < disk.free_bytes <= disk.total_bytes
+
+
 def test_what_was_seen_holds_for_some_seconds(tmp_path: Path) -> None:
     with program(tmp_path, "docker-proxy") as (_, port):
         here = Here(f"http://127.0.0.1:{port}")
