@@ -18,7 +18,7 @@ from workers.telemetry import Telemetry
 from workers.wire import Inventory, PullOrder, PullProgress
 
 DIGEST = "ab" * 32
-SHORT = Limits(stall_s=1.2, futile_s=30, reconnects=2, pause_first_s=0.1, pause_most_s=0.2)
+SHORT = Limits(futile_s=60, reconnects=2, pause_first_s=0.1, pause_most_s=0.2)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Several orders at once: one pull at a time, and one for all who want the same."""
 
-from tests.workers.engines.bench import DIGEST, Bench, phases
+from dataclasses import replace
+
+from tests.workers.engines.bench import DIGEST, SHORT, Bench, phases
 from tests.workers.fake_ollama import (
     MANIFEST,
     SUCCESS,
@@ -128,6 +130,7 @@ def test_an_order_for_another_node_is_not_answered(bench: Bench) -> None:
 def test_another_programs_pull_that_hangs_is_not_left_and_blocks_the_server(
     bench: Bench,
 ) -> None:
+    bench.pulls._limits = replace(SHORT, stall_s=0.6)
     bench.script([MANIFEST, Repeat(layer(DIGEST), 60), layer(DIGEST, 10, 1), Wait(60)])
     bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
 
