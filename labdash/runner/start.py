@@ -131,7 +131,8 @@ def web_answers(options: Options) -> bool:
     host = own or ("::1" if options.host == "::" else "127.0.0.1")
     connection = http.client.HTTPConnection(host, options.port, timeout=REQUEST_TIMEOUT_S)
     try:
-        connection.request("GET", "/healthz")
+        # By a name that is always answered to, whatever the address is called.
+        connection.request("GET", "/healthz", headers={"Host": "localhost"})
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
