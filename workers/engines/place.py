@@ -102,17 +102,13 @@ class Here:
 
     def _look(self) -> Surroundings:
         servers = [process for process in _ollama_processes() if not _in_container(process)]
-        home = self._home(servers)
+        holder = _listener(self._port)
+        # Of several servers here, it is the one on this port whose store counts.
+        servers.sort(key=lambda process: process != holder)
+        home = _home(holder, servers)
         is_hidden = home == "container" and bool(_listening(self._port))
         store = None if is_hidden else _find_store(servers)
         return Surroundings(home=home, installed=is_installed(), store=store)
-
-    def _home(self, servers: list[psutil.Process]) -> Home:
-        holder = _listener(self._port)
-        if holder is not None:
-            return "container" if _holds_for_container(holder) else "process"
-        # Whose port it is, only root may know; an Ollama process of this machine is a good guess.
-        return "process" if servers else "container"
 
 
 def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | None) -> Place:
@@ -122,6 +118,13 @@ def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | N
     if is_agentless or not is_own_address(urlsplit(url).hostname or ""):
         return Elsewhere()
     return Here(url)
+
+
+def _home(holder: psutil.Process | None, servers: list[psutil.Process]) -> Home:
+    if holder is not None:
+        return "container" if _holds_for_container(holder) else "process"
+    # Whose port it is, only root may know; an Ollama process of this machine is a good guess.
+    return "process" if servers else "container"
 
 
 def is_own_address(host: str) -> bool:

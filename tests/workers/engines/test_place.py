@@ -53,6 +53,19 @@ def test_a_server_of_this_machine_runs_as_a_process_with_its_own_store(tmp_path:
     assert (disk.path, disk.total_bytes) == (str(store), shutil.disk_usage(tmp_path).total)
 
 
+def test_of_two_servers_here_each_has_its_own_store(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with (
+        program(tmp_path, "ollama", OLLAMA_MODELS=str(first)) as (_, first_port),
+        program(tmp_path, "ollama", OLLAMA_MODELS=str(second)) as (_, second_port),
+    ):
+        stores = [
+            Here(f"http://127.0.0.1:{port}").look().store for port in (first_port, second_port)
+        ]
+
+    assert stores == [first, second]
+
+
 def test_without_a_setting_the_store_lies_in_the_servers_home(tmp_path: Path) -> None:
     with program(tmp_path, "ollama", HOME=str(tmp_path)) as (_, port):
         surroundings = Here(f"http://127.0.0.1:{port}").look()
