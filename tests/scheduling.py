@@ -1,7 +1,8 @@
-"""A pytest plugin for several workers: tests that share a running lab stay on one of them.
+"""A pytest plugin for several workers: some tests stay together on one of them.
 
-Marks with ``xdist_group`` would say the same, but pytest-xdist 3.8 does not see its groups under
-pytest 9.2, which derives the name of a test anew. (``-p tests.scheduling``)
+Those share a running lab, or look at all processes of this machine. Marks with ``xdist_group``
+would say the same, but pytest-xdist 3.8 does not see its groups under pytest 9.2, which derives the
+name of a test anew. (``-p tests.scheduling``)
 """
 
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/e2e/", "tests/deploy/test_up.py", "tests/deploy/test_demo.py")
+TOGETHER = (
+    "tests/e2e/",
+    "tests/deploy/test_up.py",
+    "tests/deploy/test_demo.py",
+    "tests/workers/engines/test_place.py",
+)
 
 
 def scope_of(nodeid: str) -> str:
