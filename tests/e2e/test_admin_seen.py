@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.live_lab import LiveLab
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live-lab")]
+pytestmark = pytest.mark.e2e
 
 
 def choose(window: Page, action: str, *names: str) -> None:

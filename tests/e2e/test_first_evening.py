@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, expect
 from tests.deploy.running import Running
 from tests.e2e.live_lab import violations
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live-lab")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

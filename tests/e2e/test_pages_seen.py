@@ -15,7 +15,7 @@ DOORS = ("/sign-in/", "/reset/")
 WIDTHS = (320, 390, 768, 1440, 2560)
 # Where pictures of all pages are wanted, for the README or for a look.
 PICTURES = os.environ.get("LABDASH_PICTURES")
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live-lab")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(autouse=True)

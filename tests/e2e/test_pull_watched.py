@@ -9,7 +9,7 @@ from tests.e2e.live_lab import MIB, LiveLab
 
 MODEL = "gemma3:4b-it-q8_0"
 SIZE = "3.9 GiB"
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live-lab")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(autouse=True)
