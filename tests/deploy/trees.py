@@ -37,6 +37,10 @@ def write_program(path: Path, text: str) -> Path:
 
 def bare_environment(home: Path, programs: Path) -> dict[str, str]:
     """Return an environment with nothing of ours: a home, and ``programs`` first on PATH."""
-    kept = ("SSL_CERT_FILE", "SSL_CERT_DIR", "PIP_CERT", "HTTPS_PROXY", "https_proxy")
-    network = {name: os.environ[name] for name in kept if name in os.environ}
-    return {"HOME": str(home), "PATH": f"{programs}:/usr/bin:/bin:/usr/sbin:/sbin", **network}
+    # The ways to the network, and to the library of an interpreter that lies in no usual place.
+    kept = (
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "PIP_CERT", "HTTPS_PROXY", "https_proxy"),
+        "LD_LIBRARY_PATH",
+    )
+    needed = {name: os.environ[name] for name in kept if name in os.environ}
+    return {"HOME": str(home), "PATH": f"{programs}:/usr/bin:/bin:/usr/sbin:/sbin", **needed}

@@ -38,7 +38,8 @@ def test_systemd_accepts_the_unit(
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+        # The checker of a user's units wants that user's run-time folder, which no login made.
+        env={"XDG_RUNTIME_DIR": str(tmp_path), **os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
     )
     about_ours = [line for line in verified.stderr.splitlines() if "labdash" in line]
     assert (verified.returncode, about_ours) == (0, [])
