@@ -12,12 +12,12 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from labdash.domain import access
 from labdash.domain.errors import LabDashError
 from labdash.forms import ResetForm, SetUpForm, SignInForm
-from labdash.views.http import Request, next_url, posted
+from labdash.views.http import Request, button, next_url, posted
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 form_methods = require_http_methods(["GET", "HEAD", "POST"])
@@ -103,7 +103,7 @@ def reset(request: Request) -> HttpResponse:
     return _form_page(request, "access/reset.html", form)
 
 
-@require_POST
+@button("overview")
 def sign_out(request: Request) -> HttpResponse:
     """End the session."""
     logout(request)

@@ -1,17 +1,20 @@
 """What a request is here, and how an answer to HTMX is made."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from http import HTTPStatus
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect, resolve_url
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import escape
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString, mark_safe
@@ -21,6 +24,8 @@ from labdash.domain.errors import LabDashError
 from labdash.live import StoreDown, mark_watched
 from labdash.queries.lab import LabView
 from labdash.queries.problems import ProblemView
+
+type View = Callable[..., HttpResponse]
 
 # The element that asks each second, see templates/_poll.html.
 POLL_ID = "poll"
@@ -153,6 +158,22 @@ def refused(request: Request, error: LabDashError, *, default: str) -> HttpRespo
         messages.error(request, str(error))
         return redirect(next_url(request, default=default))
     return _flash(str(error), "bad", status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def button(page: str) -> Callable[[View], View]:
+    """Let only a POST act. Who comes by reload, or from signing in, is shown ``page`` instead."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def answer(request: HttpRequest, **names: Any) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, **names)
+            place = {name: names[name] for name in ("slug",) if name in names}
+            return HttpResponseRedirect(reverse(page, kwargs=place))
+
+        return answer
+
+    return decorate
 
 
 def posted(request: HttpRequest) -> QueryDict | None:

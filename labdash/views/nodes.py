@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from labdash.domain import nodes as domain
 from labdash.domain.errors import LabDashError
@@ -16,7 +16,7 @@ from labdash.forms import AgentlessNodeForm
 from labdash.models import Node
 from labdash.queries.history import SCALES
 from labdash.queries.nodes import NodePage, read_node, read_nodes, span_of
-from labdash.views.http import Fragment, Request, done, fragment, live_page, posted, refused
+from labdash.views.http import Fragment, Request, button, done, fragment, live_page, posted, refused
 
 
 @require_safe
@@ -64,20 +64,20 @@ def fragments(seen: NodePage) -> list[Fragment]:
     ]
 
 
-@require_POST
+@button("node_detail")
 def node_refresh(request: Request, slug: str) -> HttpResponse:
     """Ask a node for all that is installed on it."""
     text = f"Asked {slug} for its models. What is new shows up by itself."
     return _act(request, slug, domain.refresh_inventory, text)
 
 
-@require_POST
+@button("node_detail")
 def node_pause(request: Request, slug: str) -> HttpResponse:
     """Start no new work on a node."""
     return _act(request, slug, domain.pause_node)
 
 
-@require_POST
+@button("node_detail")
 def node_resume(request: Request, slug: str) -> HttpResponse:
     """Let a node begin new work again."""
     return _act(request, slug, domain.resume_node)

@@ -6,7 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from labdash.domain.errors import LabDashError
 from labdash.domain.pulls import cancel_pull, request_pull, retry_pull
@@ -15,7 +15,7 @@ from labdash.models import PullJob
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.problems import find_problems
 from labdash.queries.pulls import PullsView, pull_targets, read_pulls
-from labdash.views.http import Fragment, Request, done, fragment, live_page, refused
+from labdash.views.http import Fragment, Request, button, done, fragment, live_page, refused
 
 FORM_ID = "pull-form"
 
@@ -26,7 +26,7 @@ def pulls(request: Request) -> HttpResponse:
     return _page(request, PullForm(initial={"model": request.GET.get("model", "")}))
 
 
-@require_POST
+@button("pulls")
 def pull_new(request: Request) -> HttpResponse:
     """Queue a model for one or more instances: a form tells which, or the address of a button."""
     form = PullForm(request.GET if "model" in request.GET else request.POST)
@@ -42,14 +42,14 @@ def pull_new(request: Request) -> HttpResponse:
     return response
 
 
-@require_POST
+@button("pulls")
 def pull_cancel(request: Request, pk: int) -> HttpResponse:
     """Stop a job."""
     cancel_pull(job=get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk))
     return done(request, default="pulls")
 
 
-@require_POST
+@button("pulls")
 def pull_retry(request: Request, pk: int) -> HttpResponse:
     """Ask again for a job that failed."""
     job = get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk)

@@ -131,10 +131,11 @@ def test_refresh_says_that_it_asked(page: Client) -> None:
     assert parts(text_of(response)) == ["flash"]
 
 
-def test_actions_refuse_a_get(page: Client) -> None:
+def test_a_get_of_an_action_does_nothing_and_shows_the_page(page: Client) -> None:
     add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
     for verb in ("pause", "resume", "refresh"):
-        assert page.get(f"/nodes/rog/{verb}/").status_code == 405
+        assert page.get(f"/nodes/rog/{verb}/").headers["Location"] == "/nodes/rog/"
+        assert not Node.objects.get(slug="rog").paused
         assert page.post(f"/nodes/nobody/{verb}/").status_code == 404
 
 

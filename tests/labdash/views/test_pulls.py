@@ -164,3 +164,12 @@ def test_queries_do_not_grow_with_the_lab(page: Client) -> None:
         pull(node, "qwen3:4b", state=PullState.FAILED)
         counts.append(count_queries(page, "/pulls/"))
     assert counts[0] == counts[2] <= 12
+
+
+def test_a_reload_of_a_button_s_address_shows_the_page_and_pulls_nothing(
+    page: Client, rog: Node
+) -> None:
+    job = pull(rog, "qwen3:8b")
+    for url in ("new/?model=qwen3:4b&instances=1", f"{job.pk}/cancel/", f"{job.pk}/retry/"):
+        assert page.get(f"/pulls/{url}").headers["Location"] == "/pulls/"
+    assert not PullJob.objects.get().cancel_requested
