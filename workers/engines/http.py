@@ -8,7 +8,7 @@ import httpx
 from workers.engines.base import EngineDown
 
 CONNECT_S = 3.0
-# `/api/ps` may wait a few seconds for an unload that probes the GPUs (ollama.md 2.1).
+# `/api/ps` may wait a few seconds for an unload that probes the GPUs.
 READ_S = 10.0
 # `/api/show` of a large mixture-of-experts model is some hundred KB; beyond this is no answer.
 MOST_BYTES = 64 * 2**20

@@ -1,4 +1,4 @@
-"""When two model names mean the same (ollama.md 6.1)."""
+"""When two model names mean the same, by the rules of its server."""
 
 
 def canonical_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Ollama over HTTP: what it runs, what it holds, and what it has installed (ollama.md 2)."""
+"""Ollama over HTTP: what it runs, what it holds, and what it has installed."""
 
 import re
 from datetime import datetime

@@ -28,7 +28,7 @@ _PROGRAMS = (
     "~/.local/bin/ollama",
     "~/AppData/Local/Programs/Ollama/ollama.exe",
 )
-# The service's own store first (ollama.md 4, OLLAMA_MODELS).
+# Where OLLAMA_MODELS points unless it is set; the one of the Linux service first.
 _STORES = ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models", "~/.ollama/models")
 _CONTAINER_MARKS = ("docker", "libpod", "containerd", "kubepods", "lxc", "podman")
 # Programs that hold a published port for a container.

@@ -1,4 +1,4 @@
-"""Why a pull failed, in plain words, from the texts that Ollama gives (ollama.md 2.2 and 7)."""
+"""Why a pull failed, in plain words, from the texts that Ollama gives (seen on 0.33.0-rc2)."""
 
 import re
 from dataclasses import dataclass

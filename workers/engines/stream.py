@@ -77,7 +77,7 @@ class PullStream:
         """Whether another program's pull of the same blob still waits for the registry.
 
         Only the second of two pulls sees lines that name a blob and no size. Who leaves then
-        brings the whole server down (ollama.md 2.2, "Concurrency").
+        brings the whole server down (seen on 0.33.0-rc2).
         """
         return self._is_headless
 

@@ -10,7 +10,7 @@ WINDOW_S = 10.0
 # Before so much time has passed, a speed would be a guess.
 LEAST_S = 1.0
 
-# What a line without a digest says, by how it begins (ollama.md 2.2).
+# What a line without a digest says, by how it begins (seen on 0.33.0-rc2).
 _PHASES: tuple[tuple[str, PullPhase], ...] = (
     ("pulling manifest", "starting"),
     ("verifying", "verifying"),
