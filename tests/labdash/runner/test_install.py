@@ -1,6 +1,7 @@
 """The systemd unit."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_without_systemd_the_line_to_start_by_hand_is_told(tmp_path: Path) -> No
     assert told[0] == f"Wrote {tmp_path / 'labdash.service'}"
     assert told[-2].startswith("systemd does not run here.")
     up, log = ROOT / "deploy" / "up", tmp_path / "var" / "up.log"
-    assert told[-1].split() == ["setsid", "-f", str(up), "--port", "9000", f">{log}", "2>&1"]
+    assert shlex.split(told[-1]) == ["setsid", "-f", str(up), "--port", "9000", f">{log}", "2>&1"]
 
 
 def test_with_systemd_the_service_is_enabled_and_started(
