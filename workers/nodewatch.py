@@ -29,6 +29,8 @@ SAMPLE_EVERY_WATCHED_S = 1.0
 TICK_S = 1.0
 # A sample goes out without what takes longer; the next one has it.
 WAIT_S = 0.5
+# The first sample waits longer: a card that was only not read yet would look like a broken driver.
+FIRST_WAIT_S = 5.0
 
 
 class NodeWatch:
@@ -42,6 +44,7 @@ class NodeWatch:
         self._simulation: HardwareSource | None = self._source if simulated_url else None
         self._hardware = Probe(f"{spec.slug}-hardware", self._source.read)
         self._instances: dict[str, InstanceWatch] = {}
+        self._was_read = False
         self._sampled_at = float("-inf")
         self._stopped = threading.Event()
         self.update(spec)
@@ -110,7 +113,7 @@ class NodeWatch:
         self._hardware.ask()
         for watch in watches:
             watch.ask()
-        hardware = self._read_hardware(wait_s=WAIT_S)
+        hardware = self._read_hardware(wait_s=WAIT_S if self._was_read else FIRST_WAIT_S)
         instances = [watch.read(wait_s=max(0, deadline - time.monotonic())) for watch in watches]
         self._note_loaded(instances)
         return Sample(
@@ -131,6 +134,7 @@ class NodeWatch:
         newest = self._hardware.newest(wait_s=wait_s)
         if newest is None:
             return _silent(())
+        self._was_read = True
         return newest.value if newest.age_s <= STALE_S else _silent(newest.value.gpus)
 
 
