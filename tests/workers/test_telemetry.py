@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from tests.workers.fake_ollama import FakeOllama, fake_ollama
 from tests.workers.stores import OwnStore, own_store
 from workers.config import NodeConfig
+from workers.nodewatch import WAIT_S
 from workers.store import Store
 from workers.telemetry import Telemetry
 from workers.wire import HUB_NODE, Inventory, Sample, spec_key, watched_key
@@ -29,8 +31,9 @@ class Bench:
         self.server = server
         self._stack = stack
 
-    def start(self, slug: str, *urls: str) -> Telemetry:
+    def start(self, slug: str, *urls: str, hardware: str = "auto") -> Telemetry:
         environ = {"REDIS_URL": self.server.url, "LABDASH_OLLAMA_URLS": ",".join(urls)}
+        environ["LABDASH_HARDWARE"] = hardware
         config = NodeConfig.from_env(environ, node=slug)
         store = Store(self.server.url, slug=slug)
         telemetry = Telemetry(config, store)
@@ -94,6 +97,32 @@ def test_a_node_reports_its_machine_and_its_servers_soon_after_the_start(bench: 
     assert sample.host.ram_total_bytes
     assert [(i.name, i.state, i.version) for i in sample.instances] == [("ollama", "ok", "0.32.15")]
     assert sample.worker_version
+
+
+class SlowMachine(BaseHTTPRequestHandler):
+    """Hardware that takes longer to be read than a sample waits for it."""
+
+    def do_GET(self) -> None:
+        time.sleep(WAIT_S * 2)
+        answer = b'{"driver": {"state": "ok", "version": "580.1"}, "gpus": [], "host": {}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
+        pass
+
+
+def test_the_first_sample_waits_for_hardware_that_is_slow_to_read(bench: Bench) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowMachine) as machine:
+        threading.Thread(target=machine.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{machine.server_port}"
+        bench.start("rog", bench.fake().url, hardware=f"simulated:{url}")
+        bench.wait_for(lambda: bench.samples("rog"))
+        machine.shutdown()
+
+    assert bench.samples("rog")[0].driver.version == "580.1"
 
 
 def test_samples_come_every_five_seconds_and_each_second_while_somebody_looks(
