@@ -62,7 +62,7 @@ class Child:
     failures: int = field(default=0, init=False)
 
     def start(self, now: float) -> int:
-        """Start the process and return its group."""
+        """Start the process and return its group; ``OSError`` when the system does not let it."""
         self.process = spawn(self.command, self.log)
         self.started_at = now
         return self.process.pid
@@ -81,10 +81,16 @@ class Child:
         signal_group(self.process.pid, signal.SIGKILL)
         code = self.process.wait()
         self.process = None
-        self.failures = 1 if now - self.started_at >= HEALTHY_S else self.failures + 1
-        pause_s = min(2 ** (self.failures - 1), BACKOFF_MAX_S)
+        if now - self.started_at >= HEALTHY_S:
+            self.failures = 0
+        return code, self.put_off(now)
+
+    def put_off(self, now: float) -> float:
+        """Count a failure and return the pause until the next start."""
+        self.failures += 1
+        pause_s: float = min(2 ** (self.failures - 1), BACKOFF_MAX_S)
         self.starts_again_at = now + pause_s
-        return code, pause_s
+        return pause_s
 
 
 def describe_exit(code: int) -> str:

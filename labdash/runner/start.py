@@ -1,5 +1,6 @@
 """The start of everything, in order, and what the user sees of it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -23,8 +24,13 @@ REQUEST_TIMEOUT_S = 5
 
 
 def say(line: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(line, flush=True)  # noqa: T201 - this is the terminal program
+    """Print a line at once, also into a pipe.
+
+    Output that cannot be written (a file on a full disk, a pipe whose reader is gone) must not end
+    what it tells of.
+    """
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201 - this is the terminal program
 
 
 def run(options: Options) -> int:
@@ -92,9 +98,11 @@ def _start_simlab(config: Config, supervisor: Supervisor) -> list[lab.LocalNode]
     ready = config.data_dir / "run" / "simlab.json"
     ready.unlink(missing_ok=True)
     state = config.data_dir / "simlab"
-    supervisor.start(commands.simlab(config, state_dir=state, ready_file=ready))
+    command = commands.simlab(config, state_dir=state, ready_file=ready)
+    supervisor.start(command)
     if not supervisor.wait_until(ready.is_file, timeout_s=SIMLAB_TIMEOUT_S):
-        raise CannotStart("the simulated lab does not start: see its log in var/demo/log")
+        log = command.log(config.data_dir / "log")
+        raise CannotStart(f"the simulated lab does not start: see {log}")
     return lab.simulated(ready)
 
 

@@ -45,7 +45,7 @@ class Supervisor:
         """Start a child and keep it alive from now on."""
         child = Child(command=command, log=command.log(self._logs_dir))
         self._children.append(child)
-        self._guard.add(child.start(time.monotonic()))
+        self._start(child, time.monotonic())
 
     def pause(self, seconds: float) -> None:
         """Look after the children for a while; raises ``Stopped`` when the end is asked for."""
@@ -70,8 +70,11 @@ class Supervisor:
     def run_once(self, command: Command, *, timeout_s: float) -> Path:
         """Run a command to its end and return the file with its output."""
         log = command.log(self._logs_dir)
-        log.unlink(missing_ok=True)
-        process = spawn(command, log)
+        try:
+            log.unlink(missing_ok=True)
+            process = spawn(command, log)
+        except OSError as error:
+            raise CannotStart(f"{command.name} cannot be started ({_place(error)})") from error
         self._guard.add(process.pid)
         try:
             ended = self.wait_until(lambda: process.poll() is not None, timeout_s=timeout_s)
@@ -107,13 +110,32 @@ class Supervisor:
         for child in self._children:
             if child.process is None:
                 if now >= child.starts_again_at:
-                    self._guard.add(child.start(now))
+                    self._start(child, now)
             elif child.has_ended():
                 self._tell_and_bury(child, now)
         if now - self._trimmed_at > TRIM_EVERY_S:
             self._trimmed_at = now
-            for child in self._children:
+            self._trim()
+
+    def _start(self, child: Child, now: float) -> None:
+        """Start a child; a full disk or too many processes are a failure like its own."""
+        try:
+            group = child.start(now)
+        except OSError as error:
+            pause_s = child.put_off(now)
+            self._say(
+                f"{child.command.name} cannot be started ({_place(error)}); "
+                f"trying again in {pause_s} s"
+            )
+        else:
+            self._guard.add(group)
+
+    def _trim(self) -> None:
+        for child in self._children:
+            try:
                 logs.trim(child.log)
+            except OSError as error:
+                self._say(f"a log cannot be kept short ({_place(error)})")
 
     def _tell_and_bury(self, child: Child, now: float) -> None:
         group = child.process.pid if child.process else 0
@@ -126,6 +148,10 @@ class Supervisor:
             for line in logs.last_lines(child.log, TOLD_LINES):
                 self._say(f"  | {line}")
             self._say(f"  | all of it: {child.log}")
+
+
+def _place(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _reason(command: Command, log: Path, code: int) -> str:

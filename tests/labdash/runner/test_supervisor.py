@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from labdash.runner import logs
 from labdash.runner.child import BACKOFF_MAX_S, HEALTHY_S, Child, Command, describe_exit
 from labdash.runner.errors import CannotStart, Stopped
 from labdash.runner.folder import hold
 from labdash.runner.guard import Guard
 from labdash.runner.supervisor import Supervisor
+from tests.labdash.runner.test_logs import full_disk
 from tests.processes import processes_of
 
 SLEEP = "import time; time.sleep(600)"
@@ -80,6 +82,46 @@ def test_a_child_that_keeps_failing_is_shown_with_its_last_lines(bench: Bench) -
     ]
     assert bench.said[3] == "  | no such table"
     assert bench.said[-1] == f"  | all of it: {bench.folder / 'log' / 'web.log'}"
+
+
+def test_a_child_whose_log_cannot_be_made_is_tried_again(bench: Bench) -> None:
+    logs_dir = bench.folder / "log"
+    bench.start("web", SLEEP)
+    running = bench.processes()
+    logs_dir.rename(bench.folder / "away")
+    (first,) = running
+    os.kill(first, signal.SIGKILL)
+    bench.start("hub worker", SLEEP)
+    reason = f"cannot be started ({logs_dir / 'hub-worker.log'}: No such file or directory)"
+    assert bench.said == [f"hub worker {reason}; trying again in 1 s"]
+    assert soon(lambda: f"hub worker {reason}; trying again in 2 s" in bench.said, bench.supervisor)
+    logs_dir.mkdir()
+    assert soon(lambda: len(bench.processes()) == 2, bench.supervisor)
+
+
+def test_a_command_that_cannot_be_started_is_one_line(bench: Bench) -> None:
+    absent = Command(name="prepare", argv=(str(bench.folder / "python"),), environment={})
+    with pytest.raises(CannotStart, match=r"^prepare cannot be started \(.*python: No such file"):
+        bench.supervisor.run_once(absent, timeout_s=10)
+
+
+@pytest.mark.parametrize("room_bytes", [0, 6 * 2**20])
+def test_logs_that_cannot_be_kept_short_do_not_end_the_supervisor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    monkeypatch.setattr("labdash.runner.supervisor.TRIM_EVERY_S", 0)
+    bench.start("web", SLEEP)
+    bench.start("hub worker", SLEEP)
+    web, hub = (bench.folder / "log" / f"{name}.log" for name in ("web", "hub-worker"))
+    os.truncate(web, 2 * logs.LIMIT_BYTES)
+    os.truncate(hub, 2 * logs.LIMIT_BYTES)
+    # What stands in the way of the copy cannot be removed either: the worst that trimming meets.
+    (bench.folder / "log" / "web.log.1" / "x").mkdir(parents=True)
+    with full_disk(room_bytes):
+        bench.supervisor.pause(0.1)
+    assert hub.stat().st_size == 0
+    assert bench.said[0].startswith(f"a log cannot be kept short ({web}.1: ")
+    assert len(bench.processes()) == 2
 
 
 def test_what_a_dead_child_left_behind_is_ended_too(bench: Bench) -> None:
