@@ -1,14 +1,16 @@
 """Read the streams of reports and hand each to the domain, in a thread of the hub worker.
 
 How far each stream was read is kept in the store beside the streams: a hub that was down goes on
-where it stopped, and a store that forgot everything is read from its new beginning.
+where it stopped, and a store that forgot everything is read from its new beginning. Whatever a
+node writes, its entries are passed and those of the others are read.
 """
 
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,16 +26,17 @@ from labdash.domain.library import record_inventory
 from labdash.domain.progress import record_progress
 from labdash.domain.telemetry import record_sample
 from labdash.models import Node
-from labdash.reports import Arrival, BadReport, newest, parse
+from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
 from workers import wire
 
 log = logging.getLogger(__name__)
 
-IDS_KEY = "hub:intake:ids"
 BLOCK_MS = 1000
 # Above BLOCK_MS, or each quiet second would be a time-out.
 SOCKET_TIMEOUT_S = 5.0
 ENTRIES_A_STREAM = 200
+# A stream of 2000 samples takes some MB. Above this, entries are read one by one.
+LONG_STREAM_BYTES = 64 * 2**20
 ALIVE_FOR_S = 10
 # Slightly under 5 and 10 s, so that a sample every 5 s is stored every time, and every second time.
 STORE_EVERY_S = 4.5
@@ -43,6 +46,8 @@ LONGEST_PAUSE_S = 5.0
 # What no later try can store: too long, out of range, not to be encoded.
 _UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
 _PASSING = (redis.RedisError, live.StoreDown, OperationalError, InterfaceError, OSError)
+
+type _Entries = dict[str, list[tuple[bytes, dict[bytes, bytes]]]]
 
 
 class Intake:
@@ -57,7 +62,6 @@ class Intake:
         self._understood: set[str] = set()
         self._client = redis.Redis.from_url(
             settings.REDIS_URL,
-            decode_responses=True,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
@@ -77,18 +81,52 @@ class Intake:
     def read_once(self, *, block_ms: int = BLOCK_MS) -> int:
         """Wait for reports, apply them, remember how far; return how many entries were read."""
         sources = _sources()
-        ids: dict[Any, Any] = self._client.hgetall(IDS_KEY)
-        streams: dict[Any, Any] = {key: ids.get(key, "0") for key in sources}
-        found = self._client.xread(streams, count=ENTRIES_A_STREAM, block=block_ms)
-        entries = dict(_pairs(found))
+        ids, count = self._positions(sources)
+        entries = self._read(ids, count, block_ms)
         pipe = self._client.pipeline(transaction=False)
         if entries:
             self._apply(self._parse_all(entries, sources, self._store_clock()))
-            pipe.hset(IDS_KEY, mapping={key: read[-1][0] for key, read in entries.items()})
+            read: dict[Any, Any] = {key: found[-1][0] for key, found in entries.items()}
+            pipe.hset(live.READ_TO_KEY, mapping=read)
         # Only now: before that, nodes whose reports wait here look silent.
         pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
         pipe.execute()
         return sum(map(len, entries.values()))
+
+    def _positions(self, keys: Iterable[str]) -> tuple[dict[str, bytes], int]:
+        """Return the last entry read of each stream, and how many may be read at once."""
+        streams = list(keys)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hgetall(live.READ_TO_KEY)
+        for key in streams:
+            pipe.memory_usage(key)
+        ids, *sizes = pipe.execute()
+        longest_bytes = max(size or 0 for size in sizes)
+        count = ENTRIES_A_STREAM if longest_bytes <= LONG_STREAM_BYTES else 1
+        return {key: ids.get(key.encode(), b"0") for key in streams}, count
+
+    def _read(self, ids: dict[str, bytes], count: int, block_ms: int) -> _Entries:
+        """Wait for entries after these; where a stream is none, read the others one by one."""
+        streams: dict[Any, Any] = {**ids}
+        try:
+            return dict(_pairs(self._client.xread(streams, count=count, block=block_ms)))
+        except redis.ResponseError:
+            # The refusal came at once, and may come again.
+            self._stop.wait(FIRST_PAUSE_S)
+        found: _Entries = {}
+        for key, entry_id in streams.items():
+            try:
+                found.update(_pairs(self._client.xread({key: entry_id}, count=count)))
+            except redis.ResponseError as error:
+                self._pass_by(key, error)
+        return found
+
+    def _pass_by(self, key: str, error: redis.ResponseError) -> None:
+        """Leave out a stream that cannot be read; what stands in the place of one is deleted."""
+        self._reject(key, BadReport("no stream that can be read", str(error)))
+        if str(error).startswith("WRONGTYPE"):
+            self._client.delete(key)
+            self._client.hdel(live.READ_TO_KEY, key)
 
     def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -113,39 +151,52 @@ class Intake:
         return timezone.now() - datetime.fromtimestamp(seconds + micros / 1e6, tz=UTC)
 
     def _parse_all(
-        self,
-        entries: dict[str, list[tuple[str, dict[str, str]]]],
-        sources: dict[str, set[str]],
-        clock: timedelta,
+        self, entries: _Entries, sources: dict[str, set[str]], clock: timedelta
     ) -> list[Arrival]:
+        now = timezone.now()
         arrivals = []
         for key, read in entries.items():
             for entry_id, fields in read:
-                try:
-                    arrivals.append(parse(entry_id, fields, nodes=sources[key], clock=clock))
-                except BadReport as error:
-                    self._reject(key, error)
+                with self._rejecting(key):
+                    report = parse(fields, nodes=sources[key])
+                    at = arrived_at(entry_id, clock=clock, now=now)
+                    arrivals.append(Arrival(report=report, at=at))
         return arrivals
 
     def _apply(self, arrivals: list[Arrival]) -> None:
         """Apply what still matters. Pages see the newest samples even if the database fails."""
         kept = newest(arrivals)
-        for arrival in kept:
-            if isinstance(arrival.report, wire.Sample):
-                live.save_state(arrival.report, arrived_at=arrival.at)
-                self._note_understood(arrival.report.node)
-        for arrival in kept:
-            try:
-                self._record(arrival.report, arrival.at)
-            except _UNSTORABLE as error:
-                self._reject(arrival.report.node, BadReport(f"cannot be stored: {error}"))
+        for apply in (self._show, self._record):
+            for arrival in kept:
+                with self._rejecting(arrival.report.node):
+                    apply(arrival.report, arrival.at)
 
-    def _record(self, report: Any, at: datetime) -> None:
+    @contextmanager
+    def _rejecting(self, source: str) -> Iterator[None]:
+        """Reject the entry in hand for whatever is wrong with it, and let passing faults out."""
+        try:
+            yield
+        except BadReport as error:
+            self._reject(source, error)
+        except _PASSING:
+            raise
+        except _UNSTORABLE as error:
+            self._reject(source, BadReport("cannot be stored", str(error)))
+        except Exception as error:  # noqa: BLE001 - one entry must not stop those of all nodes
+            fault = BadReport(f"raised {type(error).__name__}", str(error))
+            self._reject(source, fault, trace=error)
+
+    def _show(self, report: wire.Report, at: datetime) -> None:
+        if isinstance(report, wire.Sample):
+            live.save_state(report, arrived_at=at)
+            self._note_understood(report.node)
+
+    def _record(self, report: wire.Report, at: datetime) -> None:
         if isinstance(report, wire.Sample):
             self._record_sample(report, at)
         elif isinstance(report, wire.Inventory):
             if not record_inventory(report, arrived_at=at):
-                self._reject(report.node, BadReport("inventory of an unknown instance"))
+                raise BadReport("inventory of an unknown instance")
         else:
             record_progress(report, arrived_at=at)
 
@@ -164,7 +215,7 @@ class Intake:
             live.note_protocol(slug, None)
             self._understood.add(slug)
 
-    def _reject(self, source: str, error: BadReport) -> None:
+    def _reject(self, source: str, error: BadReport, *, trace: Exception | None = None) -> None:
         """Count a report that is no use, and log the first of its kind."""
         if error.node and error.protocol is not None:
             live.note_protocol(error.node, error.protocol)
@@ -172,16 +223,15 @@ class Intake:
         kind = (source, error.kind)
         self.rejected[kind] += 1
         if self.rejected[kind] == 1:
-            log.warning("report rejected source=%s: %s", source, error)
+            log.warning("report rejected source=%s: %s", source, error, exc_info=trace)
 
 
-def _pairs(found: Any) -> Iterable[tuple[str, list[tuple[str, dict[str, str]]]]]:
+def _pairs(found: Any) -> Iterator[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]:
     """Read the answer of XREAD: a list of pairs in RESP2, a dict of lists in RESP3, or nothing."""
-    if not found:
-        return []
     if isinstance(found, dict):
-        return [(key, read[0]) for key, read in found.items()]
-    return list(found)
+        found = [(key, read[0]) for key, read in found.items()]
+    for key, read in found or ():
+        yield key.decode(), read
 
 
 def _sources() -> dict[str, set[str]]:

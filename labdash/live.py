@@ -20,6 +20,8 @@ TIMEOUT_S = 1.0
 WATCHED_FOR_S = 10
 OTHER_PROTOCOLS_KEY = "hub:protocols"
 INTAKE_ALIVE_KEY = "hub:intake:alive"
+# The last entry that was read of each stream of reports.
+READ_TO_KEY = "hub:intake:ids"
 
 
 class StoreDown(Exception):  # noqa: N818 - named for the state that callers show

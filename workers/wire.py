@@ -12,9 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 PROTOCOL_VERSION = 1
 
+# What no version of LabDash will reach: other numbers are noise.
+HIGHEST_PROTOCOL = 9999
+
 # No slug holds an "@" or a ":", so "@hub" and a key's separator can never be mistaken for one.
 HUB_NODE = "@hub"
 
+Protocol = Annotated[int, Field(strict=True, ge=1, le=HIGHEST_PROTOCOL)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")]
 # Where models may come from: an order must not make a node open an arbitrary address.
 MODEL_HOSTS = ("registry.ollama.ai", "hf.co", "huggingface.co")
@@ -95,7 +99,7 @@ class DeclaredHardware(Message):
 class NodeSpec(Message):
     """A node as the hub wants it served. ``declared`` is set for agentless nodes only."""
 
-    protocol: int = PROTOCOL_VERSION
+    protocol: Protocol = PROTOCOL_VERSION
     slug: Slug
     instances: tuple[InstanceSpec, ...] = ()
     declared: DeclaredHardware | None = None
@@ -107,7 +111,7 @@ class NodeSpec(Message):
 class Order(Message):
     """What every order carries."""
 
-    protocol: int = PROTOCOL_VERSION
+    protocol: Protocol = PROTOCOL_VERSION
     node: Slug
 
 
@@ -238,7 +242,7 @@ class Sample(Message):
     """What a node looks like now: every 5 s, every 1 s while somebody looks."""
 
     kind: Literal["sample"] = "sample"
-    protocol: int = PROTOCOL_VERSION
+    protocol: Protocol = PROTOCOL_VERSION
     node: Slug
     sent_at: datetime
     worker_version: str
@@ -277,7 +281,7 @@ class Inventory(Message):
     """All that is installed on one instance. ``blobs_bytes``: unique blobs, if they can be told."""
 
     kind: Literal["inventory"] = "inventory"
-    protocol: int = PROTOCOL_VERSION
+    protocol: Protocol = PROTOCOL_VERSION
     node: Slug
     sent_at: datetime
     instance: str
@@ -306,7 +310,7 @@ class PullProgress(Message):
     """
 
     kind: Literal["pull"] = "pull"
-    protocol: int = PROTOCOL_VERSION
+    protocol: Protocol = PROTOCOL_VERSION
     node: Slug
     sent_at: datetime
     job_id: int

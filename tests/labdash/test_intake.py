@@ -1,18 +1,22 @@
 """Reports are read once, in order, whatever happens to the store."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from labdash import intake as module
 from labdash import live
-from labdash.intake import IDS_KEY, Intake
+from labdash.domain.library import record_inventory
+from labdash.intake import Intake
 from labdash.models import Gpu, GpuSample, InstalledModel, Node, PullState
 from tests.bootstrap import start_store
 from tests.factories import (
@@ -143,15 +147,95 @@ def test_noise_is_counted_logged_once_and_stops_nothing(
     assert versions("rog") == ["0.1.0"]
 
 
-def test_a_report_that_cannot_be_stored_is_dropped_and_the_rest_goes_on() -> None:
+def _sample_with(**fields: object) -> bytes:
+    """Return a sample of rog as JSON with fields that ``wire`` would refuse."""
+    return json.dumps({**json.loads(sample("rog").model_dump_json()), **fields}).encode()
+
+
+# Entries as a node may write them: an id, and pairs of bytes.
+BAD_ENTRIES: dict[str, tuple[str, dict[bytes, bytes]]] = {
+    "no UTF-8": ("*", {b"report": b"\xff\xfe\x80"}),
+    "a field's name that is no UTF-8": ("*", {b"\xff": b"x"}),
+    "no report": ("*", {b"other": b"x"}),
+    "no zone": ("*", {b"report": _sample_with(sent_at="2026-11-25T20:00:00")}),
+    "the last year": ("*", {b"report": _sample_with(sent_at="9999-12-31T23:59:59-14:00")}),
+    "no slug that can be looked up": ("*", {b"report": b'{"node": [], "protocol": 2}'}),
+    "no version": ("*", {b"report": _sample_with(protocol=False)}),
+    "no number": ("*", {b"report": _sample_with(gpus=[]).replace(b"[]", b"NaN")}),
+    "deep": ("*", {b"report": b'{"node":' + b"[" * 100_000}),
+    "an id of the far future": ("99999999999999999-0", {b"report": _sample_with()}),
+    "the last id": (f"{2**64 - 1}-{2**64 - 1}", {b"report": _sample_with()}),
+    "the first id": ("0-1", {b"report": _sample_with()}),
+}
+
+
+@pytest.mark.parametrize("entry", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
+def test_no_entry_of_a_node_keeps_others_from_being_read(
+    entry: tuple[str, dict[bytes, bytes]],
+) -> None:
+    for slug in ("oldie", "rog", "tower"):
+        make_node(slug)
+    entry_id, fields = entry
+    raw: dict[Any, Any] = {**fields}
+    live.store().xadd(wire.reports_key("rog"), raw, id=entry_id)
+    for slug in ("oldie", "tower"):
+        send(sample(slug), by=slug)
+    assert [read(), read()] == [3, 0]
+    assert versions("oldie", "tower") == ["0.1.0", "0.1.0"]
+    assert all(state.arrived_at <= timezone.now() for state in live.read_states(["rog"]).values())
+
+
+@pytest.mark.parametrize("fault", [DataError, TypeError, UnicodeDecodeError, RecursionError])
+def test_what_cannot_be_recorded_is_counted_by_its_kind_and_the_rest_goes_on(
+    fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_node("rog")
-    send(inventory(installed("a:1b", size_bytes=2**70)))
-    send(inventory(installed("b:1b")))
+    make_node("tower")
+
+    def refuse(report: wire.Inventory, *, arrived_at: datetime) -> bool:
+        if report.node == "tower":
+            return record_inventory(report, arrived_at=arrived_at)
+        text = f"no {report.version}"
+        raise fault(text) if fault is not UnicodeDecodeError else fault("x", b"", 0, 1, text)
+
+    monkeypatch.setattr(module, "record_inventory", refuse)
+    for number in range(20):
+        send(inventory(version=f"{number}\nof many lines"))
+    send(inventory(installed("b:1b"), slug="tower"), by="tower")
     intake = Intake()
+    assert [read(intake), read(intake)] == [21, 0]
+    assert list(intake.rejected.values()) == [20]
+    assert InstalledModel.objects.get().instance.node.slug == "tower"
+
+
+@pytest.mark.parametrize("command", ["SET", "LPUSH", "SADD", "PFADD"])
+def test_what_stands_in_the_place_of_a_stream_is_deleted_and_the_others_are_read(
+    command: str,
+) -> None:
+    make_node("rog")
+    make_node("tower")
+    intake = Intake()
+    send(sample("rog", worker_version="before"))
     read(intake)
-    assert [row.name for row in InstalledModel.objects.all()] == ["b:1b"]
-    assert [kind for _, kind in intake.rejected] == [next(iter(intake.rejected))[1]]
-    assert read(intake) == 0
+    key, store = wire.reports_key("rog"), live.store()
+    store.delete(key)
+    store.execute_command(command, key, "x")  # type: ignore[no-untyped-call]
+    send(sample("tower"), by="tower")
+    assert (read(intake), versions("tower")) == (1, ["0.1.0"])
+    assert list(intake.rejected) == [(key, "no stream that can be read")]
+    send(sample("rog", worker_version="after"))
+    assert (read(intake), versions("rog")) == (1, ["after"])
+
+
+def test_a_stream_that_takes_much_room_is_read_in_small_bites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_node("rog")
+    make_node("tower")
+    for slug in ("rog", "rog", "rog", "tower"):
+        send(sample(slug), by=slug)
+    monkeypatch.setattr(module, "LONG_STREAM_BYTES", 100)
+    assert [read() for _ in range(4)] == [2, 1, 1, 0]
 
 
 def test_a_worker_of_another_protocol_is_remembered_until_it_is_updated() -> None:
@@ -191,7 +275,7 @@ def test_how_far_was_read_is_kept_in_the_store() -> None:
     make_node("rog")
     entry_id = send(sample("rog"))
     read()
-    assert live.store().hgetall(IDS_KEY) == {wire.reports_key("rog"): entry_id}
+    assert live.store().hgetall(live.READ_TO_KEY) == {wire.reports_key("rog"): entry_id}
 
 
 @pytest.fixture

@@ -5,23 +5,45 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from labdash.reports import Arrival, BadReport, newest, parse
+from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
 from tests.factories import inventory, sample
 from workers import wire
 
 CLOCK = timedelta(seconds=2)
 AT = datetime(2026, 11, 25, 20, 0, 0, 500_000, tzinfo=UTC)
-ENTRY_ID = f"{int(AT.timestamp() * 1000)}-3"
 
 
-def read(text: str, nodes: set[str]) -> Arrival:
+def read(text: str | bytes, nodes: set[str]) -> wire.Report:
     """Parse the text of an entry."""
-    return parse(ENTRY_ID, {"report": text}, nodes=nodes, clock=CLOCK)
+    content = text if isinstance(text, bytes) else text.encode()
+    return parse({b"report": content}, nodes=nodes)
 
 
-def test_a_report_is_dated_by_its_arrival_at_the_store_on_the_hubs_clock() -> None:
+def dated(entry_id: str, *, clock: timedelta = CLOCK) -> datetime:
+    """Date an entry one hour after ``AT``."""
+    return arrived_at(entry_id.encode(), clock=clock, now=AT + timedelta(hours=1))
+
+
+def test_a_report_is_read() -> None:
     report = sample("rog")
-    assert read(report.model_dump_json(), {"rog"}) == Arrival(report=report, at=AT + CLOCK)
+    assert read(report.model_dump_json(), {"rog"}) == report
+
+
+def test_an_entry_is_dated_by_its_arrival_at_the_store_on_the_hubs_clock() -> None:
+    assert dated(f"{int(AT.timestamp() * 1000)}-3") == AT + CLOCK
+
+
+@pytest.mark.parametrize("clock", [timedelta(0), CLOCK, -CLOCK], ids=str)
+@pytest.mark.parametrize(
+    "milliseconds", [int(AT.timestamp() * 1000) + 7_200_000, 99999999999999999, 2**64 - 1]
+)
+def test_no_entry_arrives_in_the_future(milliseconds: int, clock: timedelta) -> None:
+    late = AT + timedelta(hours=1) - dated(f"{milliseconds}-{2**64 - 1}", clock=clock)
+    assert timedelta(0) <= late < timedelta(milliseconds=1)
+
+
+def test_an_entry_may_be_as_old_as_its_writer_likes() -> None:
+    assert dated("0-1", clock=-CLOCK) == datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -35,17 +57,33 @@ def test_a_report_is_dated_by_its_arrival_at_the_store_on_the_hubs_clock() -> No
         ('{"kind": "gossip", "node": "rog"}', "no report that is known"),
         ('{"kind": "sample", "node": "rog"}', "no report that is known"),
         ("x" * (8 * 2**20 + 1), "no report in the entry"),
+        (b"\xff\xfe", "no JSON"),
+        (b'{"kind": "sample", "node": "\xff"}', "no JSON"),
+        ('{"kind": "sample", "node": "\\ud800", "protocol": 2}', "no report that is known"),
+        ('{"node": [], "protocol": 2}', "no report that is known"),
+        ('{"node": {}, "protocol": 2}', "no report that is known"),
+        ("1" * 10_000, "no JSON"),
     ],
+    ids=str,
 )
-def test_noise_is_told_apart(text: str, kind: str) -> None:
+def test_noise_is_told_apart(text: str | bytes, kind: str) -> None:
     with pytest.raises(BadReport) as bad:
-        read(text, {"rog"})
+        read(text, {"rog", "tower"})
     assert (bad.value.kind, bad.value.protocol) == (kind, None)
+
+
+@pytest.mark.parametrize("text", ["\n\x1b[31m" + "x" * 100_000, "first\nsecond\x00"])
+def test_what_is_wrong_is_told_in_one_short_printable_line(text: str) -> None:
+    report = json.loads(sample("rog").model_dump_json())
+    with pytest.raises(BadReport) as bad:
+        read(json.dumps({**report, "kind": text}), {"rog"})
+    assert str(bad.value).isprintable()
+    assert len(str(bad.value)) < 300
 
 
 def test_an_entry_without_a_report_is_bad() -> None:
     with pytest.raises(BadReport, match="no report in the entry"):
-        parse(ENTRY_ID, {"other": "x"}, nodes={"rog"}, clock=CLOCK)
+        parse({b"other": b"x"}, nodes={"rog"})
 
 
 def test_a_node_cannot_speak_for_another() -> None:
@@ -63,6 +101,17 @@ def test_another_protocol_is_told_with_its_number(shape: str) -> None:
     assert (bad.value.kind, bad.value.node, bad.value.protocol) == ("other protocol", "rog", 2)
 
 
+@pytest.mark.parametrize("shape", ["known", "unknown"])
+@pytest.mark.parametrize("protocol", [False, True, 0, -1, 2.5, "2", [], None, 10_000, 2**70])
+def test_what_is_no_version_is_noise(shape: str, protocol: object) -> None:
+    fields = {"node": "rog", "protocol": protocol}
+    if shape == "known":
+        fields = {**json.loads(sample("rog").model_dump_json()), **fields}
+    with pytest.raises(BadReport, match="no report that is known") as bad:
+        read(json.dumps(fields), {"rog"})
+    assert bad.value.protocol is None
+
+
 def test_only_the_newest_sample_and_progress_stay_and_all_inventories() -> None:
     def pull(attempt: int, done_bytes: int) -> wire.PullProgress:
         return wire.PullProgress(
@@ -74,7 +123,7 @@ def test_only_the_newest_sample_and_progress_stay_and_all_inventories() -> None:
             done_bytes=done_bytes,
         )
 
-    reports: list[wire.Sample | wire.Inventory | wire.PullProgress] = [
+    reports: list[wire.Report] = [
         sample("rog", worker_version="1"),
         inventory(slug="rog"),
         pull(1, 1),
