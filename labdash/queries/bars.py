@@ -42,11 +42,28 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuView:
-    """A GPU and its bar. ``basis`` says who knows what it holds: the driver, Ollama or nobody."""
+    """A GPU and its bar. ``basis`` says who knows what it holds: the driver, Ollama or nobody.
+
+    ``untold`` says why nobody does.
+    """
 
     reading: wire.GpuReading
     basis: Basis
     bar: Bar
+    untold: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What several GPUs hold together.
+
+    Both sums leave out the ``untold`` GPUs whose use nobody knows; where that is all of them,
+    ``used_bytes`` is ``None`` and the total is that of all.
+    """
+
+    used_bytes: int | None
+    total_bytes: int
+    untold: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +137,36 @@ def view_gpus(view: NodeView, loaded: Iterable[LoadedView]) -> tuple[GpuView, ..
     """Return the GPUs of a node: as sampled, else as its owner or an earlier sample told them."""
     readings = view.sample.gpus if view.sample else _remembered(view)
     models = tuple(loaded)
-    # Ollama does not tell which of several GPUs holds a model.
     sole = len(readings) == 1
-    asked = sole and view.sample is not None
-    return tuple(_view_gpu(gpu, models, sole=sole, asked=asked) for gpu in readings)
+    untold = _why_untold(view, sole=sole)
+    return tuple(_view_gpu(gpu, models, sole=sole, untold=untold) for gpu in readings)
+
+
+def sum_memory(gpus: Iterable[GpuView]) -> Memory:
+    """Add up what GPUs hold."""
+    bars = [gpu.bar for gpu in gpus]
+    known = [bar for bar in bars if bar.used_bytes is not None and bar.total_bytes is not None]
+    return Memory(
+        used_bytes=sum(bar.used_bytes or 0 for bar in known) if known else None,
+        total_bytes=sum(bar.total_bytes or 0 for bar in known or bars),
+        untold=len(bars) - len(known),
+    )
+
+
+def _why_untold(view: NodeView, *, sole: bool) -> str:
+    """Say why Ollama cannot tell what a GPU holds; nothing where it can."""
+    if view.sample is None:
+        return "Nothing was reported yet."
+    if not sole:
+        return "Nobody tells which of these GPUs holds what."
+    readings = view.sample.instances
+    if not readings:
+        return "Nobody tells what this GPU holds: no Ollama server is known here."
+    if any(each.state != "ok" for each in readings):
+        return "What this GPU holds is not known while Ollama does not answer."
+    if any(each.loaded is None for each in readings):
+        return "What this GPU holds is not known: Ollama does not tell what is loaded."
+    return ""
 
 
 def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
@@ -141,19 +184,22 @@ def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
 
 
 def _view_gpu(
-    gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], *, sole: bool, asked: bool
+    gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], *, sole: bool, untold: str
 ) -> GpuView:
     total, used = gpu.memory_total_bytes, gpu.memory_used_bytes
+    if gpu.state != "ok":
+        used, untold = None, gpu.reason or "The driver no longer reports this card."
     parts = _by_process(gpu.processes, loaded) if gpu.processes else []
     if not gpu.processes and sole:
         parts = _by_ollama(loaded, used)
-    basis: Basis = "measured" if used is not None else "ollama" if asked else "unknown"
+    basis: Basis = "measured" if used is not None else "unknown" if untold else "ollama"
     if basis == "ollama":
         used = sum(part.size_bytes for part in parts)
     segments = _fill(parts, total, used, reserved=gpu.memory_reserved_bytes)
     return GpuView(
         reading=gpu,
         basis=basis,
+        untold=untold if basis == "unknown" else "",
         bar=Bar(
             label="GPU" if sole and gpu.index == 0 else f"GPU {gpu.index}",
             total_bytes=total,

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from labdash.queries.bars import Bar, GpuView, LoadedView, loaded_models, view_gpus, view_ram
+from labdash.queries.bars import (
+    Bar,
+    GpuView,
+    LoadedView,
+    Memory,
+    loaded_models,
+    sum_memory,
+    view_gpus,
+    view_ram,
+)
 from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
@@ -30,7 +39,6 @@ class NodeCard:
     versions: tuple[str, ...]
     problems: tuple[ProblemView, ...]
     history: Series
-    total_bytes: int
 
     @property
     def slug(self) -> str:
@@ -38,10 +46,14 @@ class NodeCard:
         return self.view.node.slug
 
     @property
-    def used_bytes(self) -> int | None:
-        """What is in use on all GPUs; ``None`` where no GPU tells."""
-        known = [used for gpu in self.gpus if (used := gpu.bar.used_bytes) is not None]
-        return sum(known) if known else None
+    def memory(self) -> Memory:
+        """What the GPUs hold."""
+        return sum_memory(self.gpus)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The memory of all GPUs whose size is known."""
+        return sum(gpu.bar.total_bytes or 0 for gpu in self.gpus)
 
     @property
     def has_processes(self) -> bool:
@@ -72,8 +84,7 @@ class Totals:
     nodes: int
     silent: int
     gpus: int
-    used_bytes: int
-    total_bytes: int
+    memory: Memory
     power_watts: float | None
 
 
@@ -124,7 +135,6 @@ def node_card(
         versions=tuple(dict.fromkeys(each.version for each in instances if each.version)),
         problems=tuple(each for each in problems if each.node == view.node.slug),
         history=history.get(view.node.slug, ()),
-        total_bytes=sum(gpu.bar.total_bytes or 0 for gpu in gpus),
     )
 
 
@@ -145,14 +155,12 @@ def distinct_disks(instances: Iterable[wire.InstanceReading]) -> tuple[wire.Disk
 def _totals(cards: Iterable[NodeCard]) -> Totals:
     seen = list(cards)
     awake = [card for card in seen if not card.is_old]
-    gpus = [gpu for card in awake for gpu in card.gpus if gpu.reading.state == "ok"]
+    gpus = [gpu for card in awake for gpu in card.gpus]
     watts = [gpu.reading.power_watts for gpu in gpus if gpu.reading.power_watts is not None]
-    known = [gpu for gpu in gpus if gpu.bar.used_bytes is not None]
     return Totals(
         nodes=len(seen),
         silent=len(seen) - len(awake),
         gpus=len(gpus),
-        used_bytes=sum(gpu.bar.used_bytes or 0 for gpu in known),
-        total_bytes=sum(gpu.bar.total_bytes or 0 for gpu in known),
+        memory=sum_memory(gpus),
         power_watts=sum(watts) if watts else None,
     )

@@ -5,13 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from labdash.models import PullJob
+from labdash.queries.bars import GpuView, loaded_models, view_gpus
 from labdash.queries.lab import LabView, NodeView, read_lab
+from labdash.queries.library import Library
 from labdash.queries.problems import ProblemView, find_problems
 from workers import wire
 
 # Jobs that ended lately are shown too, so that a script sees how its pull ended.
 ENDED_FOR = timedelta(hours=1)
 MOST_ENDED = 20
+# Quants and colours are for pages.
+_NO_LIBRARY = Library(families={}, quants={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +47,18 @@ def as_json(view: StatusView) -> dict[str, Any]:
     }
 
 
+def gpus_of(view: NodeView) -> tuple[GpuView, ...]:
+    """Return the GPUs of a node as the pages show them."""
+    return view_gpus(view, loaded_models(view, _NO_LIBRARY))
+
+
 def _node(view: NodeView) -> dict[str, Any]:
     sample = view.sample
     return {
         "slug": view.node.slug,
         "state": view.liveness,
         "age_s": None if view.age_s is None else round(view.age_s, 1),
-        "gpus": [_gpu(gpu) for gpu in sample.gpus] if sample else [],
+        "gpus": [_gpu(gpu) for gpu in gpus_of(view)],
         "instances": [_instance(each) for each in sample.instances] if sample else [],
         "loaded": [
             _loaded(each, model)
@@ -59,13 +68,16 @@ def _node(view: NodeView) -> dict[str, Any]:
     }
 
 
-def _gpu(gpu: wire.GpuReading) -> dict[str, Any]:
+def _gpu(seen: GpuView) -> dict[str, Any]:
+    gpu, bar = seen.reading, seen.bar
+    free = sum(part.size_bytes for part in bar.segments if part.kind == "free")
     return {
         "name": gpu.name,
         "uuid": gpu.uuid,
-        "total_bytes": gpu.memory_total_bytes,
-        "used_bytes": gpu.memory_used_bytes,
-        "free_bytes": gpu.memory_free_bytes,
+        "total_bytes": bar.total_bytes,
+        "used_bytes": bar.used_bytes,
+        "free_bytes": free if seen.basis == "ollama" else gpu.memory_free_bytes,
+        "basis": seen.basis,
         "reserved_bytes": gpu.memory_reserved_bytes,
         "index": gpu.index,
         "state": gpu.state,

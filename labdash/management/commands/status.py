@@ -7,11 +7,13 @@ from django.utils import timezone
 
 from labdash.management.base import LabDashCommand, require_lab
 from labdash.models import PullJob
+from labdash.queries.bars import GpuView
 from labdash.queries.lab import NodeView
-from labdash.queries.status import StatusView, as_json, read_status_view
+from labdash.queries.status import StatusView, as_json, gpus_of, read_status_view
 from labdash.wording import MB, MINUTE_S, age, gib
 from workers import wire
 
+_BROKEN = {"lost": "lost", "error": "cannot be read"}
 _MARK = {"bad": "!!", "attention": "! ", "info": "- "}
 
 
@@ -49,16 +51,19 @@ def _node(view: NodeView) -> Iterator[str]:
         return
     ago = f"{view.age_s:.0f} s" if view.age_s < MINUTE_S else age(view.age_s)
     yield f"{view.node.slug}: {view.liveness}, {ago} ago{paused}"
-    yield from (_gpu(gpu) for gpu in view.sample.gpus)
+    yield from (_gpu(gpu) for gpu in gpus_of(view))
     for reading in view.sample.instances:
         state = reading.version or reading.reason or reading.state
         yield f"  {reading.name} {state} at {reading.url}"
         yield from (_loaded(model) for model in reading.loaded or ())
 
 
-def _gpu(gpu: wire.GpuReading) -> str:
-    memory = f"{_size(gpu.memory_used_bytes)} of {_size(gpu.memory_total_bytes)}"
-    facts = [memory, *_measured(gpu)] if gpu.state == "ok" else [gpu.state]
+def _gpu(seen: GpuView) -> str:
+    gpu, bar = seen.reading, seen.bar
+    memory = f"{_size(bar.used_bytes)} of {_size(bar.total_bytes)}"
+    facts = [memory, *_measured(gpu)] if gpu.state == "ok" else [_BROKEN[gpu.state]]
+    if seen.basis == "ollama":
+        facts.append("as Ollama reports, not measured")
     return f"  GPU {gpu.index} {gpu.name or 'unknown'}: {', '.join(facts)}"
 
 

@@ -33,23 +33,42 @@ def test_the_form_for_people_says_it_all(capsys: pytest.CaptureFixture[str]) -> 
         gpus=(
             gpu(utilization_percent=70, temperature_celsius=61, power_watts=220.4),
             gpu(1, state="lost"),
+            gpu(2, state="error"),
         ),
         instances=(ollama(loaded=(loaded(size_gib=6, vram_gib=4.5),)),),
     )
     call_command("status")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "rog: live, 0 s ago",
         "  GPU 0 NVIDIA GeForce RTX 3090: 2.0 GiB of 24.0 GiB, 70%, 61 °C, 220 W",
         "  GPU 1 NVIDIA GeForce RTX 3090: lost",
+        "  GPU 2 NVIDIA GeForce RTX 3090: cannot be read",
         "  ollama 0.32.15 at http://127.0.0.1:11434",
         "    qwen3:8b: 6.0 GiB on GPU and CPU",
         "tower: never reported, paused",
     ]
-    assert lines[6] == "Pulls"
-    assert lines[7].endswith("phi4:14b to rog/ollama: downloading 1.0 GiB of 9.0 GiB, 11.5 MB/s")
-    assert lines[8] == "Problems"
+    assert lines[7] == "Pulls"
+    assert lines[8].endswith("phi4:14b to rog/ollama: downloading 1.0 GiB of 9.0 GiB, 11.5 MB/s")
+    assert lines[9] == "Problems"
     assert "  !! GPU 1 (NVIDIA GeForce RTX 3090) of rog is lost. What it held is gone." in lines
+
+
+@pytest.mark.django_db
+def test_what_no_driver_measures_is_told_as_ollamas_word_or_as_unknown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_node("studio")
+    card = gpu(name="Apple M4 Max", memory_used_bytes=None)
+    told = []
+    for reading in (ollama(loaded=(loaded(),)), ollama(state="refused", loaded=None)):
+        seen("studio", gpus=(card,), instances=(reading,))
+        call_command("status")
+        told.append(capsys.readouterr().out.splitlines()[1])
+    assert told == [
+        "  GPU 0 Apple M4 Max: 6.0 GiB of 24.0 GiB, as Ollama reports, not measured",
+        "  GPU 0 Apple M4 Max: unknown of 24.0 GiB",
+    ]
 
 
 @pytest.mark.django_db

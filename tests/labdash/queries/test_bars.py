@@ -3,7 +3,15 @@
 import pytest
 
 from labdash.models import Gpu, Node
-from labdash.queries.bars import Bar, loaded_models, view_gpus, view_ram
+from labdash.queries.bars import (
+    Bar,
+    GpuView,
+    Memory,
+    loaded_models,
+    sum_memory,
+    view_gpus,
+    view_ram,
+)
 from labdash.queries.lab import NodeView
 from labdash.queries.library import Library
 from tests.labdash.views.sample_lab import GIB, MIB, gpu, loaded, process, reading, sample
@@ -17,9 +25,18 @@ def node_view(report: wire.Sample | None, node: Node | None = None) -> NodeView:
     return NodeView(node=node or Node(slug="rog"), liveness="live", age_s=1.0, sample=report)
 
 
-def bars(report: wire.Sample, library: Library = NOTHING_KNOWN) -> list[Bar]:
+def gpus(report: wire.Sample) -> tuple[GpuView, ...]:
     view = node_view(report)
-    return [each.bar for each in view_gpus(view, loaded_models(view, library))]
+    return view_gpus(view, loaded_models(view, NOTHING_KNOWN))
+
+
+def bars(report: wire.Sample) -> list[Bar]:
+    return [each.bar for each in gpus(report)]
+
+
+def unmeasured(uuid: str = "a", index: int = 0) -> wire.GpuReading:
+    """Make a GPU of 24 GiB whose use no driver tells."""
+    return gpu(uuid, index, "P40", 24, memory_used_bytes=None, memory_reserved_bytes=None)
 
 
 def told(bar: Bar) -> list[tuple[str, str, float]]:
@@ -83,26 +100,49 @@ def test_several_gpus_without_processes_tell_no_models() -> None:
 
 
 def test_declared_gpu_holds_what_ollama_tells() -> None:
-    card = gpu("a", 0, "P40", 24, memory_used_bytes=None, memory_reserved_bytes=None)
-    view = node_view(sample("rog", [card], [reading(loaded("qwen3:8b", 7, 7))]))
-    seen = view_gpus(view, loaded_models(view, NOTHING_KNOWN))[0]
-    assert (seen.basis, seen.bar.used_bytes) == ("ollama", 7 * GIB)
+    (seen,) = gpus(sample("rog", [unmeasured()], [reading(loaded("qwen3:8b", 7, 7))]))
+    assert (seen.basis, seen.bar.used_bytes, seen.untold) == ("ollama", 7 * GIB, "")
 
 
-def test_several_declared_gpus_hold_nobody_knows_what() -> None:
-    cards = [
-        gpu(name, i, "P40", 24, memory_used_bytes=None, memory_reserved_bytes=None)
-        for i, name in enumerate("ab")
-    ]
-    view = node_view(sample("rog", cards, [reading(loaded("qwen3:8b", 7, 7))]))
-    seen = view_gpus(view, loaded_models(view, NOTHING_KNOWN))
-    assert [(each.basis, each.bar.used_bytes, each.bar.segments) for each in seen] == [
-        ("unknown", None, ())
-    ] * 2
+@pytest.mark.parametrize(
+    ("cards", "readings", "why"),
+    [
+        (1, [], "no Ollama server is known here"),
+        (1, [reading(state="refused", loaded=None)], "while Ollama does not answer"),
+        (1, [reading(state="unreachable", loaded=None)], "while Ollama does not answer"),
+        (1, [reading(state="timeout", loaded=None)], "while Ollama does not answer"),
+        (1, [reading(state="error", loaded=None)], "while Ollama does not answer"),
+        (1, [reading(loaded=None)], "Ollama does not tell what is loaded"),
+        (1, [reading(), reading(name="b", state="refused")], "while Ollama does not answer"),
+        (1, [reading(), reading(name="b", loaded=None)], "Ollama does not tell what is loaded"),
+        (2, [reading(loaded("qwen3:8b", 7, 7))], "Nobody tells which of these GPUs holds what."),
+    ],
+)
+def test_use_that_nobody_tells_is_unknown_and_says_why(
+    cards: int, readings: list[wire.InstanceReading], why: str
+) -> None:
+    report = sample("rog", [unmeasured(str(index), index) for index in range(cards)], readings)
+    for seen in gpus(report):
+        assert (seen.basis, seen.bar.used_bytes, seen.bar.segments) == ("unknown", None, ())
+        assert why in seen.untold
 
 
-def test_lost_gpu_shows_no_bar() -> None:
-    assert bars(sample("rog", [gpu("a", 0, "P40", 24, state="lost")]))[0].segments == ()
+def test_sum_leaves_out_what_is_unknown_and_counts_it() -> None:
+    lost = gpu("b", 1, "P40", 24, state="lost", memory_used_bytes=GIB)
+    measured = gpu("a", 0, "P40", 24, memory_used_bytes=4 * GIB)
+    sizeless = gpu("c", 2, "P40", 24, memory_total_bytes=None, memory_used_bytes=GIB)
+    seen = gpus(sample("rog", [measured, lost, sizeless, unmeasured("d", 3)], [reading()]))
+    assert sum_memory(seen) == Memory(used_bytes=4 * GIB, total_bytes=24 * GIB, untold=3)
+    assert sum_memory(seen[3:]) == Memory(used_bytes=None, total_bytes=24 * GIB, untold=1)
+    assert sum_memory(()) == Memory(used_bytes=None, total_bytes=0, untold=0)
+
+
+@pytest.mark.parametrize("state", ["lost", "error"])
+def test_gpu_that_cannot_be_read_shows_no_bar_and_no_use(state: str) -> None:
+    report = sample("rog", [gpu("a", 0, "P40", 24, state=state)], [reading()])
+    (seen,) = gpus(report)
+    assert (seen.bar.segments, seen.bar.used_bytes, seen.basis) == ((), None, "unknown")
+    assert seen.untold == "The driver no longer reports this card."
 
 
 def test_card_without_a_size_has_no_free_part() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,13 +12,14 @@ from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
 from labdash.queries.status import read_status
 from tests.factories import GIB, gpu, loaded, make_job, make_node, ollama, running_job, seen
+from workers import wire
 
 pytestmark = pytest.mark.django_db
 
 
 def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
     job = running_job(make_node("rog").instances.get(), done_bytes=1, total_bytes=2)
-    seen("rog", gpus=(gpu(state="lost"),), instances=(ollama(loaded=(loaded(),)),))
+    seen("rog", gpus=(gpu(), gpu(1, state="lost")), instances=(ollama(loaded=(loaded(),)),))
     status = json.loads(json.dumps(read_status(now=timezone.now())))
     assert set(status) == {"nodes", "jobs", "problems"}
     (node,) = status["nodes"]
@@ -40,6 +42,29 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
         }
     ]
     assert [set(problem) for problem in status["problems"]] == [{"code", "node", "text", "since"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reading", "figures"),
+    [
+        ({}, ollama(), ("measured", 2 * GIB, 22 * GIB)),
+        ({"memory_used_bytes": None}, ollama(loaded=(loaded(),)), ("ollama", 6 * GIB, 18 * GIB)),
+        (
+            {"memory_used_bytes": None},
+            ollama(state="refused", loaded=None),
+            ("unknown", None, None),
+        ),
+        ({"state": "lost", "memory_free_bytes": None}, ollama(), ("unknown", None, None)),
+    ],
+)
+def test_what_a_gpu_holds_comes_with_who_knows_it(
+    fields: dict[str, Any], reading: wire.InstanceReading, figures: tuple[Any, ...]
+) -> None:
+    make_node("rog")
+    card = gpu(**{"memory_free_bytes": None, **fields}) if fields else gpu()
+    seen("rog", gpus=(card,), instances=(reading,))
+    (told,) = read_status(now=timezone.now())["nodes"][0]["gpus"]
+    assert (told["basis"], told["used_bytes"], told["free_bytes"]) == figures
 
 
 def test_a_node_that_never_reported_has_no_age() -> None:

@@ -107,13 +107,38 @@ def test_node_without_gpu_shows_its_ram(page: Client) -> None:
     assert "RAM: qwen3:4b 3.4 GiB, other 5.6 GiB, free 7.0 GiB" in shown
 
 
-def test_declared_gpu_shows_what_ollama_tells_and_says_so(page: Client) -> None:
-    card = gpu(
+def unified() -> wire.GpuReading:
+    return gpu(
         "mac", 0, "Apple M4 Max", 48, source="declared", memory_used_bytes=None,
         memory_free_bytes=None, memory_reserved_bytes=None, temperature_celsius=None,
         power_watts=None, utilization_percent=None,
     )  # fmt: skip
-    add(sample("studio", [card], [reading(loaded("qwen3:32b", 22, 22))]), kind="mac")
+
+
+@pytest.mark.parametrize("url", ["/", "/nodes/studio/"])
+def test_gpu_that_nobody_measures_is_unknown_while_ollama_is_away(page: Client, url: str) -> None:
+    add(sample("studio", [unified()], [reading(state="refused", loaded=None)]), kind="mac")
+    shown = bare(text_of(page.get(url)))
+    assert "use unknown / 48.0 GiB" in shown
+    assert "What this GPU holds is not known while Ollama does not answer." in shown
+    assert "nothing loaded" not in shown
+    assert "0.0 / 48.0" not in shown
+
+
+def test_totals_leave_out_what_is_unknown_and_say_so(page: Client) -> None:
+    add(sample("studio", [unified()], [reading(state="refused", loaded=None)]), kind="mac")
+    shown = bare(text_of(page.get("/")))
+    assert "1 node · 1 GPU · 1 GPU unknown" in shown
+    card = gpu("a", 0, "RTX 3090", 24, memory_used_bytes=6 * GIB)
+    add(sample("rog", [card], [reading()]))
+    shown = bare(text_of(page.get("/")))
+    assert "2 nodes · 2 GPUs · 6.0 of 24.0 GiB in use · 1 GPU unknown" in shown
+    table = bare(text_of(page.get("/nodes/")))
+    assert "48.0 GiB use of 1 GPU unknown" in table
+
+
+def test_declared_gpu_shows_what_ollama_tells_and_says_so(page: Client) -> None:
+    add(sample("studio", [unified()], [reading(loaded("qwen3:32b", 22, 22))]), kind="mac")
     shown = bare(text_of(page.get("/")))
     assert "22.0 / 48.0 GiB" in shown
     assert "as Ollama reports, not measured" in shown
