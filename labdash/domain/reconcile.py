@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from labdash.wording import age, gib
+from labdash.wording import age
 
 # A worker reports at least every 5 s, so six reports in a row are missing by then.
 QUIET_AFTER_S = 30.0
@@ -18,7 +18,7 @@ class Job:
     """A job that has not ended. ``sent_age_s`` is ``None`` while no node has it.
 
     ``sign_age_s`` counts from the last report about it. ``fruitless`` counts the orders since
-    bytes last arrived. ``need_bytes`` is what the model takes on disk, where somebody knows.
+    bytes last arrived.
     """
 
     id: int
@@ -27,7 +27,6 @@ class Job:
     cancel_requested: bool = False
     sent_age_s: float | None = None
     sign_age_s: float | None = None
-    need_bytes: int | None = None
     reason: str = ""
 
     @property
@@ -50,7 +49,6 @@ class Place:
     instance: str
     paused: bool = False
     seen_age_s: float | None = None
-    disk_free_bytes: int | None = None
     jobs: tuple[Job, ...] = ()
 
     @property
@@ -98,7 +96,6 @@ def next_step(place: Place) -> Step | None:
         _end_cancelled(place)
         or _take_back(place)
         or _send_again(place)
-        or _refuse_for_disk(place)
         or _send_next(place)
         or _explain(place)
     )
@@ -135,19 +132,6 @@ def _send_again(place: Place) -> Step | None:
 
 def _patience_s(job: Job) -> float:
     return min(LONGEST_PAUSE_S, QUIET_AFTER_S * 2.0 ** max(0, job.fruitless - 1))
-
-
-def _refuse_for_disk(place: Place) -> Step | None:
-    job = _first_waiting(place)
-    if job is None or job.need_bytes is None or place.disk_free_bytes is None:
-        return None
-    if job.need_bytes <= place.disk_free_bytes:
-        return None
-    reason = (
-        f"{job.model} takes {gib(job.need_bytes)} and {place.node} has"
-        f" {gib(place.disk_free_bytes)} free. Delete models there, or choose a smaller quant."
-    )
-    return Fail(job=job, reason=reason)
 
 
 def _send_next(place: Place) -> Step | None:

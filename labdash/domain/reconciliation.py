@@ -5,7 +5,6 @@ Every step is a conditional update, so this may run twice at once: who changes n
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -15,7 +14,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain import orders, reconcile
 from labdash.domain.cancelling import raise_cancel_flag
-from labdash.models import InstalledModel, Instance, Node, PullJob, PullState
+from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 
 log = logging.getLogger(__name__)
@@ -50,9 +49,8 @@ def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: da
         if job.cancel_requested and job.attempt:
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
     steps = 0
-    needs = _needs(jobs)
     while jobs and steps < MAX_STEPS:
-        place = _place(jobs, states.get(jobs[0].instance.node.slug), needs, now=now)
+        place = _place(jobs, states.get(jobs[0].instance.node.slug), now=now)
         step = reconcile.next_step(place)
         if step is None or not _take(step, jobs, now=now):
             break
@@ -68,21 +66,14 @@ def _like(old: PullJob, new: PullJob) -> PullJob:
     return new
 
 
-def _place(
-    jobs: list[PullJob],
-    state: live.NodeState | None,
-    needs: dict[int, int],
-    *,
-    now: datetime,
-) -> reconcile.Place:
+def _place(jobs: list[PullJob], state: live.NodeState | None, *, now: datetime) -> reconcile.Place:
     instance = jobs[0].instance
     return reconcile.Place(
         node=instance.node.slug,
         instance=str(instance),
         paused=instance.node.paused,
         seen_age_s=_seen_age_s(instance.node, state, now=now),
-        disk_free_bytes=_disk_free_bytes(instance, state),
-        jobs=tuple(_facts(job, needs.get(job.pk), now=now) for job in jobs),
+        jobs=tuple(_facts(job, now=now) for job in jobs),
     )
 
 
@@ -93,7 +84,7 @@ def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> f
     return min((age for age in ages if age is not None), default=None)
 
 
-def _facts(job: PullJob, need_bytes: int | None, *, now: datetime) -> reconcile.Job:
+def _facts(job: PullJob, *, now: datetime) -> reconcile.Job:
     return reconcile.Job(
         id=job.pk,
         model=job.model,
@@ -101,37 +92,12 @@ def _facts(job: PullJob, need_bytes: int | None, *, now: datetime) -> reconcile.
         cancel_requested=job.cancel_requested,
         sent_age_s=_age_s(job.sent_at, now),
         sign_age_s=_age_s(job.heartbeat_at, now),
-        need_bytes=need_bytes,
         reason=job.reason,
     )
 
 
 def _age_s(moment: datetime | None, now: datetime) -> float | None:
     return None if moment is None else max(0.0, (now - moment).total_seconds())
-
-
-def _disk_free_bytes(instance: Instance, state: live.NodeState | None) -> int | None:
-    readings = state.sample.instances if state else ()
-    reading = next((reading for reading in readings if reading.name == instance.name), None)
-    return reading.disk.free_bytes if reading and reading.disk else None
-
-
-def _needs(jobs: Iterable[PullJob]) -> dict[int, int]:
-    """Return what jobs not yet begun take on disk, where another instance has that model.
-
-    Left out where the instance has it already or a part of it: then less is fetched than that.
-    """
-    begun = [job for job in jobs if not job.attempt]
-    rows = InstalledModel.objects.filter(
-        name__in={job.model for job in begun}, is_cloud=False
-    ).values_list("name", "instance_id", "size_bytes")
-    elsewhere = {name: size for name, _, size in rows}
-    here = {(name, instance_id) for name, instance_id, _ in rows}
-    return {
-        job.pk: elsewhere[job.model]
-        for job in begun
-        if job.model in elsewhere and (job.model, job.instance_id) not in here
-    }
 
 
 def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:

@@ -15,7 +15,6 @@ from labdash.domain.reconcile import (
     next_step,
 )
 
-GIB = 2**30
 WAITING = Job(id=1, model="qwen3:8b")
 RUNNING = Job(id=2, model="phi4:14b", sent_age_s=300, sign_age_s=1, fruitless=0)
 AWAKE = Place(node="rog", instance="rog/ollama", seen_age_s=1)
@@ -124,23 +123,3 @@ def test_a_cancelled_job_ends_without_its_node_if_that_stays_quiet(
     job = replace(RUNNING, cancel_requested=True, sign_age_s=sign_age_s)
     reason = "Cancelled; rog did not confirm it and may go on for a while."
     assert next_step(place(job, seen_age_s=seen_age_s)) == Cancel(job=job, reason=reason)
-
-
-def test_a_job_that_cannot_fit_on_the_disk_is_refused_with_numbers() -> None:
-    job = replace(WAITING, need_bytes=5 * GIB)
-    step = next_step(place(job, disk_free_bytes=3 * GIB))
-    assert step == Fail(
-        job=job,
-        reason="qwen3:8b takes 5.0 GiB and rog has 3.0 GiB free."
-        " Delete models there, or choose a smaller quant.",
-    )
-
-
-@pytest.mark.parametrize(
-    ("need_bytes", "free_bytes"), [(5 * GIB, 5 * GIB), (None, 1), (5 * GIB, None)]
-)
-def test_a_job_is_sent_where_it_fits_or_nobody_knows(
-    need_bytes: int | None, free_bytes: int | None
-) -> None:
-    job = replace(WAITING, need_bytes=need_bytes)
-    assert next_step(place(job, disk_free_bytes=free_bytes)) == Send(job=job)

@@ -129,20 +129,11 @@ def test_a_cancelled_job_of_a_silent_node_ends() -> None:
     assert job.state == PullState.CANCELLED
 
 
-def test_a_model_whose_size_is_known_from_another_node_is_checked_against_the_disk() -> None:
-    make_installed(make_instance("tower"), size_bytes=5 * GIB)
+@pytest.mark.parametrize("where", ["rog", "tower"])
+def test_the_size_of_a_name_that_is_installed_somewhere_refuses_no_pull(where: str) -> None:
     job = make_job()
-    disk = wire.DiskReading(path="/", total_bytes=9 * GIB, free_bytes=2 * GIB)
-    seen("rog", instances=(ollama(disk=disk),))
-    carry_on()
-    job.refresh_from_db()
-    assert (job.state, orders()) == (PullState.FAILED, [])
-    assert job.reason.startswith("qwen3:8b takes 5.0 GiB and rog has 2.0 GiB free.")
-
-
-def test_an_update_of_an_installed_model_is_not_refused_for_its_whole_size() -> None:
-    job = make_job()
-    make_installed(job.instance, size_bytes=5 * GIB)
+    other = job.instance if where == "rog" else make_instance("tower")
+    make_installed(other, size_bytes=5 * GIB)
     disk = wire.DiskReading(path="/", total_bytes=9 * GIB, free_bytes=2 * GIB)
     seen("rog", instances=(ollama(disk=disk),))
     carry_on()
