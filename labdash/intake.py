@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,8 +35,11 @@ BLOCK_MS = 1000
 # Above BLOCK_MS, or each quiet second would be a time-out.
 SOCKET_TIMEOUT_S = 5.0
 ENTRIES_A_STREAM = 200
-# A stream of 2000 samples takes some MB. Above this, entries are read one by one.
-LONG_STREAM_BYTES = 64 * 2**20
+# A stream of 2000 samples takes some MB, and the store of a hub of its own holds 256. Above this,
+# only the newest entries are kept, and all are read one by one.
+LONG_STREAM_BYTES = 32 * 2**20
+KEPT_OF_A_LONG_STREAM = 20
+HIGHEST_SEQUENCE = 2**64 - 1
 ALIVE_FOR_S = 10
 # Slightly under 5 and 10 s, so that a sample every 5 s is stored every time, and every second time.
 STORE_EVERY_S = 4.5
@@ -81,29 +84,36 @@ class Intake:
     def read_once(self, *, block_ms: int = BLOCK_MS) -> int:
         """Wait for reports, apply them, remember how far; return how many entries were read."""
         sources = _sources()
-        ids, count = self._positions(sources)
-        entries = self._read(ids, count, block_ms)
+        count = self._cut_long_streams(sources)
+        entries = self._read(self._positions(sources), count, block_ms)
         pipe = self._client.pipeline(transaction=False)
         if entries:
             self._apply(self._parse_all(entries, sources, self._store_clock()))
-            read: dict[Any, Any] = {key: found[-1][0] for key, found in entries.items()}
-            pipe.hset(live.READ_TO_KEY, mapping=read)
+        for key, found in entries.items():
+            _pass(pipe, key, found[-1][0])
         # Only now: before that, nodes whose reports wait here look silent.
         pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
         pipe.execute()
         return sum(map(len, entries.values()))
 
-    def _positions(self, keys: Iterable[str]) -> tuple[dict[str, bytes], int]:
-        """Return the last entry read of each stream, and how many may be read at once."""
+    def _cut_long_streams(self, keys: Iterable[str]) -> int:
+        """Keep streams from filling the store; return how many entries may be read of each."""
         streams = list(keys)
         pipe = self._client.pipeline(transaction=False)
-        pipe.hgetall(live.READ_TO_KEY)
         for key in streams:
-            pipe.memory_usage(key)
-        ids, *sizes = pipe.execute()
-        longest_bytes = max(size or 0 for size in sizes)
-        count = ENTRIES_A_STREAM if longest_bytes <= LONG_STREAM_BYTES else 1
-        return {key: ids.get(key.encode(), b"0") for key in streams}, count
+            pipe.memory_usage(key, samples=0)
+        sizes = zip(streams, pipe.execute(), strict=True)
+        long = [key for key, size_bytes in sizes if (size_bytes or 0) > LONG_STREAM_BYTES]
+        for key in long:
+            # What is no stream is dealt with when it is read.
+            with suppress(redis.ResponseError):
+                self._client.xtrim(key, maxlen=KEPT_OF_A_LONG_STREAM, approximate=False)
+        return 1 if long else ENTRIES_A_STREAM
+
+    def _positions(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the last entry read of each stream."""
+        ids: dict[bytes, bytes] = self._client.hgetall(live.READ_TO_KEY)  # type: ignore[assignment]  # not decoded
+        return {key: ids.get(key.encode(), b"0") for key in keys}
 
     def _read(self, ids: dict[str, bytes], count: int, block_ms: int) -> _Entries:
         """Wait for entries after these; where a stream is none, read the others one by one."""
@@ -224,6 +234,20 @@ class Intake:
         self.rejected[kind] += 1
         if self.rejected[kind] == 1:
             log.warning("report rejected source=%s: %s", source, error, exc_info=trace)
+
+
+def _pass(pipe: Any, key: str, entry_id: bytes) -> None:
+    """Remember how far a stream was read, and delete what was.
+
+    After the last id of all no entry can be added any more: such a stream begins anew.
+    """
+    milliseconds, sequence = map(int, entry_id.split(b"-"))
+    if sequence < HIGHEST_SEQUENCE:
+        pipe.hset(live.READ_TO_KEY, key, entry_id)
+        pipe.xtrim(key, minid=f"{milliseconds}-{sequence + 1}", approximate=False)
+    else:
+        pipe.hdel(live.READ_TO_KEY, key)
+        pipe.delete(key)
 
 
 def _pairs(found: Any) -> Iterator[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]:

@@ -150,4 +150,6 @@ def forget_node(slug: str) -> None:
         names = list(store().scan_iter(match=f"node:{slug}:*", count=1000))
         kept = f"node:{slug}:cancel:"
         store().hdel(OTHER_PROTOCOLS_KEY, slug)
+        # A node of that name that is added later has a stream with ids of its own.
+        store().hdel(READ_TO_KEY, wire.reports_key(slug))
         store().delete(state_key(slug), *(name for name in names if not name.startswith(kept)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.db import DataError, OperationalError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -236,6 +237,68 @@ def test_a_stream_that_takes_much_room_is_read_in_small_bites(
         send(sample(slug), by=slug)
     monkeypatch.setattr(module, "LONG_STREAM_BYTES", 100)
     assert [read() for _ in range(4)] == [2, 1, 1, 0]
+
+
+def _lengths(*slugs: str) -> list[int]:
+    return [live.store().xlen(wire.reports_key(slug)) for slug in slugs]
+
+
+def test_what_was_read_is_deleted_whether_or_not_it_was_of_use() -> None:
+    make_node("rog")
+    make_node("tower")
+    for number in range(3):
+        send(sample("rog", worker_version=str(number)))
+        send_text("noise", by="tower")
+    read()
+    assert _lengths("rog", "tower") == [0, 0]
+    send(sample("rog", worker_version="next"))
+    assert (read(), versions("rog"), _lengths("rog")) == (1, ["next"], [0])
+
+
+def test_what_was_not_applied_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node("rog")
+    send(sample("rog"))
+
+    def locked(*_: object, **__: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(module, "record_sample", locked)
+    with pytest.raises(OperationalError):
+        read()
+    assert _lengths("rog") == [1]
+
+
+@pytest.mark.parametrize("entry_id", [f"{2**64 - 1}-{2**64 - 1}", f"5-{2**64 - 1}"])
+def test_a_stream_that_can_take_no_further_entry_begins_anew(entry_id: str) -> None:
+    make_node("rog")
+    live.store().xadd(wire.reports_key("rog"), {"report": "x"}, id=entry_id)
+    read()
+    send(sample("rog"))
+    assert (read(), versions("rog")) == (1, ["0.1.0"])
+
+
+def test_a_stream_that_takes_much_room_is_cut_before_anything_else(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node("rog")
+    make_node("tower")
+    monkeypatch.setattr(module, "LONG_STREAM_BYTES", 2**20)
+    process = start_store(own_store)
+    try:
+        send(sample("rog"))
+        for _ in range(50):
+            send_text("x" * 2**16, by="tower")
+        store = live.store()
+        store.config_set("maxmemory-policy", "noeviction")
+        store.config_set("maxmemory", store.info("memory")["used_memory"])
+        with pytest.raises(redis.ResponseError):
+            send_text("x")
+        intake = Intake()
+        assert (read(intake), versions("rog")) == (2, ["0.1.0"])
+        assert _lengths("tower") == [module.KEPT_OF_A_LONG_STREAM - 1]
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_worker_of_another_protocol_is_remembered_until_it_is_updated() -> None:

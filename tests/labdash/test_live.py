@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 
 from labdash import live
-from tests.factories import sample
+from labdash.intake import Intake
+from tests.factories import make_node, sample, send
 from workers import wire
 
 
@@ -48,6 +49,17 @@ def test_a_forgotten_node_takes_no_other_with_it() -> None:
     live.forget_node("rog")
     assert live.store().keys("node:*") == [wire.spec_key("rog-2")]
     assert set(live.read_states(["rog", "rog-2"])) == {"rog-2"}
+
+
+@pytest.mark.django_db
+def test_a_node_of_a_forgotten_name_is_read_from_its_beginning() -> None:
+    make_node("rog")
+    live.store().xadd(wire.reports_key("rog"), {"report": "x"}, id="99999999999999999-0")
+    Intake().read_once(block_ms=1)
+    live.forget_node("rog")
+    send(sample("rog"))
+    Intake().read_once(block_ms=1)
+    assert set(live.read_states(["rog"])) == {"rog"}
 
 
 def test_every_call_tells_that_the_store_is_down(dead_store: None) -> None:
