@@ -5,7 +5,7 @@ import logging
 from django.utils import timezone
 
 from labdash.celery import app
-from labdash.domain import access, nodes, problems, reconciliation, telemetry
+from labdash.domain import access, nodes, orders, problems, reconciliation, telemetry
 from labdash.live import StoreDown
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,15 @@ def publish_specs() -> None:
         nodes.publish_specs()
     except StoreDown as error:
         log.warning("specs not published: %s", error)
+
+
+@app.task(name="labdash.tasks.drop_stale_orders")
+def drop_stale_orders() -> None:
+    """Empty the queues of nodes that have been silent for a day."""
+    try:
+        orders.drop_stale(now=timezone.now())
+    except StoreDown as error:
+        log.warning("stale orders not dropped: %s", error)
 
 
 @app.task(name="labdash.tasks.prune")

@@ -1,6 +1,7 @@
 """What the pages of the admin share."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -8,7 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
@@ -77,6 +78,30 @@ class ReadOnly:
     def has_change_permission(self, *_: Any) -> bool:
         """Refuse."""
         return False
+
+
+class TellsRefusals(admin.ModelAdmin):
+    """Says what the domain refuses on the page where it was asked for."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show, add or change a row."""
+        return _told(request, partial(super().changeform_view, request, *args, **kwargs))
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask whether to delete a row, and do it."""
+        return _told(request, partial(super().delete_view, request, *args, **kwargs))
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the list, and act on rows of it."""
+        return _told(request, partial(super().changelist_view, request, *args, **kwargs))
+
+
+def _told(request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+    try:
+        return view()
+    except LabDashError as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(request.get_full_path())
 
 
 class AskForPull:

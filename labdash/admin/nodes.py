@@ -3,10 +3,18 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from labdash.admin.base import BOTH, AskForPull, each, queue_pulls, size_column
+from labdash.admin.base import (
+    BOTH,
+    AskForPull,
+    TellsRefusals,
+    each,
+    queue_pulls,
+    size_column,
+)
 from labdash.admin.forms import GpuForm, InstanceForm, NodeForm, PullToForm
 from labdash.domain import nodes
 from labdash.models import Gpu, GpuSource, Instance, Node
@@ -41,7 +49,7 @@ class GpuInline(admin.TabularInline):
 
 
 @admin.register(Node)
-class NodeAdmin(AskForPull, admin.ModelAdmin):
+class NodeAdmin(AskForPull, TellsRefusals):
     """Nodes, with their servers and GPUs."""
 
     form = NodeForm
@@ -106,9 +114,10 @@ class NodeAdmin(AskForPull, admin.ModelAdmin):
         nodes.remove_node(node=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        """Forget each, as above."""
-        for node in queryset:
-            nodes.remove_node(node=node)
+        """Forget each, as above, or none."""
+        with transaction.atomic():
+            for node in queryset:
+                nodes.remove_node(node=node)
 
     @admin.action(description="Pull a model to nodes", permissions=["change"])
     def pull_to_nodes(self, request: HttpRequest, queryset: QuerySet[Node]) -> HttpResponse | None:
@@ -171,7 +180,7 @@ class GpuAdmin(admin.ModelAdmin):
 
 
 @admin.register(Instance)
-class InstanceAdmin(AskForPull, admin.ModelAdmin):
+class InstanceAdmin(AskForPull, TellsRefusals):
     """Ollama servers of all nodes."""
 
     form = InstanceForm
@@ -204,9 +213,10 @@ class InstanceAdmin(AskForPull, admin.ModelAdmin):
         nodes.remove_instance(instance=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
-        """Forget each, as above."""
-        for instance in queryset:
-            nodes.remove_instance(instance=instance)
+        """Forget each, as above, or none."""
+        with transaction.atomic():
+            for instance in queryset.select_related("node"):
+                nodes.remove_instance(instance=instance)
 
     @admin.action(description="Pull a model to instances", permissions=["change"])
     def pull_to_instances(

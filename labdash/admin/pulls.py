@@ -3,17 +3,18 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from labdash.admin.base import BOTH, each, owner, size_column
+from labdash.admin.base import BOTH, TellsRefusals, each, owner, size_column
 from labdash.admin.forms import PullJobForm
 from labdash.domain import pulls
 from labdash.models import PullJob
 
 
 @admin.register(PullJob)
-class PullJobAdmin(admin.ModelAdmin):
+class PullJobAdmin(TellsRefusals):
     """Pull jobs. One is added here as on the page of pulls, and never changed by hand."""
 
     form = PullJobForm
@@ -49,10 +50,11 @@ class PullJobAdmin(admin.ModelAdmin):
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PullJob]) -> None:
-        """Stop each, as above."""
-        for job in queryset.select_related("instance__node"):
-            pulls.abandon(job=job)
-        super().delete_queryset(request, queryset)
+        """Stop each, as above, or delete none."""
+        with transaction.atomic():
+            for job in queryset.select_related("instance__node"):
+                pulls.abandon(job=job)
+            super().delete_queryset(request, queryset)
 
     @admin.action(description="Cancel pulls", permissions=["view"], location=BOTH)
     def cancel(self, request: HttpRequest, queryset: QuerySet[PullJob]) -> None:

@@ -1,5 +1,8 @@
 """The only sender of orders to node workers."""
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
 from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
@@ -14,6 +17,8 @@ from workers import wire
 SEND_TIMEOUT_S = 1.0
 # A pull may take a night on a slow line; Ollama goes on where it stopped if it takes longer.
 PULL_DEADLINE_S = 24 * 3600.0
+# A node that comes back after so long is sent anew what is still wanted.
+STALE_AFTER = timedelta(days=1)
 
 
 class NotSent(LabDashError):  # noqa: N818 - named for what became of the order
@@ -43,6 +48,27 @@ def send_pull(job: PullJob) -> None:
 def send_refresh(node: Node) -> None:
     """Tell the node to report its whole inventory. Raises ``NotSent``."""
     _send("workers.refresh", wire.RefreshOrder(node=node.slug), node)
+
+
+def drop_stale(*, now: datetime) -> None:
+    """Empty the queues of workers that were not seen for ``STALE_AFTER``.
+
+    Raises ``live.StoreDown``.
+    """
+    nodes = Node.objects.only("slug", "agentless", "last_seen_at", "created_at")
+    queues = [wire.orders_queue(slug) for slug in _silent(nodes, now=now)]
+    if queues:
+        with live.store_errors():
+            live.store().delete(*queues)
+
+
+def _silent(nodes: Iterable[Node], *, now: datetime) -> list[str]:
+    """Return whom nobody saw: one worker speaks for all agentless nodes."""
+    seen: dict[str, datetime] = {}
+    for node in nodes:
+        moment = node.last_seen_at or node.created_at
+        seen[address(node)] = max(moment, seen.get(address(node), moment))
+    return [slug for slug, moment in seen.items() if moment < now - STALE_AFTER]
 
 
 def _send(task: str, order: wire.Order, node: Node) -> None:

@@ -1,15 +1,20 @@
 """What a person does with pull jobs. ``domain.reconciliation`` carries them on from there."""
 
+import logging
+
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from labdash import live
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.reconciliation import carry_on
-from labdash.models import ENDED, Instance, Node, PullJob, PullState
+from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
+
+log = logging.getLogger(__name__)
 
 # The first try may lose against a job that ends before it is read; the second cannot again.
 REQUEST_TRIES = 3
@@ -35,17 +40,12 @@ def request_pull(*, instance: Instance, model: str, user: User | None) -> PullJo
 
 
 def cancel_pull(*, job: PullJob) -> None:
-    """Stop a job: at once if no node has it, else as soon as the node sees the flag."""
-    now, node, job_id = timezone.now(), job.instance.node, job.pk
-    unsent = PullJob.objects.filter(pk=job.pk, state=PullState.QUEUED, sent_at=None)
-    if not unsent.update(
-        state=PullState.CANCELLED, cancel_requested=True, finished_at=now, reason="Cancelled."
-    ):
-        PullJob.objects.filter(pk=job.pk).exclude(state__in=ENDED).update(cancel_requested=True)
+    """Stop a job: at once if it was never sent, else as soon as the flag is raised or seen."""
+    if not _end_unsent(job):
+        active = PullJob.objects.active().filter(pk=job.pk)
+        if active.update(cancel_requested=True):
+            transaction.on_commit(lambda: _stop(job))
     job.refresh_from_db()
-    # A node may still have the order of an earlier attempt.
-    if job.attempt:
-        transaction.on_commit(lambda: raise_cancel_flag(job_id=job_id, node=node))
 
 
 def retry_pull(*, job: PullJob, user: User | None) -> PullJob:
@@ -58,13 +58,46 @@ def retry_pull(*, job: PullJob, user: User | None) -> PullJob:
 
 
 def abandon(*, job: PullJob) -> None:
-    """Stop a job whose node or instance is about to be forgotten, and the row with it."""
-    cancel_pull(job=job)
+    """Stop a job whose row is about to be forgotten.
+
+    Raises ``LabDashError`` where a node may have it and the store is down: nobody would stop it
+    later.
+    """
+    if not job.is_active or _end_unsent(job):
+        return
+    try:
+        raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    except live.StoreDown as error:
+        raise LabDashError(
+            f"The store does not answer, so the pull of {job} cannot be stopped. Try again later."
+        ) from error
 
 
 def active_jobs(*, node: Node) -> PullJobQuerySet:
     """Return the jobs of a node that have not ended."""
     return PullJob.objects.active().filter(instance__node=node).select_related("instance__node")
+
+
+def _end_unsent(job: PullJob) -> bool:
+    """End a job that was never sent; tell whether it was one."""
+    unsent = PullJob.objects.active().filter(pk=job.pk, attempt=0, sent_at=None)
+    return bool(
+        unsent.update(
+            state=PullState.CANCELLED,
+            cancel_requested=True,
+            finished_at=timezone.now(),
+            reason="Cancelled.",
+        )
+    )
+
+
+def _stop(job: PullJob) -> None:
+    try:
+        raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    except live.StoreDown as error:
+        log.warning("cancel flag not set yet job=%d: %s", job.pk, error)
+    else:
+        carry_on(instance=job.instance)
 
 
 def _active(instance: Instance, name: str) -> PullJob | None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.domain import orders, reconcile
-from labdash.domain.cancelling import raise_cancel_flag
+from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 
@@ -37,11 +37,12 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
         by_instance[job.instance_id].append(job)
     try:
         seen = live.read_live({job.instance.node.slug for job in jobs})
-    except live.StoreDown:
+        if not seen.intake_alive:
+            return 0
+        return sum(_carry_on(group, seen.states, now=now) for group in by_instance.values())
+    except live.StoreDown as error:
+        log.warning("pull jobs wait for the store: %s", error)
         return 0
-    if not seen.intake_alive:
-        return 0
-    return sum(_carry_on(group, seen.states, now=now) for group in by_instance.values())
 
 
 def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: datetime) -> int:
@@ -121,6 +122,8 @@ def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
 def _send(job: PullJob, *, now: datetime) -> bool:
     """Take the job for its node and send the order; undone where the store does not take it."""
     instance, was_sent_at = job.instance, job.sent_at
+    if not job.attempt:
+        lower_cancel_flag(job_id=job.pk, node=instance.node)
     try:
         with transaction.atomic():
             taken = _still(job, cancel_requested=False).update(
@@ -144,13 +147,17 @@ def _send(job: PullJob, *, now: datetime) -> bool:
 
 
 def _end(job: PullJob, state: PullState, reason: str, *, now: datetime) -> bool:
-    log.info("pull ended job=%d state=%s reason=%s", job.pk, state, reason)
+    """End a job, and with it every order of it that a node has or may still find."""
     changes = {"bytes_per_s": None, "remaining_s": None}
-    return bool(
-        _still(job).update(
+    with transaction.atomic():
+        ended = _still(job).update(
             state=state, reason=reason, finished_at=now, retry_may_help=True, **changes
         )
-    )
+        if ended and job.attempt:
+            raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    if ended:
+        log.info("pull ended job=%d state=%s reason=%s", job.pk, state, reason)
+    return bool(ended)
 
 
 def _still(job: PullJob, **conditions: object) -> PullJobQuerySet:

@@ -7,7 +7,7 @@ from django.test import Client
 
 from labdash import live
 from labdash.models import Gpu, GpuSource, Instance, Node, PullJob
-from tests.factories import GIB, make_node, orders, seen
+from tests.factories import GIB, make_node, orders, running_job, seen
 from workers import wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,6 +34,22 @@ def node_form(**changes: object) -> dict[str, object]:
         "gpus-1-memory_total_bytes": "11.5",
         **changes,
     }
+
+
+def changed_form(node: Node, **changes: object) -> dict[str, object]:
+    """Return what the form of a stored node sends, but for these changes."""
+    fields: dict[str, object] = {"kind": node.kind, "gpus-TOTAL_FORMS": "0"}
+    for prefix, rows, names in (
+        ("instances", node.instances.all(), ("name", "url")),
+        ("gpus", node.gpus.filter(source=GpuSource.DECLARED), ("name",)),
+    ):
+        fields |= {f"{prefix}-TOTAL_FORMS": len(rows), f"{prefix}-INITIAL_FORMS": len(rows)}
+        for number, row in enumerate(rows):
+            fields |= {f"{prefix}-{number}-id": row.pk, f"{prefix}-{number}-node": node.pk}
+            fields |= {f"{prefix}-{number}-{name}": getattr(row, name) for name in names}
+            if isinstance(row, Gpu):
+                fields[f"{prefix}-{number}-memory_total_bytes"] = "24"
+    return fields | changes
 
 
 def act(page: Client, action: str, *nodes: Node, **fields: object) -> str:
@@ -103,18 +119,7 @@ def test_a_measured_node_has_no_gpu_to_be_typed(page: Client) -> None:
 
 def test_a_changed_address_is_told_to_the_worker(page: Client) -> None:
     node = make_node("rog")
-    instance = node.instances.get()
-    data = {
-        "kind": "linux",
-        "instances-TOTAL_FORMS": "1",
-        "instances-INITIAL_FORMS": "1",
-        "instances-0-id": instance.pk,
-        "instances-0-node": node.pk,
-        "instances-0-name": "ollama",
-        "instances-0-url": "http://127.0.0.1:9",
-        "gpus-TOTAL_FORMS": "0",
-        "gpus-INITIAL_FORMS": "0",
-    }
+    data = changed_form(node, **{"instances-0-url": "http://127.0.0.1:9"})
     answer = page.post(f"{LIST}{node.pk}/change/", data)
     assert answer.status_code == 302, answer.text
     assert '"http://127.0.0.1:9"' in str(live.store().get(wire.spec_key("rog")))
@@ -132,6 +137,31 @@ def test_deleting_from_the_list_forgets_the_keys_too(page: Client) -> None:
     seen("rog")
     act(page, "delete_selected", node, post="yes")
     assert (Node.objects.count(), live.store().exists(live.state_key("rog"))) == (0, 0)
+
+
+@pytest.mark.parametrize("way", ["page", "list", "server", "servers", "inline"])
+def test_deleting_is_refused_in_words_while_nobody_can_stop_a_pull(
+    page: Client, dead_store: None, way: str
+) -> None:
+    job = running_job()
+    node, instance = job.instance.node, job.instance
+    servers = "/admin/labdash/instance/"
+    chosen = {"action": "delete_selected", "_selected_action": str(instance.pk), "post": "yes"}
+    match way:
+        case "page":
+            answer = page.post(f"{LIST}{node.pk}/delete/", {"post": "yes"}, follow=True).text
+        case "list":
+            answer = act(page, "delete_selected", node, post="yes")
+        case "server":
+            url = f"{servers}{instance.pk}/delete/"
+            answer = page.post(url, {"post": "yes"}, follow=True).text
+        case "servers":
+            answer = page.post(servers, chosen, follow=True).text
+        case _:
+            form = changed_form(node, **{"instances-0-DELETE": "on"})
+            answer = page.post(f"{LIST}{node.pk}/change/", form, follow=True).text
+    assert "so the pull of qwen3:8b to rog/ollama cannot be stopped. Try again later." in answer
+    assert PullJob.objects.get() == job
 
 
 def test_nodes_are_paused_and_resumed(page: Client) -> None:

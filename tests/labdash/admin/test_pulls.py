@@ -68,6 +68,19 @@ def test_a_deleted_job_is_stopped_first(page: Client, way: str) -> None:
     assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
 
 
+@pytest.mark.parametrize("way", ["page", "list"])
+def test_a_job_that_cannot_be_stopped_is_not_deleted(
+    page: Client, dead_store: None, way: str
+) -> None:
+    job = running_job()
+    if way == "page":
+        answer = page.post(f"{LIST}{job.pk}/delete/", {"post": "yes"}, follow=True).text
+    else:
+        answer = act(page, "delete_selected", job, post="yes")
+    assert "cannot be stopped. Try again later." in answer
+    assert PullJob.objects.get() == job
+
+
 def test_installed_models_are_pulled_to_other_nodes(page: Client) -> None:
     row, there = make_installed(make_instance("rog")), make_instance("tower")
     url = "/admin/labdash/installedmodel/"

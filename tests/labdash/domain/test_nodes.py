@@ -1,13 +1,14 @@
 """What a person does with nodes."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from labdash import live
 from labdash.domain import nodes
 from labdash.domain.errors import LabDashError
-from labdash.models import Gpu, Instance, Node
+from labdash.models import Gpu, Instance, Node, PullJob
 from tests.factories import GIB, make_instance, make_node, orders, running_job, seen
 from workers import wire
 
@@ -68,7 +69,9 @@ def test_two_nodes_cannot_have_one_name() -> None:
 
 
 @DB
-@pytest.mark.parametrize("slug", ["", "Rog", "-rog", "r og", "@hub", "a:b", "x" * 51, "../x"])
+@pytest.mark.parametrize(
+    "slug", ["", "Rog", "-rog", "r og", "rog\n", "@hub", "a:b", "x" * 51, "../x"]
+)
 def test_a_name_outside_the_grammar_is_refused(slug: str) -> None:
     with pytest.raises(LabDashError, match="is no name for a node"):
         nodes.add_node(slug=slug)
@@ -189,6 +192,24 @@ def test_changes_are_stored_while_the_store_is_down(dead_store: None) -> None:
     nodes.add_node(slug="rog", urls=["http://127.0.0.1:11434"])
     nodes.remove_node(node=Node.objects.get())
     assert not Node.objects.exists()
+
+
+@ACTUAL
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda job: nodes.remove_node(node=job.instance.node),
+        lambda job: nodes.remove_instance(instance=job.instance),
+        lambda job: nodes.set_urls(node=job.instance.node, urls=[]),
+    ],
+)
+def test_what_a_node_pulls_to_is_not_forgotten_while_nobody_can_stop_it(
+    dead_store: None, forget: Callable[[PullJob], None]
+) -> None:
+    job = running_job()
+    with pytest.raises(LabDashError, match="The store does not answer"):
+        forget(job)
+    assert PullJob.objects.get() == job
 
 
 @DB

@@ -1,6 +1,7 @@
 """What a person does with pull jobs."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
@@ -8,6 +9,7 @@ from django.db import connection
 from labdash import live
 from labdash.domain import pulls
 from labdash.domain.errors import LabDashError
+from labdash.domain.orders import STALE_AFTER
 from labdash.models import Instance, PullJob, PullState
 from tests.factories import make_instance, make_job, orders, running_job, seen
 from workers import wire
@@ -110,9 +112,28 @@ def test_cancelling_a_waiting_job_ends_it_at_once() -> None:
 @ACTUAL
 def test_cancelling_a_running_job_raises_the_flag_that_its_node_checks() -> None:
     job = running_job()
+    seen("rog")
     pulls.cancel_pull(job=job)
     assert (job.state, job.cancel_requested) == (PullState.DOWNLOADING, True)
-    assert live.store().ttl(wire.cancel_key("rog", job.pk)) > 86000
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
+
+
+@ACTUAL
+def test_cancelling_a_job_that_was_taken_back_ends_it_and_the_order_that_may_still_lie_there() -> (
+    None
+):
+    job = make_job(attempt=1)
+    pulls.cancel_pull(job=job)
+    assert (job.state, job.reason) == (PullState.CANCELLED, "Cancelled.")
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
+
+
+@ACTUAL
+def test_a_flag_stays_longer_than_an_order_lies_in_its_queue() -> None:
+    job = running_job()
+    pulls.cancel_pull(job=job)
+    kept_s = int(live.store().ttl(wire.cancel_key("rog", job.pk)))
+    assert kept_s > 2 * STALE_AFTER.total_seconds()
 
 
 @ACTUAL
@@ -127,6 +148,36 @@ def test_cancelling_works_while_the_store_is_down(dead_store: None) -> None:
     job = running_job()
     pulls.cancel_pull(job=job)
     assert job.cancel_requested is True
+
+
+@ACTUAL
+@pytest.mark.parametrize("sent", [True, False])
+def test_no_job_that_a_node_may_have_ends_without_its_flag(dead_store: None, sent: bool) -> None:
+    job = running_job() if sent else make_job(attempt=1)
+    pulls.cancel_pull(job=job)
+    assert (job.is_active, job.cancel_requested) == (True, True)
+
+
+@ACTUAL
+@pytest.mark.parametrize("job_of", [running_job, lambda: make_job(attempt=1)])
+def test_a_job_that_a_node_may_have_is_not_abandoned_while_the_store_is_down(
+    dead_store: None, job_of: Callable[[], PullJob]
+) -> None:
+    with pytest.raises(LabDashError, match="Try again later"):
+        pulls.abandon(job=job_of())
+
+
+@ACTUAL
+@pytest.mark.parametrize(
+    "job_of", [make_job, lambda: running_job(state=PullState.FAILED, reason="as it was")]
+)
+def test_a_job_that_no_node_has_is_abandoned_whatever_the_store_does(
+    dead_store: None, job_of: Callable[[], PullJob]
+) -> None:
+    job = job_of()
+    pulls.abandon(job=job)
+    job.refresh_from_db()
+    assert job.is_active is False
 
 
 @ACTUAL

@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from labdash import live
+from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
 from labdash.models import Node, PullJob, PullState
 from tests.factories import (
@@ -138,6 +139,46 @@ def test_the_size_of_a_name_that_is_installed_somewhere_refuses_no_pull(where: s
     seen("rog", instances=(ollama(disk=disk),))
     carry_on()
     assert len(orders()) == 1
+
+
+def test_every_job_that_the_hub_ends_leaves_a_flag_for_the_orders_of_it() -> None:
+    past = timezone.now() - timedelta(seconds=300)
+    at = {"sent_at": past, "heartbeat_at": past}
+    node = make_node(urls=[f"http://127.0.0.1:{port}" for port in (1, 2, 3)])
+    first, second, third = node.instances.all()
+    jobs = [
+        running_job(first, attempt=5, fruitless=5, **at),
+        running_job(second, cancel_requested=True, **at),
+        make_job(third, attempt=1, cancel_requested=True),
+    ]
+    seen("rog")
+    carry_on()
+    assert not PullJob.objects.active().exists()
+    assert set(live.store().keys("*cancel*")) == {wire.cancel_key("rog", job.pk) for job in jobs}
+
+
+def test_a_job_whose_flag_cannot_be_raised_has_not_ended() -> None:
+    past = timezone.now() - timedelta(seconds=300)
+    job = running_job(attempt=5, fruitless=5, sent_at=past, heartbeat_at=past)
+    seen("rog")
+    live.store().config_set("maxmemory", 1)
+    try:
+        assert carry_on() == 0
+    finally:
+        live.store().config_set("maxmemory", 0)
+    assert PullJob.objects.active().get() == job
+    carry_on()
+    job.refresh_from_db()
+    assert job.state == PullState.FAILED
+
+
+def test_a_flag_that_an_earlier_database_left_stops_no_job_of_the_same_number() -> None:
+    job = make_job()
+    raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    seen("rog")
+    carry_on()
+    assert len(orders()) == 1
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 0
 
 
 def test_one_instance_alone_can_be_carried_on() -> None:
