@@ -1,10 +1,12 @@
 """One node under watch: a sample every 5 s, every 1 s while somebody looks."""
 
+import logging
 import threading
 import time
 from datetime import UTC, datetime
 
-from workers.config import WORKER_VERSION
+from workers.address import check_address
+from workers.config import DEFAULT_OLLAMA_URL, WORKER_VERSION
 from workers.engines.place import choose_place
 from workers.engines.watch import STALE_S, InstanceWatch
 from workers.gpus.base import HardwareReading, HardwareSource
@@ -32,6 +34,8 @@ WAIT_S = 0.5
 # The first sample waits longer: a card that was only not read yet would look like a broken driver.
 FIRST_WAIT_S = 5.0
 
+log = logging.getLogger(__name__)
+
 
 class NodeWatch:
     """Samples one node's hardware and instances in threads of its own until it is stopped."""
@@ -44,6 +48,7 @@ class NodeWatch:
         self._simulation: HardwareSource | None = self._source if simulated_url else None
         self._hardware = Probe(f"{spec.slug}-hardware", self._source.read)
         self._instances: dict[str, InstanceWatch] = {}
+        self._unwatched: tuple[InstanceReading, ...] = ()
         self._was_read = False
         self._sampled_at = float("-inf")
         self._stopped = threading.Event()
@@ -54,13 +59,19 @@ class NodeWatch:
     def update(self, spec: NodeSpec) -> None:
         """Serve the instances of ``spec`` from now on; those that did not change go on."""
         self.spec = spec
-        old = self._instances
-        self._instances = {
-            instance.name: _same(old.get(instance.name), instance) or self._watch(instance)
-            for instance in spec.instances
-        }
+        old, new = self._instances, dict[str, InstanceWatch]()
+        unwatched = []
+        for instance in spec.instances:
+            try:
+                new[instance.name] = _same(old.get(instance.name), instance) or self._watch(
+                    instance
+                )
+            except Exception:  # whatever is wrong with one, the others are watched
+                log.exception("instance not watched node=%s url=%r", spec.slug, instance.url)
+                unwatched.append(_unusable(instance))
+        self._instances, self._unwatched = new, tuple(unwatched)
         for watch in old.values():
-            if watch not in self._instances.values():
+            if watch not in new.values():
                 watch.stop()
 
     def find(self, url: str) -> InstanceWatch | None:
@@ -81,6 +92,7 @@ class NodeWatch:
             watch.stop()
 
     def _watch(self, instance: InstanceSpec) -> InstanceWatch:
+        check_address(instance.url)
         place = choose_place(
             instance.url,
             is_agentless=self.spec.declared is not None,
@@ -95,10 +107,16 @@ class NodeWatch:
 
     def _run(self) -> None:
         while not self._stopped.wait(_to_next_tick_s()):
-            # A tick may come a little early; waiting for the next one would halve the rate.
-            if time.monotonic() - self._sampled_at >= self._interval_s() - TICK_S / 10:
-                self._sampled_at = time.monotonic()
-                self._store.send(self._sample())
+            try:
+                self._tick()
+            except Exception:  # a fault of ours in one cycle must not end all later ones
+                log.exception("no sample node=%s", self.spec.slug)
+
+    def _tick(self) -> None:
+        # A tick may come a little early; waiting for the next one would halve the rate.
+        if time.monotonic() - self._sampled_at >= self._interval_s() - TICK_S / 10:
+            self._sampled_at = time.monotonic()
+            self._store.send(self._sample())
 
     def _interval_s(self) -> float:
         try:
@@ -123,7 +141,7 @@ class NodeWatch:
             driver=hardware.driver,
             gpus=hardware.gpus,
             host=hardware.host,
-            instances=tuple(instances),
+            instances=(*instances, *self._unwatched),
         )
 
     def _note_loaded(self, instances: list[InstanceReading]) -> None:
@@ -140,6 +158,11 @@ class NodeWatch:
 
 def _same(watch: InstanceWatch | None, spec: InstanceSpec) -> InstanceWatch | None:
     return watch if watch is not None and watch.spec == spec else None
+
+
+def _unusable(spec: InstanceSpec) -> InstanceReading:
+    reason = f"this address cannot be used; write one like {DEFAULT_OLLAMA_URL}"
+    return InstanceReading(name=spec.name, url=spec.url, state="error", reason=reason)
 
 
 def _to_next_tick_s() -> float:

@@ -3,6 +3,7 @@
 The store may be away for hours. Nothing here waits longer than about twice ``TIMEOUT_S``.
 """
 
+import json
 import logging
 import threading
 import time
@@ -89,7 +90,9 @@ class Store:
 
     def _add(self, report: wire.Report) -> None:
         key = wire.reports_key(self.slug)
-        text = report.model_dump_json()
+        # Names of processes and folders are bytes: what is no UTF-8 in them has no JSON.
+        fields = json.dumps(report.model_dump(mode="json"), ensure_ascii=False)
+        text = fields.encode(errors="replace").decode()
         self._call("XADD", key, "MAXLEN", "~", REPORTS_KEPT, "*", "report", text)
 
     def _call(self, *command: str | int) -> object:

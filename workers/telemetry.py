@@ -50,9 +50,11 @@ class Telemetry:
         while not self._stopped.wait(TICK_S):
             try:
                 self._store.flush()
+                self._follow()
             except StoreDown:
                 continue
-            self._follow()
+            except Exception:  # a fault of ours in one cycle must not end all later ones
+                log.exception("cycle failed")
 
     def _follow(self) -> None:
         """Read what is wanted and do it, one thread at a time; without the store all stays."""
@@ -88,10 +90,16 @@ class Telemetry:
         for slug in [slug for slug, watch in self._watches.items() if _is_other(watch, wanted)]:
             self._watches.pop(slug).stop()
         for slug, spec in wanted.items():
-            if slug in self._watches:
-                self._watches[slug].update(spec)
-            else:
-                self._watches[slug] = self._start(spec)
+            try:
+                self._serve_one(slug, spec)
+            except Exception:  # whatever is wrong with one node, the others are served
+                log.exception("node not served node=%s", slug)
+
+    def _serve_one(self, slug: str, spec: NodeSpec) -> None:
+        if slug in self._watches:
+            self._watches[slug].update(spec)
+        else:
+            self._watches[slug] = self._start(spec)
 
     def _start(self, spec: NodeSpec) -> NodeWatch:
         log.info("serving node=%s instances=%d", spec.slug, len(spec.instances))

@@ -54,6 +54,16 @@ def test_a_report_arrives_as_it_was_sent(server: OwnStore, store: Store) -> None
     assert server.reports("rog") == [report]
 
 
+def test_bytes_that_are_no_text_keep_no_report_from_being_sent(
+    server: OwnStore, store: Store
+) -> None:
+    store.send(progress(1, "failed").model_copy(update={"reason": "not in /srv/\udcffü"}))
+
+    (report,) = server.reports("rog")
+    assert isinstance(report, wire.PullProgress)
+    assert report.reason == "not in /srv/?ü"
+
+
 def test_the_stream_is_bounded(server: OwnStore, store: Store) -> None:
     for _ in range(REPORTS_KEPT + 500):
         server.client.xadd(KEY, {"report": "{}"})

@@ -170,6 +170,46 @@ def test_a_wish_that_is_not_understood_changes_nothing(
     assert caplog.text.count("wish of the hub not understood") == 1
 
 
+BAD_ADDRESSES = ("http://a..b:1", "http://[::1", "http://host:99999", "http://a\x00b:1")
+
+
+@pytest.mark.parametrize("url", BAD_ADDRESSES)
+def test_a_bad_address_is_reported_and_keeps_nothing_else_from_being_served(
+    bench: Bench, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    good = bench.fake().url
+    bench.server.client.set(watched_key("rog"), 1)
+    instances = [{"name": "bad", "url": url}, {"name": "good", "url": good}]
+    bench.server.client.set(spec_key("rog"), json.dumps({"slug": "rog", "instances": instances}))
+    telemetry = bench.start("rog", good)
+
+    def newest() -> dict[str, str]:
+        samples = bench.samples("rog")
+        return {i.name: i.state for i in samples[-1].instances} if samples else {}
+
+    bench.wait_for(lambda: newest() == {"bad": "error", "good": "ok"})
+    bad = next(i for i in bench.samples("rog")[-1].instances if i.name == "bad")
+    assert (bad.url, bad.reason) == (
+        url,
+        "this address cannot be used; write one like http://127.0.0.1:11434",
+    )
+    assert repr(url) in caplog.text
+    bench.server.client.set(spec_key("rog"), json.dumps({"slug": "rog", "instances": []}))
+    bench.wait_for(lambda: newest() == {})
+    watch = telemetry.find("rog")
+    assert watch
+    assert watch.find(url) is None
+
+
+def test_a_bad_address_of_one_agentless_node_leaves_the_others_served(bench: Bench) -> None:
+    bench.serve_agentless({"attic": "http://a..b:1", "studio": bench.fake().url})
+    bench.start(HUB_NODE)
+    bench.wait_for(lambda: bench.samples(HUB_NODE, "studio") and bench.samples(HUB_NODE, "attic"))
+
+    states = [bench.samples(HUB_NODE, s)[-1].instances[0].state for s in ("attic", "studio")]
+    assert states == ["error", "ok"]
+
+
 def test_a_node_reports_under_no_other_name(bench: Bench) -> None:
     bench.server.client.set(watched_key("rog"), 1)
     bench.server.client.set(spec_key("rog"), json.dumps(agentless("tower", "http://127.0.0.1:1")))
