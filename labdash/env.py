@@ -6,14 +6,26 @@ A value that cannot be used raises ``BadSetting`` with one line that says what t
 import hashlib
 import os
 import re
+import zoneinfo
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 # The system gives a socket's path 107 bytes; what is left over serves a name beside it.
 SOCKET_PATH_BYTES = 100
+SOCKET_PATH_MAX_BYTES = 107
 _DATABASE_URL = "DATABASE_URL: write postgresql://user:password@host:port/name"
+_STORE_URL = "REDIS_URL: write redis://:password@host:6379/0 or unix:///path.sock?db=0"
+# A name, or an IPv6 address with the interface that it needs where it is link-local.
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_DATABASE_NUMBER = re.compile(r"[0-9]{1,6}")
+# What may follow rediss://…? Celery and redis-py both know these, and choke on others.
+_TLS_WORDS = {
+    "ssl_cert_reqs": ("none", "optional", "required"),
+    "ssl_check_hostname": ("true", "false"),
+}
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 class BadSetting(Exception):  # noqa: N818 - it is said to the user under this name
@@ -45,7 +57,7 @@ def env_bool(name: str, *, default: bool) -> bool:
         return default
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     if value.lower() not in words:
-        raise BadSetting(f"{name}={value}: write yes or no")
+        raise BadSetting(f"{name}={shown(value)}: write yes or no")
     return words[value.lower()]
 
 
@@ -54,13 +66,70 @@ def env_list(name: str) -> list[str]:
     return [part.strip() for part in (env_str(name) or "").split(",") if part.strip()]
 
 
+def shown(text: str, *, within: str = "") -> str:
+    """Return a value as it may be told, in one line and without a password.
+
+    ``within`` is the whole that it was cut out of: where that holds an ``@``, any part of it may
+    be one of a password.
+    """
+    return "…" if "@" in text + within or not text.isprintable() else text
+
+
+def split_address(url: str) -> SplitResult:
+    """Take an address apart; raises ``ValueError`` where its host or port can be none."""
+    parts = urlsplit(url)
+    # What the library of names cannot encode ends whoever asks for it with a UnicodeError.
+    host = (parts.hostname or "").encode("idna").decode()
+    if parts.port == 0 or (host and not _HOST.fullmatch(host)):
+        raise ValueError("no such host or port")
+    if parts.fragment or " " in url or not url.isprintable():
+        raise ValueError("a character that an address would have to escape")
+    return parts
+
+
+def check_store_url(url: str) -> str:
+    """Return an address of a store as it is, when redis-py and Celery both can use it."""
+    try:
+        parts = split_address(url)
+    except ValueError as error:
+        raise BadSetting(_STORE_URL) from error
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.scheme == "unix":
+        _check_socket(parts, options)
+    elif parts.scheme in {"redis", "rediss"} and parts.hostname:
+        _check_server(parts, options)
+    else:
+        raise BadSetting(_STORE_URL)
+    return url
+
+
+def _check_socket(parts: SplitResult, options: dict[str, str]) -> None:
+    number = options.pop("db", "0")
+    path = unquote(parts.path)
+    if options or parts.hostname or path in {"", "/"} or not _DATABASE_NUMBER.fullmatch(number):
+        raise BadSetting(_STORE_URL)
+    if "\0" in path or len(os.fsencode(path)) > SOCKET_PATH_MAX_BYTES:
+        raise BadSetting(f"REDIS_URL: a socket's path has at most {SOCKET_PATH_MAX_BYTES} bytes")
+
+
+def _check_server(parts: SplitResult, options: dict[str, str]) -> None:
+    known = {*_TLS_WORDS, *_TLS_FILES} if parts.scheme == "rediss" else set()
+    number = parts.path.removeprefix("/") or "0"
+    if not _DATABASE_NUMBER.fullmatch(number) or not set(options) <= known:
+        raise BadSetting(_STORE_URL)
+    for name, value in options.items():
+        if name in _TLS_WORDS and value not in _TLS_WORDS[name]:
+            raise BadSetting(f"REDIS_URL: {name}: write {' or '.join(_TLS_WORDS[name])}")
+        if name in _TLS_FILES and not os.access(value, os.R_OK):
+            raise BadSetting(f"REDIS_URL: {name} names a file that cannot be read")
+
+
 def database_from_url(url: str | None, sqlite_path: Path) -> dict[str, Any]:
     """Return Django's settings for ``postgresql://user:password@host:port/name`` or for SQLite."""
     if url is None:
         return _sqlite(sqlite_path)
     try:
-        parts = urlsplit(url)
-        port = str(parts.port or "")
+        parts = split_address(url)
     except ValueError as error:
         raise BadSetting(_DATABASE_URL) from error
     if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
@@ -72,7 +141,7 @@ def database_from_url(url: str | None, sqlite_path: Path) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", None) or parts.hostname or "",
-        "PORT": port,
+        "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5, **query},
@@ -90,6 +159,28 @@ def _sqlite(path: Path) -> dict[str, Any]:
             "timeout": 15,
         },
     }
+
+
+def time_zone() -> str | None:
+    """Return the name of the zone in TZ, None where that is not set.
+
+    As for libc, a colon may come first, and a file or link of the system may be named instead.
+    """
+    given = env_str("TZ")
+    if given is None:
+        return None
+    name = given.removeprefix(":")
+    try:
+        return zoneinfo.ZoneInfo(zone_at(name) if name.startswith("/") else name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BadSetting(
+            f"TZ={shown(given)}: write the name of a time zone, as Europe/Berlin"
+        ) from error
+
+
+def zone_at(path: str) -> str:
+    """Return the name of the zone that a file or link of the system holds, or nothing."""
+    return str(Path(path).resolve()).partition("/zoneinfo/")[2]
 
 
 def data_dir(*, demo: bool) -> Path:

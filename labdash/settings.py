@@ -6,12 +6,14 @@ from django.utils.csp import CSP
 
 from labdash.env import (
     BadSetting,
+    check_store_url,
     data_dir,
     database_from_url,
     env_bool,
     env_list,
     env_str,
     store_socket,
+    time_zone,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -37,12 +39,13 @@ def secret_key() -> str:
 
 
 SECRET_KEY = secret_key()
-DEBUG = env_bool("LABDASH_DEBUG", default=False)
+# Never from the environment: pages with tracebacks would show secrets to the whole network.
+DEBUG = False
 DATABASES = {"default": database_from_url(env_str("DATABASE_URL"), DATA_DIR / "labdash.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The store's address for redis-py: redis://…, rediss://… or unix:///path.sock?db=0
-REDIS_URL = env_str("REDIS_URL") or f"unix://{store_socket(DATA_DIR)}?db=0"
+REDIS_URL = check_store_url(env_str("REDIS_URL") or f"unix://{store_socket(DATA_DIR)}?db=0")
 
 # --- web --------------------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 USE_TZ = True
-TIME_ZONE = env_str("TZ") or "UTC"
+TIME_ZONE = time_zone() or "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
@@ -146,4 +149,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    # More requests than threads for a moment is no news: they wait.
+    "loggers": {"waitress.queue": {"level": "ERROR"}},
 }

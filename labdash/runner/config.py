@@ -1,21 +1,25 @@
 """The settings that the runner needs, checked before anything is started."""
 
+import ipaddress
 import os
 import re
 import zoneinfo
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from labdash.env import (
     ROOT,
     BadSetting,
+    check_store_url,
     data_dir,
     database_from_url,
-    env_bool,
     env_list,
     env_str,
+    shown,
+    split_address,
     store_socket,
+    time_zone,
+    zone_at,
 )
 from labdash.runner.ollama_host import DEFAULT_URL, url_from_ollama_host
 from labdash.runner.options import Options
@@ -24,7 +28,6 @@ from labdash.runner.options import Options
 SETTINGS = (
     "DATABASE_URL",
     "LABDASH_ALLOWED_HOSTS",
-    "LABDASH_DEBUG",
     "LABDASH_SECRET_KEY",
     "REDIS_URL",
     "TZ",
@@ -33,7 +36,11 @@ SETTINGS = (
 HUB_SECRETS = ("DATABASE_URL", "LABDASH_SECRET_KEY")
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 URL = re.compile(r"https?://[^\s/@?#]+")
-HOST_PATTERN = re.compile(r"\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[?[0-9a-fA-F:]+\]?")
+# As long as an address of an Ollama may be between hub and nodes.
+URL_MAX = 300
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+# Any name, a name and what ends with it, or the name with the root's dot.
+HOST_PATTERN = re.compile(rf"\*|\.?{_LABEL}(\.{_LABEL})*\.?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,8 @@ class Config:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("LABDASH_", "PYTHON"))
+            # The library of Ollama reads OLLAMA_HOST when it is imported, and ends at a wrong one.
+            if not name.startswith(("LABDASH_", "PYTHON", "OLLAMA_HOST"))
             and name.removesuffix("_FILE") not in SETTINGS
         }
         own = {
@@ -80,7 +88,7 @@ def read_config(options: Options) -> Config:
     _check(values)
     given = values.get("REDIS_URL")
     socket = None if given else store_socket(folder)
-    values["TZ"] = values.get("TZ") or _zone_of_this_machine()
+    values["TZ"] = time_zone() or _zone_of_this_machine()
     return Config(
         options=options,
         data_dir=folder,
@@ -93,58 +101,58 @@ def read_config(options: Options) -> Config:
 
 def _check(values: dict[str, str]) -> None:
     database_from_url(values.get("DATABASE_URL"), ROOT)
-    _check_redis_url(values.get("REDIS_URL"))
-    _check_zone(values.get("TZ"))
-    env_bool("LABDASH_DEBUG", default=False)
-    for host in env_list("LABDASH_ALLOWED_HOSTS"):
-        if not HOST_PATTERN.fullmatch(host):
+    if url := values.get("REDIS_URL"):
+        check_store_url(url)
+    _check_hosts("LABDASH_ALLOWED_HOSTS")
+
+
+def _check_hosts(name: str) -> None:
+    for host in env_list(name):
+        if not (HOST_PATTERN.fullmatch(host) or is_address(host.strip("[]"))):
             raise BadSetting(
-                f"LABDASH_ALLOWED_HOSTS: {host!r} is not a host name: write names without "
-                "http:// and port, separated by commas"
+                f"{name}: '{shown(host, within=env_str(name) or '')}' is not a host name: "
+                "write names without http:// and port, separated by commas"
             )
 
 
-def _check_redis_url(url: str | None) -> None:
-    if url is None:
-        return
-    parts = urlsplit(url)
-    place = parts.path if parts.scheme == "unix" else parts.hostname
-    if parts.scheme not in {"redis", "rediss", "unix"} or not place:
-        raise BadSetting("REDIS_URL: write redis://:password@host:6379/0 or unix:///path.sock?db=0")
+def is_address(text: str) -> bool:
+    """Tell whether this is an address of the Internet Protocol."""
     try:
-        parts.port  # noqa: B018 - reading it checks it
-    except ValueError as error:
-        raise BadSetting(f"REDIS_URL: {error}") from error
-
-
-def _check_zone(name: str | None) -> None:
-    if name is None:
-        return
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise BadSetting(f"TZ={name}: write the name of a time zone, as Europe/Berlin") from error
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _zone_of_this_machine() -> str:
     """Return the zone that /etc/localtime points to, or UTC where it cannot be told."""
-    name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
     try:
-        return zoneinfo.ZoneInfo(name).key
+        return zoneinfo.ZoneInfo(zone_at("/etc/localtime")).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return "UTC"
 
 
 def _ollama_urls() -> tuple[str, ...]:
     """Return where the Ollama servers of this machine listen."""
-    urls = tuple(url.rstrip("/") for url in env_list("LABDASH_OLLAMA_URLS"))
-    for url in urls:
-        if not URL.fullmatch(url):
-            raise BadSetting(f"LABDASH_OLLAMA_URLS: {url!r}: write http://host:port")
-    if urls:
+    name = "LABDASH_OLLAMA_URLS"
+    if urls := tuple(url.rstrip("/") for url in env_list(name)):
+        for url in urls:
+            if not _can_be_asked(url):
+                part = shown(url, within=env_str(name) or "")
+                raise BadSetting(f"{name}: '{part}': write http://host:port, without a password")
         return urls
     given = env_str("OLLAMA_HOST")
-    return (url_from_ollama_host(given) if given else DEFAULT_URL,)
+    url = url_from_ollama_host(given) if given else DEFAULT_URL
+    if not _can_be_asked(url):
+        raise BadSetting(f"OLLAMA_HOST={shown(given or '')}: write host:port or http://host:port")
+    return (url,)
+
+
+def _can_be_asked(url: str) -> bool:
+    try:
+        return len(url) <= URL_MAX and bool(URL.fullmatch(url) and split_address(url).hostname)
+    except ValueError:
+        return False
 
 
 def local_slug(folder: Path, hostname: str) -> str:
@@ -157,7 +165,7 @@ def local_slug(folder: Path, hostname: str) -> str:
     slug = slug or slug_from(hostname)
     if not SLUG.fullmatch(slug):
         raise BadSetting(
-            f"LABDASH_NODE={slug}: write small letters, digits and hyphens, at most 50"
+            f"LABDASH_NODE={shown(slug)}: write small letters, digits and hyphens, at most 50"
         )
     if not path.is_file() or path.read_text().strip() != slug:
         path.write_text(f"{slug}\n")

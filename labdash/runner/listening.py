@@ -11,6 +11,7 @@ import socket
 import struct
 from pathlib import Path
 
+from labdash.env import shown
 from labdash.runner.errors import CannotStart
 
 BACKLOG = 256
@@ -21,8 +22,18 @@ INNER = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "podman")
 
 def listen(host: str | None, port: int) -> list[socket.socket]:
     """Listen on one address, or on all of this machine, IPv6 where it has that."""
-    if host is not None:
-        return [_listen_on(family, address) for family, address in _resolve(host, port)]
+    try:
+        return _listen_on_all(port) if host is None else _listen_at(host, port)
+    except OSError as error:
+        place = f"port {port}" if host is None else f"--host {shown(host)}"
+        raise CannotStart(f"{place} cannot be listened on: {error.strerror}") from error
+
+
+def _listen_at(host: str, port: int) -> list[socket.socket]:
+    return [_listen_on(family, address) for family, address in _resolve(host, port)]
+
+
+def _listen_on_all(port: int) -> list[socket.socket]:
     sockets = [_listen_on(socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - it is for the LAN
     if socket.has_ipv6:
         try:
@@ -37,7 +48,9 @@ def _resolve(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise CannotStart(f"--host {host}: {error.strerror}") from error
+        raise CannotStart(f"--host {shown(host)}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise CannotStart(f"--host {shown(host)}: no name of a machine is written so") from error
     return list(dict.fromkeys((int(family), (str(at[0]), port)) for family, _, _, _, at in found))
 
 

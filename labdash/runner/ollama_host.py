@@ -5,7 +5,7 @@ Ollama itself adds the scheme and the port that are missing; so does this (``env
 
 import ipaddress
 
-from labdash.env import BadSetting
+from labdash.env import BadSetting, shown
 
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -17,19 +17,21 @@ def url_from_ollama_host(text: str) -> str:
     scheme, found, rest = text.strip().strip("\"'").rpartition("://")
     scheme = scheme.lower() if found else "http"
     if scheme not in {"http", "https"}:
-        raise BadSetting(f"OLLAMA_HOST={text}: write host:port or http://host:port")
+        raise BadSetting(f"OLLAMA_HOST={shown(text)}: write host:port or http://host:port")
     default = {"http": 80, "https": 443}[scheme] if found else DEFAULT_PORT
     host, port = _split(rest.partition("/")[0], default, text)
     return f"{scheme}://{_reachable(host)}:{port}"
 
 
 def _split(address: str, default_port: int, text: str) -> tuple[str, int]:
+    if address.count("[") != address.count("]"):
+        raise BadSetting(f"OLLAMA_HOST={shown(text)}: write host:port or http://host:port")
     bare = address.strip("[]")
     if bare.count(":") > 1 and not address.endswith("]") and "]:" not in address:
         return bare, default_port
     host, colon, port = (address, "", "") if address.endswith("]") else _cut(address)
     if colon and not (port.isdecimal() and 0 < int(port) <= MAX_PORT):
-        raise BadSetting(f"OLLAMA_HOST={text}: {port!r} is not a port")
+        raise BadSetting(f"OLLAMA_HOST={shown(text)}: '{shown(port, within=text)}' is not a port")
     return host.strip("[]"), int(port) if port else default_port
 
 

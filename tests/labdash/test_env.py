@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import kombu
 import pytest
+import redis
 
+from labdash.celery import broker_url
 from labdash.env import (
     BadSetting,
+    check_store_url,
     choose_data_dir,
     data_dir,
     database_from_url,
@@ -13,6 +17,7 @@ from labdash.env import (
     env_list,
     env_str,
     store_socket,
+    time_zone,
 )
 
 
@@ -98,6 +103,62 @@ def test_a_socket_folder_may_be_the_host(tmp_path: Path) -> None:
 def test_any_other_address_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"^DATABASE_URL: write postgresql://"):
         database_from_url(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://h:6380/2", "redis://:p%40ss@[::1]:6379/0"),
+        *("unix:///run/store.sock", "unix:///run/store.sock?db=3", "unix://:pw@/run/s.sock?db=0"),
+        *(f"rediss://h/1?ssl_ca_certs={__file__}&ssl_cert_reqs=none&ssl_check_hostname=false",),
+    ],
+)
+def test_an_address_of_a_store_that_is_taken_suits_all_who_use_it(url: str) -> None:
+    assert check_store_url(url) == url
+    # Nobody listens there: that, and nothing else, is what both find.
+    with pytest.raises((redis.ConnectionError, OSError)):
+        redis.Redis.from_url(url).ping()
+    with pytest.raises((redis.ConnectionError, OSError)):
+        kombu.Connection(broker_url(url)).channel()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "redis://[x",
+            "redis://..",
+            "redis://h:x",
+            "redis://h:99999",
+            "redis://h:0",
+            "redis:///0",
+        ),
+        *(
+            "redis://h/abc",
+            "redis://h/0/",
+            "redis://h/-1",
+            "redis://h/0#1",
+            "redis://h/\N{DIGIT ONE}x",
+        ),
+        *("redis://h/0?db=1", "redis://h/0?socket_timeout=x", "redis://h/?ssl_cert_reqs=none"),
+        *("rediss://h/?ssl_cert_reqs=never", "rediss://h/?ssl_ca_certs=/absent", "rediss://h/?x"),
+        *("unix:///s?db=q", "unix:///s?db", "unix://", "unix:///", "unix://run/s", "unix:///s?x=1"),
+        *(f"unix:///{'x' * 107}", "unix:///%00", "redis://h\n/0", "redis://:p ss@h", "h:6379", "x"),
+    ],
+)
+def test_an_address_that_no_store_can_have_is_refused_in_a_line(url: str) -> None:
+    with pytest.raises(BadSetting, match=r"^REDIS_URL: [^\n]+$"):
+        check_store_url(url)
+
+
+@pytest.mark.parametrize("given", [":Europe/Berlin", "Europe/Berlin", "{link}", ":{link}"])
+def test_a_time_zone_may_be_written_as_the_system_writes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    link = tmp_path / "localtime"
+    link.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+    monkeypatch.setenv("TZ", given.format(link=link))
+    assert time_zone() == "Europe/Berlin"
 
 
 def test_the_demo_lies_inside_the_data_folder(

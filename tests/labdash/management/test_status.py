@@ -110,8 +110,8 @@ def test_without_a_lab_beside_a_running_demo_the_line_says_so(manage: Run, demo_
         (("--jsn",), {}, "labdash: unrecognized arguments: --jsn\n"),
         (
             (),
-            {"LABDASH_DEBUG": "maybe"},
-            "labdash: LABDASH_DEBUG=maybe: write yes or no\n",
+            {"TZ": "Mars/Olympus"},
+            "labdash: TZ=Mars/Olympus: write the name of a time zone, as Europe/Berlin\n",
         ),
         (
             (),

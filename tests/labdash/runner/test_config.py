@@ -41,14 +41,19 @@ def test_a_given_store_is_used_and_none_is_started(monkeypatch: pytest.MonkeyPat
     [
         ("REDIS_URL", "store.lan:6379", "REDIS_URL: write redis://"),
         ("REDIS_URL", "redis://", "REDIS_URL: write redis://"),
-        ("REDIS_URL", "redis://store.lan:99999", "REDIS_URL: Port out of range"),
+        ("REDIS_URL", "redis://store.lan:99999", "REDIS_URL: write redis://"),
         ("DATABASE_URL", "mysql://u@h/d", "DATABASE_URL: write postgresql://"),
         ("LABDASH_ALLOWED_HOSTS", "lab.lan,http://x", "'http://x' is not a host name"),
         ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: write the name of a time zone"),
         ("TZ", "../../etc/passwd", "write the name of a time zone"),
         ("OLLAMA_HOST", "tcp://x:1", "OLLAMA_HOST=tcp://x:1: write host:port"),
         ("LABDASH_OLLAMA_URLS", "http://a:1,b:2", "LABDASH_OLLAMA_URLS: 'b:2'"),
-        ("LABDASH_DEBUG", "maybe", "LABDASH_DEBUG=maybe: write yes or no"),
+        ("LABDASH_ALLOWED_HOSTS", "[zz]", "'[zz]' is not a host name"),
+        ("LABDASH_ALLOWED_HOSTS", "a..b", "'a..b' is not a host name"),
+        ("LABDASH_ALLOWED_HOSTS", "a-.b", "'a-.b' is not a host name"),
+        ("TZ", ":Mars/Olympus", "TZ=:Mars/Olympus: write the name of a time zone"),
+        ("TZ", "/etc/passwd", "TZ=/etc/passwd: write the name of a time zone"),
+        ("TZ", "CET-1CEST", "TZ=CET-1CEST: write the name of a time zone"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_says_what_to_write(
@@ -59,6 +64,36 @@ def test_a_wrong_setting_is_one_line_that_says_what_to_write(
         read()
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+WITH_ADDRESSES = ("DATABASE_URL", "LABDASH_ALLOWED_HOSTS", "LABDASH_OLLAMA_URLS", "OLLAMA_HOST")
+
+
+@pytest.mark.parametrize("name", [*WITH_ADDRESSES, "REDIS_URL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("http://[x", "http://h:99999", "http://h:port", "http://h:0", "http://..", "http://h h"),
+        *("redis://:s3c,r3t@[x", "http://ann:s3c,r3t@h:port", "ann:s3c#r3t@h", "s3c@r3t\nx"),
+        *(f"http://{'x' * 64}", f"http://{'x.' * 150}x", "http://\udcff", "http://a|b"),
+    ],
+)
+def test_no_wrong_address_is_more_than_a_line_or_tells_a_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSetting) as caught:
+        read()
+    told = str(caught.value)
+    assert told.startswith(name)
+    assert told.isprintable()
+    assert not [part for part in ("s3c", "r3t") if part in told]
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:11434/", "https://rog.lan", "http://my_pc:1"])
+def test_the_addresses_of_ollama_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LABDASH_OLLAMA_URLS", url)
+    assert read().ollama_urls == (url.rstrip("/"),)
 
 
 def test_a_setting_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

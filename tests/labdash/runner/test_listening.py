@@ -51,6 +51,12 @@ def test_an_address_of_another_machine_is_one_line() -> None:
         listen("203.0.113.7", free_port())
 
 
+@pytest.mark.parametrize("host", ["..", "x" * 64, "lab..lan", "\udcff", "no such\nname", "fe80::1"])
+def test_what_is_no_address_or_cannot_be_listened_on_is_one_line(host: str) -> None:
+    with pytest.raises(CannotStart, match=r"^--host [^\n]*$"):
+        listen(host, free_port())
+
+
 def test_addresses_start_with_this_machine_and_leave_out_no_port() -> None:
     assert addresses(None, 8642)[0] == "http://localhost:8642"
     assert addresses("192.168.1.5", 80) == ["http://192.168.1.5:80"]
