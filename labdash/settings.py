@@ -149,6 +149,4 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    # More requests than threads for a moment is no news: they wait.
-    "loggers": {"waitress.queue": {"level": "ERROR"}},
 }

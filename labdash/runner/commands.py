@@ -7,9 +7,6 @@ from labdash.env import ROOT
 from labdash.runner.child import Command
 from labdash.runner.config import Config
 
-WEB_THREADS = 8
-# gunicorn and Celery get this long to answer what they have begun; see supervisor.GRACE_S.
-GRACEFUL_S = 2
 HUB_THREADS = 4
 # The one process that serves all agentless nodes: its name is that of workers.wire.HUB_NODE.
 HUB_NODE = "@hub"
@@ -26,23 +23,9 @@ def manage(config: Config, name: str, *arguments: str) -> Command:
 
 def web(config: Config, sockets: tuple[int, ...]) -> Command:
     """Return the web process, which serves the sockets that the runner listens on."""
-    options = [
-        "--worker-class=gthread",
-        "--workers=1",
-        f"--threads={WEB_THREADS}",
-        f"--graceful-timeout={GRACEFUL_S}",
-        "--timeout=60",
-        "--keep-alive=15",
-        "--no-control-socket",
-        "--log-level=warning",
-        *(f"--bind=fd://{socket}" for socket in sockets),
-    ]
-    if Path("/dev/shm").is_dir():  # noqa: S108 - gunicorn makes a nameless file there
-        # A heartbeat on a slow disk would make gunicorn take a living worker for a dead one.
-        options.append("--worker-tmp-dir=/dev/shm")
     return Command(
         name="web",
-        argv=(sys.executable, "-m", "gunicorn", *options, "labdash.wsgi"),
+        argv=(sys.executable, "-m", "labdash.serve", *map(str, sockets)),
         environment=config.environment(),
         sockets=sockets,
     )

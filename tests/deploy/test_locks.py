@@ -29,7 +29,7 @@ def test_each_is_part_of_the_next(inner: str, outer: str) -> None:
 
 
 def test_a_node_has_nothing_of_django() -> None:
-    assert not [pin for pin in pins("node") if pin.startswith(("django", "gunicorn", "psycopg"))]
+    assert not [pin for pin in pins("node") if pin.startswith(("django", "waitress", "psycopg"))]
 
 
 def test_they_say_where_they_come_from() -> None:
