@@ -23,7 +23,8 @@ _NETWORKS = tuple(
         "fe80::/10",
     )
 )
-# Names that are resolved inside a house or a tailnet, never by the public DNS.
+# Names that no stranger can make lead to this hub: .local is answered by the house's own machines,
+# .lan and .home.arpa by its router, and what is under .ts.net by Tailscale, also in the public DNS.
 _NAMES = ("localhost", ".localhost", ".local", ".lan", ".home.arpa", ".ts.net")
 
 
@@ -33,11 +34,28 @@ def is_ours(host: str) -> bool:
     if not domain:
         return False
     if (address := _address(domain)) is not None:
-        return any(address in network for network in _NETWORKS) or any(
-            pattern == "*" or _address(pattern) == address
-            for pattern in settings.LABDASH_ALLOWED_HOSTS
+        return (
+            any(address in network for network in _NETWORKS)
+            or _is_of_this_machine(address)
+            or any(
+                pattern == "*" or _address(pattern) == address
+                for pattern in settings.LABDASH_ALLOWED_HOSTS
+            )
         )
     return validate_host(domain, [*_NAMES, *machine_names(), *settings.LABDASH_ALLOWED_HOSTS])
+
+
+def _is_of_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Tell whether an interface here has this address: the system lets only such be bound."""
+    if address.is_unspecified or address.is_multicast:
+        return False
+    family = socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
 
 
 @cache

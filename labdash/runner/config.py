@@ -88,6 +88,10 @@ def read_config(options: Options) -> Config:
     _check(values)
     given = values.get("REDIS_URL")
     socket = None if given else store_socket(folder)
+    if options.host and not is_address(options.host):
+        # The name that was listened on is printed, so it must be answered to.
+        allowed = values.get("LABDASH_ALLOWED_HOSTS")
+        values["LABDASH_ALLOWED_HOSTS"] = ",".join(filter(None, (allowed, options.host)))
     values["TZ"] = time_zone() or _zone_of_this_machine()
     return Config(
         options=options,

@@ -1,12 +1,16 @@
 """Under which names the hub answers."""
 
 import socket
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from labdash import hosts
 from labdash.hosts import is_ours
+from labdash.runner.listening import addresses
 
 
 @pytest.mark.parametrize(
@@ -93,3 +97,23 @@ def test_a_foreign_name_gets_a_page_that_names_the_setting(path: str) -> None:
 def test_a_broken_host_gets_a_page_and_no_traceback(host: str) -> None:
     answer = Client().get("/healthz", headers={"host": host})
     assert (answer.status_code, answer["Content-Type"]) == (400, "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize("host", [None, "0.0.0.0", "::", "127.0.0.1", "::1"])  # noqa: S104 - told
+def test_every_address_that_a_start_prints_is_answered_to(host: str | None) -> None:
+    for address in addresses(host, 8642):
+        answer = Client().get("/healthz", headers={"host": urlsplit(address).netloc})
+        assert answer.status_code == 200, address
+
+
+def test_addresses_of_this_machine_are_ours_in_whatever_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "_NETWORKS", ())
+    assert is_ours("127.0.0.1:8642")
+    assert not is_ours("192.0.2.1")
+    assert not is_ours("0.0.0.0")  # noqa: S104 - no address of a machine
+    assert not is_ours("224.0.0.1")
+    if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
+        assert is_ours("[::1]:8642")
+    assert not is_ours("[2001:db8::1]")

@@ -165,3 +165,12 @@ def test_a_named_local_node_must_be_a_slug(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("LABDASH_NODE", "My Node")
     with pytest.raises(BadSetting, match="LABDASH_NODE=My Node: write small letters"):
         local_slug(tmp_path, "rog")
+
+
+def test_the_name_that_is_listened_on_is_answered_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABDASH_ALLOWED_HOSTS", "lab.example")
+    told = [
+        read_config(Options(host=host)).environment()["LABDASH_ALLOWED_HOSTS"]
+        for host in (None, "192.0.2.1", "box.example")
+    ]
+    assert told == ["lab.example", "lab.example", "lab.example,box.example"]
