@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workers.backoff import Backoff
-from workers.engines.reasons import Circumstances, Reason, explain, short_of_disk
+from workers.engines.reasons import Circumstances, Reason, explain, nearly_full, short_of_disk
 from workers.engines.reporter import Reporter
 from workers.engines.stream import End, PullStream
 from workers.engines.tally import Tally
@@ -21,6 +21,11 @@ from workers.wire import PullOrder, PullPhase, PullProgress
 POLL_S = 0.2
 # Ollama notices within half a second that its client has left; the next may come after this.
 LEAVE_S = 2.0
+# With less free space no pull begins: the machine itself needs some of it.
+DISK_FLOOR_BYTES = 256 * 2**20
+
+_BUSY = "Another pull runs on this server."
+_BLOCKED = "Another program's pull of the same files hangs on {url}. Restart Ollama there."
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +35,8 @@ class Limits:
     """When a pull counts as stuck, and how often it is begun again before it has failed.
 
     Ollama itself gives up after 64 s without its registry, and says why; ``stall_s`` leaves it
-    the time to do so. ``futile_s`` is for a part that fails and is fetched again for ever.
+    the time to do so; so long a pull waits for a server that another program blocks.
+    ``futile_s`` is for a part that fails and is fetched again for ever.
     ``reconnects`` counts those in a row that brought no byte.
     """
 
@@ -66,6 +72,12 @@ class Turn:
             time.sleep(wait_s)
             return False
         return True
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a pull that was given up may not be left, since that would kill the server."""
+        stream = self._lingering
+        return stream is not None and stream.is_open and stream.is_headless
 
     def give_back(self, stream: PullStream | None) -> None:
         """Let the next one in, once ``stream`` is closed."""
@@ -122,17 +134,28 @@ class Pull:
     # --- waiting and trying --------------------------------------------------------------------
 
     def _wait_for(self, turn: Turn) -> Outcome | None:
+        free_at = time.monotonic()
         while not turn.take(wait_s=POLL_S):
             if outcome := self._is_to_end():
                 return outcome
-            self.reporter.report_if_due("waiting", reason="Another pull runs on this server.")
+            if not turn.is_blocked:
+                free_at = time.monotonic()
+            elif time.monotonic() - free_at > self._limits.stall_s:
+                return _failed(self._blocked())
+            reason = self._blocked().text if turn.is_blocked else _BUSY
+            self.reporter.report_if_due("waiting", reason=reason)
         return None
+
+    def _blocked(self) -> Reason:
+        return Reason(text=_BLOCKED.format(url=self._watch.spec.url), retry=True)
 
     def _pull(self) -> Outcome:
         self._deadline = time.monotonic() + self._order.deadline_s
         limits = self._limits
         pauses = Backoff(first_s=limits.pause_first_s, most_s=limits.pause_most_s)
         while True:
+            if full := self._has_no_room():
+                return full
             with self._streaming() as stream:
                 outcome = self._follow(stream)
             if isinstance(outcome, Outcome):
@@ -206,6 +229,14 @@ class Pull:
             store=disk.path if disk else None,
         )
 
+    def _has_no_room(self) -> Outcome | None:
+        """Look before the server is asked: others may have filled the disk between attempts."""
+        self._checked_bytes = None
+        disk = self._watch.place.disk()
+        if disk is not None and disk.free_bytes < DISK_FLOOR_BYTES:
+            return _failed(nearly_full(free_bytes=disk.free_bytes, path=disk.path))
+        return self._lacks_disk()
+
     def _lacks_disk(self) -> Outcome | None:
         """Compare what is to come with what is free, whenever another layer becomes known."""
         total = self._tally.total_bytes
@@ -227,8 +258,7 @@ class Pull:
         if now - tally.gained_at <= self._limits.stall_s and not is_futile:
             return None
         if stream.is_headless:
-            text = "Another program's pull of the same files hangs on {url}. Restart Ollama there."
-            return _failed(Reason(text=text.format(url=self._watch.spec.url), retry=True))
+            return _failed(self._blocked())
         return Reason(text="Nothing more comes from the registry.", retry=True)
 
     def _is_to_end(self) -> Outcome | None:

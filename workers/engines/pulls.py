@@ -56,7 +56,7 @@ class Pulls:
             ends = pull.run(turn)
         finally:
             with self._guard:
-                if self._running[key] is pull:
+                if self._running.get(key) is pull:
                     del self._running[key]
         self._remember(order, ends)
         watch.refresh()

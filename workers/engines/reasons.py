@@ -183,6 +183,12 @@ def short_of_disk(*, missing_bytes: int, free_bytes: int, path: str) -> Reason:
     return Reason(text=f"{text} {size(free_bytes)} are free.", retry=False)
 
 
+def nearly_full(*, free_bytes: int, path: str) -> Reason:
+    """Say that a disk has no room for any model."""
+    text = f"Only {size(free_bytes)} are free on {path}. Free some space there first."
+    return Reason(text=text, retry=False)
+
+
 def size(number: int) -> str:
     """Write a number of bytes in GiB, or in MiB below a tenth of that."""
     if number < _GIB / 10:

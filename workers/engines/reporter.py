@@ -23,6 +23,7 @@ class Reporter:
         # Orders join from other threads.
         self._joining = threading.Lock()
         self._orders = {order.job_id: order}
+        self._is_closed = False
         self._asked_at = float("-inf")
         self._told_at = float("-inf")
         self._told: tuple[object, ...] | None = None
@@ -30,7 +31,7 @@ class Reporter:
     def join(self, order: PullOrder) -> bool:
         """Take in another job, or a newer attempt of one; tell whether the pull still runs."""
         with self._joining:
-            if not self._orders:
+            if self._is_closed:
                 return False
             known = self._orders.get(order.job_id, order)
             self._orders[order.job_id] = max(known, order, key=lambda order: order.attempt)
@@ -39,30 +40,43 @@ class Reporter:
             return True
 
     def drop_cancelled(self) -> bool:
-        """Let go of cancelled jobs, and tell whether one is left that wants the pull."""
-        if time.monotonic() - self._asked_at >= CANCEL_EVERY_S:
-            self._asked_at = time.monotonic()
-            wanted = {job: order for job, order in self._orders.items() if self._is_wanted(job)}
-            if wanted:
-                self._let_go(self._orders.keys() - wanted.keys())
-            return bool(wanted)
-        return True
+        """Let go of cancelled jobs, and tell whether one is left that wants the pull.
+
+        Where none is left, none may join any more, and ``finish`` tells the last ones.
+        """
+        if time.monotonic() - self._asked_at < CANCEL_EVERY_S:
+            return True
+        self._asked_at = time.monotonic()
+        with self._joining:
+            jobs = list(self._orders)
+        # Asking takes a while, in which others may join: they were not asked about.
+        cancelled = {job for job in jobs if not self._is_wanted(job)}
+        with self._joining:
+            self._is_closed = self._orders.keys() <= cancelled
+            gone = [] if self._is_closed else [self._orders.pop(job) for job in cancelled]
+        for order in gone:
+            self._store.send(self._progress(order, "cancelled"))
+        return not self._is_closed
 
     def report_if_due(self, phase: PullPhase, *, reason: str | None = None) -> None:
         """Report news at most every half second, and no news at least every five."""
-        since_s = time.monotonic() - self._told_at
         news = (phase, reason, self._tally.done_bytes, self._tally.total_bytes)
-        if since_s >= (REPORT_MOST_S if news == self._told else REPORT_LEAST_S):
+        with self._joining:
+            since_s = time.monotonic() - self._told_at
+            if since_s < (REPORT_MOST_S if news == self._told else REPORT_LEAST_S):
+                return
             self._told_at, self._told = time.monotonic(), news
-            for order in list(self._orders.values()):
-                self._store.send(self._progress(order, phase, reason=reason))
+            orders = list(self._orders.values())
+        for order in orders:
+            self._store.send(self._progress(order, phase, reason=reason))
 
     def finish(
         self, phase: PullPhase, *, reason: str | None = None, retry: bool = False
     ) -> list[PullProgress]:
         """Report the end to all jobs, let none join any more, and return what was said."""
         with self._joining:
-            orders, self._orders = list(self._orders.values()), {}
+            self._is_closed = True
+            orders = list(self._orders.values())
         ends = [self._progress(order, phase, reason=reason, retry=retry) for order in orders]
         for end in ends:
             self._store.send(end)
@@ -71,19 +85,13 @@ class Reporter:
     def leave(self) -> None:
         """Say nothing more, and let none join: another worker will go on."""
         with self._joining:
-            self._orders = {}
+            self._is_closed = True
 
     def _is_wanted(self, job_id: int) -> bool:
         try:
             return not self._store.is_cancelled(job_id)
         except StoreDown:
             return True
-
-    def _let_go(self, job_ids: set[int]) -> None:
-        for job_id in job_ids:
-            with self._joining:
-                order = self._orders.pop(job_id)
-            self._store.send(self._progress(order, "cancelled"))
 
     def _progress(
         self, order: PullOrder, phase: PullPhase, *, reason: str | None = None, retry: bool = False

@@ -1,6 +1,7 @@
 """A pull's answer, read in a thread of its own so that it can be left at any moment."""
 
 import contextlib
+import logging
 import queue
 import socket
 import threading
@@ -12,6 +13,9 @@ import httpx
 import ollama
 
 CONNECT_S = 5.0
+
+log = logging.getLogger(__name__)
+
 # A machine that lost its power keeps a silent connection: the system probes after 15 s of
 # silence, and gives up 20 s later.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
@@ -67,10 +71,12 @@ class PullStream:
 
     def next(self, *, wait_s: float) -> Line | End | None:
         """Return what came, or ``None`` when nothing did in ``wait_s``."""
+        is_open = self.is_open
         try:
-            return self._lines.get(timeout=wait_s)
+            return self._lines.get(timeout=wait_s if is_open else 0)
         except queue.Empty:
-            return None
+            # Its end is the last thing that a reader puts here.
+            return None if is_open else End(kind="cut", text="the reader has ended")
 
     @property
     def is_headless(self) -> bool:
@@ -124,19 +130,22 @@ class PullStream:
             end = End(kind="refused", text=str(error))
         except (httpx.HTTPError, ValueError, OSError) as error:
             end = End(kind="cut", text=str(error) or type(error).__name__)
-        finally:
-            with self._guard:
-                self._socket = None
-            self._client.close()  # type: ignore[no-untyped-call]
+        except Exception as error:  # the client takes any JSON for an object
+            log.exception("answer not understood model=%s", self._model)
+            end = End(kind="cut", text=str(error) or type(error).__name__)
         self._lines.put(end)
+        with self._guard:
+            self._socket = None
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def _read(self) -> End:
         for line in self._answers():
             if line.status == "success":
                 return End(kind="success")
             self._is_headless = line.digest is not None and line.total is None
-            self._lines.put(line)
-            if self._left.is_set() and not self._is_headless:
+            if not self._left.is_set():
+                self._lines.put(line)
+            elif not self._is_headless:
                 break
         return End(kind="closed")
 

@@ -230,14 +230,53 @@ def test_a_pull_that_does_not_fit_the_disk_is_stopped_with_numbers(bench: Bench)
     bench.wait_for(lambda: bench.fake.pulls[0].left)
 
 
+def test_a_disk_without_room_refuses_a_pull_before_the_server_is_asked(bench: Bench) -> None:
+    node = bench.telemetry.find("rog")
+    watch = node.find(bench.fake.url) if node else None
+    assert watch
+    watch.place = SmallDisk(free_bytes=GIB // 16)
+
+    said = bench.run(MANIFEST, SUCCESS)
+
+    assert (said[-1].phase, said[-1].retry) == ("failed", False)
+    assert said[-1].reason == (
+        "Only 64.0 MiB are free on /srv/models. Free some space there first."
+    )
+    assert bench.fake.pulls == []
+
+
+def test_a_disk_that_others_filled_is_looked_at_again_before_the_next_attempt(
+    bench: Bench,
+) -> None:
+    node = bench.telemetry.find("rog")
+    watch = node.find(bench.fake.url) if node else None
+    assert watch
+    disk = SmallDisk(free_bytes=8 * GIB)
+    watch.place = disk
+    hold = Hold()
+    bench.script([MANIFEST, layer(DIGEST, 6 * GIB, GIB), hold, Cut()])
+    bench.start(bench.order())
+    bench.wait_for_phase("downloading")
+
+    disk.free_bytes = 2 * GIB
+    hold.let_go()
+    bench.wait_for_phase("failed")
+
+    assert "It needs 3.0 GiB more" in (bench.said()[-1].reason or "")
+    assert len(bench.fake.pulls) == 1
+
+
 class SmallDisk:
-    """A place with 2 GiB left."""
+    """A place with 2 GiB left, or what the test says."""
+
+    def __init__(self, *, free_bytes: int = 2 * GIB) -> None:
+        self.free_bytes = free_bytes
 
     def look(self) -> Any:
         raise AssertionError("not asked")
 
     def disk(self) -> DiskReading | None:
-        return DiskReading(path="/srv/models", total_bytes=9 * GIB, free_bytes=2 * GIB)
+        return DiskReading(path="/srv/models", total_bytes=9 * GIB, free_bytes=self.free_bytes)
 
 
 def test_a_worker_that_is_to_end_leaves_the_pull_to_the_next_one(bench: Bench) -> None:

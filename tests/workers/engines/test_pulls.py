@@ -136,6 +136,7 @@ def test_another_programs_pull_that_hangs_is_not_left_and_blocks_the_server(
 
     bench.pulls.carry_out(bench.order(1))
     was_open = bench.fake.pulls[0].ended_at is None
+    bench.pulls._limits = SHORT
     bench.start(bench.order(2, model="gemma3:4b"))
     bench.wait_for_phase("installed", job_id=2)
 
@@ -144,3 +145,37 @@ def test_another_programs_pull_that_hangs_is_not_left_and_blocks_the_server(
     )
     assert was_open
     assert bench.fake.most_pulls_at_once == 1
+
+
+def test_who_waits_behind_a_pull_that_hangs_hears_why_and_not_for_ever(bench: Bench) -> None:
+    bench.pulls._limits = replace(SHORT, stall_s=0.6)
+    bench.script([MANIFEST, Repeat(layer(DIGEST), 10_000)])
+    bench.script([MANIFEST, SUCCESS], model="gemma3:4b")
+    bench.pulls.carry_out(bench.order(1))
+
+    bench.pulls.carry_out(bench.order(2, model="gemma3:4b"))
+
+    said = bench.said(2)
+    assert phases(said) == ["waiting", "failed"]
+    assert {report.reason for report in said} == {
+        f"Another program's pull of the same files hangs on {bench.fake.url}. Restart Ollama there."
+    }
+    assert said[-1].retry is True
+    assert [pull.model for pull in bench.fake.pulls] == ["qwen3:8b"]
+
+
+def test_of_two_pulls_of_one_model_the_first_may_end_last(bench: Bench) -> None:
+    first, second = Hold(), Hold()
+    bench.script([MANIFEST, VERIFYING, first, SUCCESS])
+    bench.start(bench.order(1))
+    bench.wait_for_phase("verifying")
+    running = next(iter(bench.pulls._running.values()))
+    running.reporter.leave()
+    bench.script([MANIFEST, VERIFYING, second, SUCCESS])
+    bench.server.client.set(cancel_key("rog", 2), 1)
+
+    bench.pulls.carry_out(bench.order(2))
+    first.let_go()
+    bench.wait_for(lambda: bench.pulls._ends.get(1))
+
+    assert phases(bench.said(2)) == ["cancelled"]

@@ -84,6 +84,42 @@ def test_a_line_that_is_no_json_is_cut(fake: FakeOllama) -> None:
     assert end.kind == "cut"
 
 
+@pytest.mark.parametrize("line", ["[1]", '"text"', "null", "7", '{"total": "much"}', "[" * 100_000])
+def test_a_line_that_is_no_progress_is_cut(fake: FakeOllama, line: str) -> None:
+    _, end = drain(pull(fake, Refuse(200, f"{line}\n")))
+
+    assert end.kind == "cut"
+
+
+class Dying(PullStream):
+    """A stream whose reader ends without a word."""
+
+    def _run(self) -> None:
+        self._client.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_reader_that_is_dead_counts_as_an_end(fake: FakeOllama) -> None:
+    stream = Dying(fake.url, "m", read_s=30)
+    stream.join(wait_s=10)
+
+    end = stream.next(wait_s=0)
+
+    assert isinstance(end, End)
+    assert end.kind == "cut"
+
+
+def test_lines_that_come_after_one_has_left_are_not_kept(fake: FakeOllama) -> None:
+    stream = pull(fake, MANIFEST, Repeat(layer(DIGEST), 20), layer(DIGEST, 100, 10), Wait(60))
+    while not stream.is_headless:
+        time.sleep(0.01)
+
+    stream.leave()
+    stream.join(wait_s=10)
+
+    kept, _ = drain(stream)
+    assert len(kept) < 10
+
+
 def test_a_port_where_nothing_listens_is_refused() -> None:
     _, end = drain(PullStream("http://127.0.0.1:1", "m", read_s=30))
 
