@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+import redis
 from pydantic import TypeAdapter, ValidationError
 
+from workers.address import check_address
 from workers.wire import HUB_NODE, InstanceSpec, InstanceUrl, NodeSpec
 
 # Sent with every sample, so that the hub can tell which node is behind.
@@ -19,7 +21,7 @@ DEFAULT_OLLAMA_URL = "http://127.0.0.1:11434"
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 _URL: TypeAdapter[str] = TypeAdapter(InstanceUrl)
-_STORE_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_DATABASE = re.compile(r"/?|/[0-9]{1,6}")
 
 
 class BadConfig(Exception):  # noqa: N818 - it is said to the user, not caught by kind
@@ -83,6 +85,8 @@ def _from_env_or_file(environ: Mapping[str, str], name: str) -> str:
         return Path(path).read_text().strip()
     except OSError as error:
         raise BadConfig(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadConfig(f"{name}_FILE: {path!r} is no file of text") from error
 
 
 def _slug(text: str) -> str:
@@ -93,10 +97,25 @@ def _slug(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
+    try:
+        _check_store_url(text)
+    # TypeError: redis-py hands an option that it does not know to a connection.
+    except (ValueError, TypeError) as error:
+        wanted = "write redis://host:port/0, rediss://… or unix:///path.sock?db=0"
+        raise BadConfig(f"REDIS_URL: {wanted}") from error
+    return text
+
+
+def _check_store_url(text: str) -> None:
     parts = urlsplit(text)
-    if parts.scheme in _STORE_SCHEMES and (parts.hostname or parts.path.strip("/")):
-        return text
-    raise BadConfig("REDIS_URL: write redis://host:port/0, rediss://… or unix:///path.sock?db=0")
+    # Each client reads the address in its own way, and tells what is wrong only when it connects.
+    redis.Redis.from_url(text).connection_pool.make_connection()
+    if not text.isprintable() or (parts.scheme == "unix" and not parts.path.strip("/")):
+        raise ValueError("no socket")
+    if parts.scheme != "unix":
+        check_address(text)
+        if not _DATABASE.fullmatch(parts.path):
+            raise ValueError("no number of a database")
 
 
 def _instances(environ: Mapping[str, str]) -> tuple[InstanceSpec, ...]:
@@ -110,13 +129,17 @@ def _http_url(name: str, text: str) -> str:
     url = text.strip().rstrip("/")
     try:
         _URL.validate_python(url)
-        if urlsplit(url).port == 0:
-            raise ValueError("port 0")  # noqa: TRY301 - one refusal for all that is wrong
+        check_address(url)
     except (ValidationError, ValueError) as error:
         raise BadConfig(
-            f"{name}: {text.strip()!r}: write an address like {DEFAULT_OLLAMA_URL}"
+            f"{name}: {_shown(text.strip())}: write an address like {DEFAULT_OLLAMA_URL}"
         ) from error
     return url
+
+
+def _shown(text: str) -> str:
+    """Quote a value; one that may hold a password is not told."""
+    return "…" if "@" in text else repr(text)
 
 
 def _simulated_url(text: str) -> str | None:
@@ -125,4 +148,6 @@ def _simulated_url(text: str) -> str | None:
         return None
     if kind == "simulated" and re.fullmatch(r"https?://[^\s@?#]+", url):
         return url
-    raise BadConfig(f"LABDASH_HARDWARE: {text!r}: write auto or simulated:http://host:port/path")
+    raise BadConfig(
+        f"LABDASH_HARDWARE: {_shown(text)}: write auto or simulated:http://host:port/path"
+    )

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,15 +64,32 @@ def test_the_stores_address_may_lie_in_a_file(tmp_path: Path) -> None:
         ("REDIS_URL", ""),
         ("REDIS_URL", "http://127.0.0.1"),
         ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://:secret@[::1"),
+        ("REDIS_URL", "redis://:secret@host:port/0"),
+        ("REDIS_URL", "redis://:secret@host:99999/0"),
+        ("REDIS_URL", "redis://:secret@a..b:6379/0"),
+        ("REDIS_URL", "redis://:secret@host:6379/first"),
+        ("REDIS_URL", "redis://:secret@host:6379/0?unknown=1"),
+        ("REDIS_URL", "redis://:secret@host:6379/0?socket_timeout=long"),
+        ("REDIS_URL", "unix://?db=0"),
+        ("REDIS_URL", "unix:///s.sock?db=first"),
+        ("REDIS_URL", "unix:///s\x00.sock"),
         ("REDIS_URL_FILE", "/nowhere/at/all"),
+        ("REDIS_URL_FILE", sys.executable),
+        ("REDIS_URL_FILE", "/nowhere\x00"),
         ("LABDASH_OLLAMA_URLS", "127.0.0.1:11434"),
         ("LABDASH_OLLAMA_URLS", "http://user@host:11434"),
+        ("LABDASH_OLLAMA_URLS", "http://user:secret@host:11434"),
+        ("LABDASH_OLLAMA_URLS", "http://a..b:11434"),
+        ("LABDASH_OLLAMA_URLS", "http://[::1"),
+        ("LABDASH_OLLAMA_URLS", "http://a\x00b"),
         ("LABDASH_OLLAMA_URLS", "http://host:99999"),
         ("LABDASH_OLLAMA_URLS", "http://host:0"),
         ("LABDASH_OLLAMA_URLS", "http://host/path?x"),
         ("LABDASH_OLLAMA_URLS", "http://ok:1,file:///etc/passwd"),
         ("LABDASH_HARDWARE", "nvml"),
         ("LABDASH_HARDWARE", "simulated:"),
+        ("LABDASH_HARDWARE", "simulated:http://user:secret@host/x"),
         ("LABDASH_HARDWARE", "simulated:ftp://x"),
     ],
 )
@@ -85,6 +103,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, value: str)
 
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
