@@ -10,6 +10,7 @@ from workers.backoff import Backoff
 from workers.gpus.nvml_metrics import (
     CardLost,
     CardNeedsReset,
+    DriverGone,
     ask,
     mig_parts,
     read_figures,
@@ -60,14 +61,18 @@ class NvmlSource:
         if not self._is_started and not self._start():
             return self._failure, self._all_gone(self._failure.reason)
         try:
-            count = pynvml.nvmlDeviceGetCount()
+            return self._read_all()
         except pynvml.NVMLError as error:
             self._stop(error)
-            return self._failure, self._all_gone(self._failure.reason)
-        found, silent = self._read_cards(count)
+        except DriverGone as gone:
+            self._stop(gone.error)
+        return self._failure, self._all_gone(self._failure.reason)
+
+    def _read_all(self) -> tuple[DriverReading, tuple[GpuReading, ...]]:
+        found, silent = self._read_cards(pynvml.nvmlDeviceGetCount())
         gpus = self._with_lost(found)
         driver = self._driver(silent)
-        self._renew_if_due(gpus)
+        self._renew_if_due(is_whole=not silent and all(gpu.state == "ok" for gpu in gpus))
         return driver, gpus
 
     # --- the library ---------------------------------------------------------------------------
@@ -95,9 +100,9 @@ class NvmlSource:
         self._shut_down()
         self._failed(error)
 
-    def _renew_if_due(self, gpus: tuple[GpuReading, ...]) -> None:
+    def _renew_if_due(self, *, is_whole: bool) -> None:
         """Stop the library while a card is lost: only a new start sees that it has come back."""
-        if all(gpu.state == "ok" for gpu in gpus):
+        if is_whole:
             self._look_again.reset()
         elif self._look_again.is_due:
             self._look_again.put_off()

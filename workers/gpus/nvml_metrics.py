@@ -10,6 +10,14 @@ import pynvml
 # What is wrong with the card as a whole, not with the one figure asked for.
 _LOST = pynvml.NVML_ERROR_GPU_IS_LOST
 _RESET = pynvml.NVML_ERROR_RESET_REQUIRED
+# What is wrong with the library or its driver, whatever was asked for.
+_DRIVER = frozenset(
+    {
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    }
+)
 
 # Bits of nvmlClocksEventReasons in words; idle clocks are no throttling.
 _THROTTLE_REASONS = {
@@ -33,6 +41,14 @@ class CardNeedsReset(Exception):  # noqa: N818 - a state of the card
     """The card answers nothing until it is reset."""
 
 
+class DriverGone(Exception):  # noqa: N818 - a state of the driver
+    """The driver was unloaded or replaced under the library; ``error`` is NVML's word for it."""
+
+    def __init__(self, error: pynvml.NVMLError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Memory in bytes; ``reserved`` is ``None`` where the driver counts it as used."""
@@ -45,15 +61,25 @@ class Memory:
 
 
 def ask[T](function: Callable[..., T], *arguments: Any) -> T | None:
-    """Call NVML; ``None`` for what it will not tell. Raises ``CardLost`` or ``CardNeedsReset``."""
+    """Call NVML; ``None`` for what it will not tell.
+
+    Raises ``CardLost``, ``CardNeedsReset`` or ``DriverGone``.
+    """
     try:
         return function(*arguments)
     except pynvml.NVMLError as error:
-        if error.value == _LOST:
-            raise CardLost from error
-        if error.value == _RESET:
-            raise CardNeedsReset from error
+        _raise_if_more(error)
         return None
+
+
+def _raise_if_more(error: pynvml.NVMLError) -> None:
+    """Raise what an error says of more than the figure that was asked for."""
+    if error.value == _LOST:
+        raise CardLost from error
+    if error.value == _RESET:
+        raise CardNeedsReset from error
+    if error.value in _DRIVER:
+        raise DriverGone(error) from error
 
 
 def read_memory(handle: Any) -> Memory:
@@ -63,8 +89,7 @@ def read_memory(handle: Any) -> Memory:
     try:
         whole = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError as error:
-        if error.value == _LOST:
-            raise CardLost from error
+        _raise_if_more(error)
         return _memory_elsewhere(handle, error.value)
     return Memory(total=whole.total, used=whole.used, free=whole.free)
 

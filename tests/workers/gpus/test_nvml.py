@@ -359,6 +359,33 @@ def test_a_driver_that_vanishes_loses_all_cards_until_it_returns(reader: Reader)
     assert reader.read() == before
 
 
+DRIVER_GONE = {1: "error", 9: "not_loaded", 18: "mismatch"}
+
+
+@pytest.mark.parametrize("metric", ["all", "handle", "memory_v2", "util"])
+@pytest.mark.parametrize("code", DRIVER_GONE)
+def test_a_driver_that_goes_between_two_figures_is_no_card_without_figures(
+    reader: Reader, code: int, metric: str
+) -> None:
+    before = reader.read()
+    reader.set(gpu0={f"error.{metric}": code})
+    gone = reader.read()
+    reader.set(gpu0={f"error.{metric}": None})
+
+    assert gone["driver"]["state"] == DRIVER_GONE[code]
+    assert [gpu["state"] for gpu in gone["gpus"]] == ["lost", "lost"]
+    assert reader.read() == before
+
+
+def test_a_card_that_was_never_read_is_looked_for_again(reader: Reader) -> None:
+    reader.set(gpu1={"error.handle": 15})
+    first = reader.read()
+    reader.set(gpu1={"error.handle": None})
+
+    assert [gpu["uuid"] for gpu in first["gpus"]] == ["GPU-0"]
+    assert [gpu["uuid"] for gpu in reader.read()["gpus"]] == ["GPU-0", "GPU-1"]
+
+
 def test_without_a_library_the_driver_is_missing_until_it_is_installed(
     tmp_path: Path, library: Path
 ) -> None:
