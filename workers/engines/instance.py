@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from workers.engines.base import Engine, EngineDown
 from workers.engines.place import Place
-from workers.wire import InstanceReading, InstanceSpec, Inventory, LoadedModel
+from workers.wire import DiskReading, InstanceReading, InstanceSpec, Inventory, LoadedModel
 
 # `/api/ps` may time out while an unload probes the GPUs; its last answer holds for so long.
 LOADED_KEPT_S = 30.0
@@ -24,13 +24,19 @@ class InstanceReader:
         self._spec = spec
         self._engine = engine
         self._place = place
+        self.disk: DiskReading | None = None
         self._last: InstanceReading | None = None
         self._timeouts = 0
         self._loaded: tuple[LoadedModel, ...] | None = None
         self._loaded_at = 0.0
 
     def read(self) -> InstanceReading:
-        """Read version, loaded models, and what its machine tells; never raises for a server."""
+        """Read version, loaded models, and what its machine tells; never raises for a server.
+
+        ``disk`` is read first, so that it is known while a server keeps one waiting.
+        """
+        self.disk = None
+        self.disk = self._place.disk(self._engine.store())
         try:
             version = self._engine.version()
         except EngineDown as down:
@@ -49,6 +55,7 @@ class InstanceReader:
             state=down.state,
             reason=down.reason,
             installed=self._place.look().installed,
+            disk=self.disk,
         )
         return self._last
 
@@ -62,7 +69,7 @@ class InstanceReader:
             home=surroundings.home,
             installed=surroundings.installed,
             loaded=self._read_loaded(),
-            disk=self._place.disk(),
+            disk=self.disk,
         )
 
     def _read_loaded(self) -> tuple[LoadedModel, ...] | None:

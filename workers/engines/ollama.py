@@ -12,6 +12,7 @@ from workers.engines.stream import PullStream
 from workers.wire import InstalledModel, LoadedModel
 
 # The first FROM is the weights' file, a second one the projector's. Windows writes `\`.
+_STORE = re.compile(r"^FROM (.+)[/\\]blobs[/\\]sha256-")
 _WEIGHTS = re.compile(r"^FROM .*sha256-([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -107,6 +108,12 @@ class Ollama:
         """Return names with their digests, to see cheaply whether anything changed."""
         return frozenset((tag.name, tag.digest) for tag in self._tags())
 
+    def store(self) -> str | None:
+        """Return the folder of the models as the server wrote it when they were last listed."""
+        # Lists are made in another thread.
+        found = [_STORE.match(shown.modelfile) for shown in list(self._shown.values())]
+        return next((match[1] for match in found if match), None)
+
     def pull(self, model: str, *, read_s: float) -> PullStream:
         """Begin a pull; ``read_s`` bounds the silence between two lines."""
         return PullStream(self.url, model, read_s=read_s)
@@ -155,7 +162,7 @@ def _without_bulk(shown: _Shown) -> _Shown:
 def _installed(tag: _Tag, shown: _Shown | None) -> InstalledModel:
     info = shown.model_info if shown else {}
     details = shown.details if shown else tag.details
-    architecture = info.get("general.architecture") or tag.details.family or None
+    architecture = _text(info.get("general.architecture")) or tag.details.family or None
     weights = _WEIGHTS.search(shown.modelfile) if shown else None
     capabilities = (shown.capabilities if shown else None) or tag.capabilities or ()
     return InstalledModel(
@@ -176,6 +183,10 @@ def _installed(tag: _Tag, shown: _Shown | None) -> InstalledModel:
         blob_digest=weights[1] if weights else None,
         capabilities=capabilities,
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _count(value: Any) -> int | None:

@@ -4,7 +4,6 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -37,11 +36,16 @@ _PORT_HOLDERS = frozenset({"docker-proxy", "rootlessport", "conmon", "slirp4netn
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """``home`` is where the server seems to run, provided that it answers."""
+    """``home`` is where the server seems to run, provided that it answers.
+
+    ``store`` is read from its process. ``usual_store`` is where one would lie, and set only
+    while no server is to be seen on this machine that might have another one.
+    """
 
     home: Home | None = None
     installed: bool | None = None
     store: Path | None = None
+    usual_store: Path | None = None
 
 
 class Place(Protocol):
@@ -49,7 +53,9 @@ class Place(Protocol):
 
     def look(self) -> Surroundings: ...
 
-    def disk(self) -> DiskReading | None: ...
+    def disk(self, told: str | None) -> DiskReading | None:
+        """Measure under the store; ``told`` is the one that the server itself names."""
+        ...
 
 
 class Elsewhere:
@@ -59,7 +65,7 @@ class Elsewhere:
         """Return that it is remote."""
         return Surroundings(home="remote")
 
-    def disk(self) -> DiskReading | None:
+    def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
         """Nothing tells of another machine's disk."""
         return None
 
@@ -74,7 +80,7 @@ class Simulated:
         """Return that it runs as a process, as the simulation has it."""
         return Surroundings(home="process", installed=True)
 
-    def disk(self) -> DiskReading | None:
+    def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
         """Return the simulated disk."""
         return self._source.read().disk
 
@@ -86,6 +92,7 @@ class Here:
         parts = urlsplit(url)
         self._port = parts.port or {"http": 80, "https": 443}[parts.scheme]
         self._newest = Surroundings()
+        self._is_hidden = False
         self._look_again_at = 0.0
 
     def look(self) -> Surroundings:
@@ -95,20 +102,27 @@ class Here:
             self._look_again_at = time.monotonic() + LOOK_EVERY_S
         return self._newest
 
-    def disk(self) -> DiskReading | None:
+    def disk(self, told: str | None) -> DiskReading | None:
         """Measure the file system under the model store, where the store is known."""
-        store = self.look().store
+        seen = self.look()
+        if self._is_hidden:
+            return None
+        # What a server in a container names need not be on this machine.
+        named = Path(told) if told and _exists(Path(told)) else None
+        store = seen.store or named or seen.usual_store
         return disk_under(store) if store else None
 
     def _look(self) -> Surroundings:
         servers = [process for process in _ollama_processes() if not _in_container(process)]
         holder = _listener(self._port)
-        # Of several servers here, it is the one on this port whose store counts.
-        servers.sort(key=lambda process: process != holder)
         home = _home(holder, servers)
-        is_hidden = home == "container" and bool(_listening(self._port))
-        store = None if is_hidden else _find_store(servers)
-        return Surroundings(home=home, installed=is_installed(), store=store)
+        self._is_hidden = home == "container" and bool(_listening(self._port))
+        return Surroundings(
+            home=home,
+            installed=is_installed(),
+            store=None if self._is_hidden else _find_store(holder, servers),
+            usual_store=None if servers or self._is_hidden else _usual_store(),
+        )
 
 
 def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | None) -> Place:
@@ -208,10 +222,14 @@ def _listener(port: int) -> psutil.Process | None:
         return None
 
 
-def _find_store(servers: Iterable[psutil.Process]) -> Path:
-    for process in servers:
-        if store := _store_of(process):
-            return store
+def _find_store(holder: psutil.Process | None, servers: list[psutil.Process]) -> Path | None:
+    """Ask the server on this port; where that is not known, all must have the same store."""
+    asked = [holder] if holder is not None and holder in servers else servers
+    stores = {_store_of(process) for process in asked}
+    return stores.pop() if len(stores) == 1 else None
+
+
+def _usual_store() -> Path:
     folders = [Path(path).expanduser() for path in _STORES]
     # Where none is there yet: the one that Ollama's installer will make.
     first = folders[0] if sys.platform == "linux" else folders[-1]

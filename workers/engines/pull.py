@@ -221,7 +221,7 @@ class Pull:
         return _failed(reason)
 
     def _circumstances(self) -> Circumstances:
-        disk = self._watch.place.disk()
+        disk = self._watch.disk()
         return Circumstances(
             model=self._order.model,
             url=self._watch.spec.url,
@@ -232,7 +232,7 @@ class Pull:
     def _has_no_room(self) -> Outcome | None:
         """Look before the server is asked: others may have filled the disk between attempts."""
         self._checked_bytes = None
-        disk = self._watch.place.disk()
+        disk = self._watch.disk()
         if disk is not None and disk.free_bytes < DISK_FLOOR_BYTES:
             return _failed(nearly_full(free_bytes=disk.free_bytes, path=disk.path))
         return self._lacks_disk()
@@ -243,7 +243,7 @@ class Pull:
         if total == self._checked_bytes:
             return None
         self._checked_bytes = total
-        disk, missing = self._watch.place.disk(), self._tally.missing_bytes
+        disk, missing = self._watch.disk(), self._tally.missing_bytes
         if disk is None or missing <= disk.free_bytes:
             return None
         free = disk.free_bytes

@@ -7,7 +7,7 @@ from workers.engines.instance import InstanceReader, InventoryReader
 from workers.engines.ollama import Ollama
 from workers.engines.place import Place
 from workers.probe import Probe
-from workers.wire import InstanceReading, InstanceSpec, Inventory
+from workers.wire import DiskReading, InstanceReading, InstanceSpec, Inventory
 
 INVENTORY_EVERY_S = 15.0
 # Longer than the time-outs of one reading together: an older one hangs.
@@ -26,7 +26,8 @@ class InstanceWatch:
         self._tell = tell
         self._inventory = InventoryReader(node, spec, self.engine)
         name = f"{node}-{spec.name}"
-        self._status = Probe(name, InstanceReader(spec, self.engine, place).read)
+        self._reader = InstanceReader(spec, self.engine, place)
+        self._status = Probe(name, self._reader.read)
         self._news = Probe(f"{name}-inventory", self._tell_news)
         self._asked_at = float("-inf")
 
@@ -40,11 +41,19 @@ class InstanceWatch:
         if newest is None or newest.age_s > STALE_S:
             reason = "no answer so far"
             return InstanceReading(
-                name=self.spec.name, url=self.spec.url, state="timeout", reason=reason
+                name=self.spec.name,
+                url=self.spec.url,
+                state="timeout",
+                reason=reason,
+                disk=self._reader.disk,
             )
         if newest.value.state == "ok":
             self._ask_for_news()
         return newest.value
+
+    def disk(self) -> DiskReading | None:
+        """Measure the disk under the model store now."""
+        return self.place.disk(self.engine.store())
 
     def refresh(self) -> None:
         """Tell the whole inventory now."""

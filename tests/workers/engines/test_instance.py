@@ -40,6 +40,9 @@ class ScriptedEngine:
     def installed(self) -> tuple[InstalledModel, ...]:
         return self.models
 
+    def store(self) -> str | None:
+        return "/models"
+
     def pull(self, model: str, *, read_s: float) -> PullStream:
         raise NotImplementedError
 
@@ -57,7 +60,8 @@ class Beside:
     def look(self) -> Surroundings:
         return Surroundings(home="process", installed=True)
 
-    def disk(self) -> DiskReading | None:
+    def disk(self, told: str | None) -> DiskReading | None:
+        assert told == "/models"
         return DiskReading(path="/models", total_bytes=10, free_bytes=4)
 
 
@@ -83,6 +87,8 @@ def test_a_server_that_is_stopped_says_so_at_once_and_whether_it_is_installed() 
     assert (reading.state, reading.reason) == ("refused", "nothing listens on this port")
     assert (reading.version, reading.loaded, reading.home) == (None, None, None)
     assert reading.installed is True
+    assert reading.disk
+    assert reading.disk.free_bytes == 4
 
 
 def test_one_time_out_changes_nothing_and_the_second_counts() -> None:

@@ -105,6 +105,36 @@ def test_the_blob_is_the_weights_and_not_the_projector(fake: FakeOllama, engine:
     assert model.blob_digest == BLOB
 
 
+@pytest.mark.parametrize(
+    ("path", "store"),
+    [
+        (f"/srv/my models/blobs/sha256-{BLOB}", "/srv/my models"),
+        (f"D:\\models\\blobs\\sha256-{BLOB}", "D:\\models"),
+        ("qwen3:8b", None),
+    ],
+)
+def test_the_store_is_the_folder_from_which_a_model_is_loaded(
+    fake: FakeOllama, engine: Ollama, path: str, store: str | None
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.shown["qwen3:8b"]["modelfile"] = f"# Modelfile\nFROM {path}\n"
+    before = engine.store()
+    engine.installed()
+
+    assert (before, engine.store()) == (None, store)
+
+
+def test_figures_of_another_kind_keep_no_model_from_being_reported(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.shown["qwen3:8b"]["model_info"]["general.architecture"] = 3
+
+    (model,) = engine.installed()
+
+    assert model.architecture == "qwen3"
+
+
 def test_loaded_models_have_their_sizes_and_ends(fake: FakeOllama, engine: Ollama) -> None:
     entry = {
         "name": "qwen3:8b",

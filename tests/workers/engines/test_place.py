@@ -46,11 +46,44 @@ def test_a_server_of_this_machine_runs_as_a_process_with_its_own_store(tmp_path:
     store = tmp_path / "models"
     with program(tmp_path, "ollama", OLLAMA_MODELS=str(store)) as (_, port):
         here = Here(f"http://127.0.0.1:{port}")
-        surroundings, disk = here.look(), here.disk()
+        surroundings, disk = here.look(), here.disk(None)
 
     assert (surroundings.home, surroundings.store) == ("process", store)
     assert disk
     assert (disk.path, disk.total_bytes) == (str(store), shutil.disk_usage(tmp_path).total)
+
+
+def test_a_server_whose_settings_cannot_be_read_has_the_store_that_it_names(
+    tmp_path: Path,
+) -> None:
+    named = tmp_path / "named"
+    named.mkdir()
+    # Without OLLAMA_MODELS and HOME its settings tell as little as those of another user.
+    with program(tmp_path, "ollama") as (_, port):
+        here = Here(f"http://127.0.0.1:{port}")
+        unknown, known = here.disk(None), here.disk(str(named))
+        elsewhere = here.disk(str(tmp_path / "in-a-container"))
+
+    assert (unknown, elsewhere) == (None, None)
+    assert known
+    assert known.path == str(named)
+
+
+def test_the_store_of_another_server_here_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    with (
+        program(tmp_path, "ollama", OLLAMA_MODELS=str(tmp_path)),
+        program(tmp_path, "ollama") as (_, port),
+    ):
+        disk = Here(f"http://127.0.0.1:{port}").disk(None)
+
+    assert disk is None
+
+
+def test_a_server_that_was_stopped_keeps_the_store_that_it_named(tmp_path: Path) -> None:
+    disk = Here(f"http://127.0.0.1:{free_port()}").disk(str(tmp_path))
+
+    assert disk
+    assert disk.path == str(tmp_path)
 
 
 def test_of_two_servers_here_each_has_its_own_store(tmp_path: Path) -> None:
@@ -76,7 +109,7 @@ def test_without_a_setting_the_store_lies_in_the_servers_home(tmp_path: Path) ->
 def test_a_port_that_is_held_for_a_container_is_a_containers(tmp_path: Path) -> None:
     with program(tmp_path, "docker-proxy") as (_, port):
         here = Here(f"http://127.0.0.1:{port}")
-        surroundings, disk = here.look(), here.disk()
+        surroundings, disk = here.look(), here.disk(None)
 
     assert (surroundings.home, surroundings.store, disk) == ("container", None, None)
 
@@ -89,7 +122,7 @@ def test_a_port_of_nobody_that_is_to_be_seen_is_a_containers() -> None:
 
 
 def test_a_port_on_which_nobody_listens_leaves_the_disk_of_the_store_to_come() -> None:
-    disk = Here(f"http://127.0.0.1:{free_port()}").disk()
+    disk = Here(f"http://127.0.0.1:{free_port()}").disk(None)
 
     assert disk
     assert disk.path.endswith("models")
@@ -157,13 +190,13 @@ def test_another_machine_tells_nothing_of_its_disk() -> None:
     elsewhere = Elsewhere()
 
     assert (elsewhere.look().home, elsewhere.look().installed) == ("remote", None)
-    assert elsewhere.disk() is None
+    assert elsewhere.disk(None) is None
 
 
 def test_a_simulated_machine_has_a_simulated_disk() -> None:
     simulated = Simulated(Machine())
 
     assert (simulated.look().home, simulated.look().installed) == ("process", True)
-    disk = simulated.disk()
+    disk = simulated.disk(None)
     assert disk
     assert disk.free_bytes == 3

@@ -275,7 +275,7 @@ class SmallDisk:
     def look(self) -> Any:
         raise AssertionError("not asked")
 
-    def disk(self) -> DiskReading | None:
+    def disk(self, told: str | None) -> DiskReading | None:
         return DiskReading(path="/srv/models", total_bytes=9 * GIB, free_bytes=self.free_bytes)
 
 
