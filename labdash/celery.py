@@ -1,13 +1,19 @@
 """The hub's Celery app: one queue, and one table of what happens when."""
 
 import os
+import sys
+from typing import Any
 
 from celery import Celery
+from celery.signals import celeryd_init
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labdash.settings")
 
 from django.conf import settings
+
+from labdash.checks import refuse_unprepared
+from labdash.env import BadSetting
 
 QUEUE = "hub"
 # What was not begun within this time is done by a later tick; hub and beat share one clock.
@@ -55,3 +61,15 @@ app.conf.update(
         for name, (task, every_s) in BEAT.items()
     },
 )
+
+
+def _refuse_unprepared(**_: Any) -> None:
+    """End a worker; an exception would only be logged here."""
+    try:
+        refuse_unprepared()
+    except BadSetting as error:
+        sys.stderr.write(f"labdash: {error}\n")
+        sys.exit(2)
+
+
+celeryd_init.connect(_refuse_unprepared)

@@ -7,7 +7,18 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Advice
 
+from labdash.env import BadSetting
+
 NOT_PREPARED = "not-yet-prepared-"
+
+
+def refuse_unprepared() -> None:
+    """Raise ``BadSetting`` where what signs sessions and codes is a key that all can read."""
+    if settings.SECRET_KEY.startswith(NOT_PREPARED):
+        raise BadSetting(
+            "there is no secret key yet: run deploy/up, or manage.py prepare; "
+            "or set LABDASH_SECRET_KEY"
+        )
 
 
 @register

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.server import create_server
 
+from labdash.env import BadSetting
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -84,8 +86,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     # More requests than threads for a moment is no news: they wait.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    from labdash.wsgi import application  # noqa: PLC0415 - the server can be made without settings
-
+    try:
+        from labdash.wsgi import application  # noqa: PLC0415 - make_server needs no settings
+    except BadSetting as error:
+        sys.stderr.write(f"labdash: {error}\n")
+        sys.exit(2)
     sockets = [socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:]]
     make_server(application, sockets).run()
 

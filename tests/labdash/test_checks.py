@@ -1,10 +1,16 @@
 """System checks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django.fixtures import Settings
+
+from labdash.env import ROOT
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +27,31 @@ def test_a_prepared_hub_has_nothing_to_say() -> None:
 def test_a_key_that_stands_in_the_code_is_told(settings: Settings) -> None:
     settings.SECRET_KEY = "not-yet-prepared-" + "x" * 32
     assert ids(run_checks()) == ["labdash.W001"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("labdash.serve",),
+        ("celery", "--quiet", "-A", "labdash.celery", "worker", "-Q", "hub", "--pool=threads"),
+    ],
+)
+def test_nothing_serves_with_a_key_that_stands_in_the_code(
+    argv: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = {name: os.environ[name] for name in os.environ if name != "LABDASH_SECRET_KEY"}
+    ended = subprocess.run(  # noqa: S603 - our own programs
+        [sys.executable, "-m", *argv],
+        cwd=ROOT,
+        env=given | {"LABDASH_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("labdash: there is no secret key yet: ")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_folder_that_is_a_file_is_told(settings: Settings, tmp_path: Path) -> None:
