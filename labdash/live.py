@@ -77,6 +77,12 @@ def store_errors() -> Iterator[None]:
         raise StoreDown(str(error)) from error
 
 
+def ping() -> None:
+    """Raise ``StoreDown`` where the store does not answer or does not let us in."""
+    with store_errors():
+        store().ping()
+
+
 def state_key(slug: str) -> str:
     """Name the hub's own key for a node's newest state."""
     return f"hub:state:{slug}"

@@ -13,6 +13,7 @@ from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.db import transaction
 
+from labdash import live
 from labdash.domain import nodes
 from labdash.domain.errors import LabDashError
 from labdash.env import env_str
@@ -49,6 +50,19 @@ def prepare_secret_key() -> None:
 def prepare_database() -> None:
     """Bring the tables up to date."""
     call_command("migrate", interactive=False, verbosity=0)
+
+
+def prepare_store() -> None:
+    """Refuse to go on where a store is named that does not answer or does not let us in."""
+    try:
+        if env_str("REDIS_URL"):
+            live.ping()
+    except live.StoreDown as error:
+        reason = str(error).partition("\n")[0].rstrip(".") or "no answer"
+        raise LabDashError(
+            f"the store that REDIS_URL names does not serve us ({reason}): start it, put its"
+            " address and password right, or leave REDIS_URL out for LabDash's own store"
+        ) from error
 
 
 def prepare_static() -> None:

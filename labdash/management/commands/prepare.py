@@ -35,6 +35,7 @@ class Command(LabDashCommand):
         nodes = _pairs(options["node"], options["kind"])
         preparing.prepare_folder()
         preparing.prepare_secret_key()
+        preparing.prepare_store()
         try:
             preparing.prepare_database()
         except DatabaseError as error:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from labdash.domain import access, preparing
 from labdash.models import Instance, Node
+from tests import bootstrap
 from tests.factories import make_node
 from tests.labdash.management.conftest import Run
 
@@ -140,3 +142,25 @@ def test_static_files_are_collected_again_only_after_a_change() -> None:
     (settings.STATIC_ROOT / ".collected").write_text("another version")
     preparing.prepare_static()
     assert manifest.stat().st_mtime_ns > before
+
+
+def test_a_store_that_is_away_or_asks_for_another_password_is_one_line(
+    manage: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    process = bootstrap.start_store(tmp_path / "store")
+    socket = tmp_path / "store" / "store.sock"
+    try:
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            client.config_set("requirepass", "right")
+        urls = [f"unix://:wr0ng@{socket}?db=0", f"unix://{socket}?db=0", "redis://127.0.0.1:1/0"]
+        for url in urls:
+            done = manage("prepare", REDIS_URL=url)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+            assert "the store that REDIS_URL names does not serve us (" in done.stderr
+            assert "wr0ng" not in done.stderr
+        right = manage("prepare", REDIS_URL=f"unix://:right@{socket}?db=0")
+        assert (right.returncode, right.stderr) == (0, "")
+    finally:
+        process.kill()
+        process.wait()
