@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The system gives a socket's path 107 bytes; what is left over serves a name beside it.
 SOCKET_PATH_BYTES = 100
 SOCKET_PATH_MAX_BYTES = 107
+# Roughly what Django's own check security.W009 asks for.
+SECRET_KEY_MIN = 32
 _DATABASE_URL = "DATABASE_URL: write postgresql://user:password@host:port/name"
 _STORE_URL = "REDIS_URL: write redis://:password@host:6379/0 or unix:///path.sock?db=0"
 # A name, or an IPv6 address with the interface that it needs where it is link-local.
@@ -159,6 +161,14 @@ def _sqlite(path: Path) -> dict[str, Any]:
             "timeout": 15,
         },
     }
+
+
+def given_secret_key() -> str | None:
+    """Return the key that signs sessions where the environment holds one."""
+    key = env_str("LABDASH_SECRET_KEY")
+    if key and len(key) < SECRET_KEY_MIN:
+        raise BadSetting(f"LABDASH_SECRET_KEY: write at least {SECRET_KEY_MIN} characters")
+    return key
 
 
 def time_zone() -> str | None:

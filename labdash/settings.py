@@ -12,6 +12,7 @@ from labdash.env import (
     env_bool,
     env_list,
     env_str,
+    given_secret_key,
     store_socket,
     time_zone,
 )
@@ -27,9 +28,7 @@ DATA_DIR = data_dir(demo=DEMO)
 
 def secret_key() -> str:
     """Return the key from the environment, or the one that the first start wrote down."""
-    if key := env_str("LABDASH_SECRET_KEY"):
-        if len(key) < 32:  # noqa: PLR2004 - as Django's own check security.W009 asks, roughly
-            raise BadSetting("LABDASH_SECRET_KEY: write at least 32 characters")
+    if key := given_secret_key():
         return key
     path = DATA_DIR / "secret-key"
     try:

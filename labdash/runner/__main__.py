@@ -1,6 +1,6 @@
 """The program behind ``deploy/up``."""
 
-import errno
+import subprocess
 import sys
 
 from labdash.env import BadSetting
@@ -10,24 +10,30 @@ from labdash.runner.options import Options, parse_options
 from labdash.runner.reset import reset_owner
 from labdash.runner.start import run, say
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+# A service starts again after the second alone: what a setting says stays wrong.
+BAD_SETTING = 2
+CANNOT_START = 3
 
 
 def main() -> int:
-    """Do what the command line says; 2 (1: full disk) and a line on stderr when that cannot be."""
+    """Do what the command line says; returns the exit code, with a line on stderr if not 0."""
     options = parse_options(sys.argv[1:])
     try:
         return _do(options)
-    except (BadSetting, CannotStart) as error:
-        print(f"labdash: {error}", file=sys.stderr)  # noqa: T201 - this is the terminal program
-        return 2
+    except BadSetting as error:
+        return _refuse(str(error), BAD_SETTING)
+    except CannotStart as error:
+        return _refuse(str(error), CANNOT_START)
+    except subprocess.TimeoutExpired as error:
+        return _refuse(f"{error.cmd[0]} did not end within {error.timeout:.0f} s", CANNOT_START)
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        # 1, unlike a wrong setting: a service may try again, for room may come.
         place = f"{error.filename}: " if error.filename else ""
-        print(f"labdash: {place}{error.strerror}", file=sys.stderr)  # noqa: T201 - as above
-        return 1
+        return _refuse(f"{place}{error.strerror or error}", CANNOT_START)
+
+
+def _refuse(line: str, code: int) -> int:
+    print(f"labdash: {line}", file=sys.stderr)  # noqa: T201 - this is the terminal program
+    return code
 
 
 def _do(options: Options) -> int:

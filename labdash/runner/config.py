@@ -15,6 +15,7 @@ from labdash.env import (
     database_from_url,
     env_list,
     env_str,
+    given_secret_key,
     shown,
     split_address,
     store_socket,
@@ -108,6 +109,7 @@ def _check(values: dict[str, str]) -> None:
     if url := values.get("REDIS_URL"):
         check_store_url(url)
     _check_hosts("LABDASH_ALLOWED_HOSTS")
+    given_secret_key()
 
 
 def _check_hosts(name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labdash.env import BadSetting
 from labdash.runner.errors import CannotStart
 
 # What a runner that was killed left behind is ended within this time, and the lock is held so long.
@@ -20,6 +21,7 @@ def hold(folder: Path, *, demo: bool) -> Iterator[int]:
     _check_kind(folder, demo=demo)
     for name in ("run", "log", "store"):
         (folder / name).mkdir(exist_ok=True)
+        _check_writable(folder / name)
     descriptor = os.open(folder / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor, folder)
@@ -47,8 +49,14 @@ def _make(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotStart(f"{folder} cannot be made: {error.strerror}") from error
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CannotStart(f"{folder} is not writable to you: it belongs to another user")
+        raise CannotStart(
+            f"{folder} is not writable to you: it belongs to another user, or is read-only"
+        )
 
 
 def _check_kind(folder: Path, *, demo: bool) -> None:
@@ -61,7 +69,7 @@ def _check_kind(folder: Path, *, demo: bool) -> None:
         # A database without the note was made by hand, with manage.py: a real lab's.
         kind = "lab" if (folder / "labdash.sqlite3").exists() else wanted
     if kind != wanted:
-        raise CannotStart(
+        raise BadSetting(
             f"{folder} holds {'the demo' if kind == 'demo' else 'a real lab'}: "
             "choose another folder with LABDASH_DATA_DIR"
         )

@@ -4,6 +4,7 @@ It reads ``+<group>`` and ``-<group>`` lines from the runner; the end of that pi
 end. It holds the data folder's lock too, so that no second runner starts before it is done.
 """
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -48,7 +49,8 @@ class Guard:
 
     def close(self) -> None:
         """Let it end whatever was not removed, and wait for it."""
-        self._process.communicate(timeout=GRACE_S + 2)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._process.communicate(timeout=GRACE_S + 2)
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -61,12 +63,20 @@ class Guard:
             bufsize=1,
         )
 
+    def _drop_pipe(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+
     def _say(self, line: str) -> None:
-        if self._process.poll() is not None:
-            self._process = self._start()
-            line = "\n".join(f"+{group}" for group in self._groups)
-        if self._process.stdin and line:
-            self._process.stdin.write(f"{line}\n")
+        # One that cannot be told, or started again, is told of all groups the next time.
+        with contextlib.suppress(OSError):
+            if self._process.poll() is not None:
+                self._drop_pipe()
+                self._process = self._start()
+                line = "\n".join(f"+{group}" for group in self._groups)
+            if self._process.stdin and line:
+                self._process.stdin.write(f"{line}\n")
 
 
 def main() -> None:

@@ -15,6 +15,11 @@ from labdash.runner.options import DEFAULT_PORT, Options
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEM_UNITS = Path("/etc/systemd/system")
 TIMEOUT_S = 60
+# What may hold its data; systemd passes over those that are not installed.
+AFTER = (
+    *("network-online.target", "postgresql.service", "redis.service", "redis-server.service"),
+    *("valkey.service", "valkey-server.service"),
+)
 
 
 def install(options: Options, *, units: Path | None = None) -> list[str]:
@@ -53,14 +58,14 @@ def _owner(data_dir: Path) -> int:
 
 
 def unit_text(config: Config, *, settings: Path, owner: int) -> str:
-    """Return the unit. A start that cannot succeed (exit 2: a wrong setting) is not repeated."""
+    """Return the unit. What ends with 2, a wrong setting, is not started again."""
     system = os.getuid() == 0
     up = " ".join(_quoted(part) for part in (str(ROOT / "deploy" / "up"), *_arguments(config)))
-    user = [f"User={pwd.getpwuid(owner).pw_name}"] if system and owner != 0 else []
+    user = [f"User={_name_of(owner)}"] if system and owner != 0 else []
     lines = [
         "[Unit]",
         "Description=LabDash, the GPUs of a home lab",
-        *(["Wants=network-online.target", "After=network-online.target"] if system else []),
+        *(["Wants=network-online.target", f"After={' '.join(AFTER)}"] if system else []),
         "",
         "[Service]",
         "Type=exec",
@@ -79,6 +84,13 @@ def unit_text(config: Config, *, settings: Path, owner: int) -> str:
         f"WantedBy={'multi-user' if system else 'default'}.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _name_of(owner: int) -> str:
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
 
 
 def _arguments(config: Config) -> list[str]:
@@ -103,11 +115,14 @@ def _quoted(text: str) -> str:
 
 def _write_settings(path: Path, config: Config, owner: int) -> None:
     """Write this terminal's settings for the service, secrets included, for its owner alone."""
-    if not path.parent.exists():
-        path.parent.mkdir(mode=0o700, parents=True)
-        os.chown(path.parent, owner, -1)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in made:
+        os.chown(folder, owner, -1)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, 0o600)
+    os.fchown(descriptor, owner, -1)
     with os.fdopen(descriptor, "w") as file:
         for name, value in sorted(_settings(config).items()):
             file.write(f"{name}={_shell_quoted(value)}\n")
@@ -151,4 +166,5 @@ def _run(argv: list[str]) -> None:
         argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     if ended.returncode:
-        raise CannotStart(f"{' '.join(argv)} failed: {ended.stderr.strip()}")
+        said = " ".join(ended.stderr.split()) or f"exit {ended.returncode}"
+        raise CannotStart(f"{' '.join(argv)} failed: {said}")

@@ -11,7 +11,7 @@ import socket
 import struct
 from pathlib import Path
 
-from labdash.env import shown
+from labdash.env import BadSetting, shown
 from labdash.runner.errors import CannotStart
 
 BACKLOG = 256
@@ -50,7 +50,7 @@ def _resolve(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     except OSError as error:
         raise CannotStart(f"--host {shown(host)}: {error.strerror}") from error
     except UnicodeError as error:
-        raise CannotStart(f"--host {shown(host)}: no name of a machine is written so") from error
+        raise BadSetting(f"--host {shown(host)}: no name of a machine is written so") from error
     return list(dict.fromkeys((int(family), (str(at[0]), port)) for family, _, _, _, at in found))
 
 

@@ -51,6 +51,8 @@ def run(options: Options) -> int:
             say("Ending …")
         finally:
             supervisor.end()
+            if config.own_socket:
+                store.remove_socket_folder(config.own_socket, config.data_dir)
     return 0
 
 

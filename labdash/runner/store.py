@@ -1,5 +1,6 @@
 """The store that the runner brings: a Valkey or Redis server on a Unix socket."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,7 @@ from labdash.runner.errors import CannotStart
 # Enough by far (queues and streams are bounded), and an end to what a fault could eat.
 MAX_MEMORY = "256mb"
 TIMEOUT_S = 1
+VERSION_TIMEOUT_S = 10.0
 
 
 def find_store() -> str:
@@ -45,9 +47,9 @@ def _wheel_folders() -> list[str]:
 def _runs(path: str) -> bool:
     try:
         ended = subprocess.run(  # noqa: S603 - a server of the wheel or of the system
-            [path, "--version"], capture_output=True, timeout=10, check=False
+            [path, "--version"], capture_output=True, timeout=VERSION_TIMEOUT_S, check=False
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return ended.returncode == 0
 
@@ -85,6 +87,14 @@ def make_socket_folder(socket_path: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise CannotStart(f"{folder} belongs to another user: remove it")
     folder.chmod(0o700)
+
+
+def remove_socket_folder(socket_path: Path, data_dir: Path) -> None:
+    """Remove the short folder under /tmp that stood in for one in the data folder."""
+    if not socket_path.is_relative_to(data_dir):
+        with contextlib.suppress(OSError):
+            socket_path.unlink(missing_ok=True)
+            socket_path.parent.rmdir()
 
 
 def store_answers(socket_path: Path) -> bool:

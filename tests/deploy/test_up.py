@@ -50,14 +50,14 @@ def test_each_part_is_a_process_of_its_own(running: Running, folder: Path) -> No
 
 def test_a_second_one_for_the_same_folder_is_one_line(running: Running, folder: Path) -> None:
     ended = run_up(folder, "--port", str(free_port()))
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     pid = running.process.pid
     assert ended.stderr == f"labdash: LabDash already runs for {folder} (process {pid})\n"
 
 
 def test_a_port_in_use_is_one_line(running: Running, tmp_path: Path) -> None:
     ended = run_up(tmp_path / "other", "--port", str(running.port))
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     assert ended.stderr == (
         f"labdash: port {running.port} is in use by another program: choose one with --port\n"
     )
@@ -119,7 +119,6 @@ def test_killing_the_runner_leaves_nothing_behind(tmp_path: Path) -> None:
     ("name", "value", "said"),
     [
         ("REDIS_URL", "store.lan", "REDIS_URL: write redis://"),
-        ("DATABASE_URL", "postgresql://127.0.0.1:1/labdash", "the database does not answer"),
         ("LABDASH_SECRET_KEY", "short", "LABDASH_SECRET_KEY: write at least 32 characters"),
         ("LABDASH_NODE", "My Node", "LABDASH_NODE=My Node: write small letters"),
     ],
@@ -131,7 +130,28 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, name: str, value: str, said
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/labdash", "the database does not answer"),
+        (
+            "REDIS_URL",
+            "redis://:s3cret@127.0.0.1:1/0",
+            "the store that REDIS_URL names does not serve us",
+        ),
+    ],
+)
+def test_what_is_away_is_one_line_and_may_be_tried_again(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    ended = run_up(tmp_path / "lab", "--port", str(free_port()), **{name: value})
+    assert ended.returncode == 3
+    assert ended.stderr.startswith(f"labdash: {said}"), ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "s3cret" not in ended.stderr
+
+
 def test_a_reset_where_nothing_runs_is_one_line(tmp_path: Path) -> None:
     ended = run_up(tmp_path / "none", "--reset-owner")
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     assert ended.stderr.endswith("holds no LabDash: start it first, with deploy/up\n")

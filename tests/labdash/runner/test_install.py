@@ -10,6 +10,7 @@ import pytest
 
 from labdash.env import ROOT
 from labdash.runner import install as installing
+from labdash.runner.__main__ import main
 from labdash.runner.config import read_config
 from labdash.runner.errors import CannotStart
 from labdash.runner.folder import hold
@@ -81,6 +82,21 @@ def test_settings_are_carried_over_for_the_owner_alone(
     assert not any(line.startswith("UNRELATED") for line in lines)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(installing, "_owner", lambda _: 12345)
+    monkeypatch.setenv("LABDASH_DATA_DIR", str(tmp_path / "srv" / "var"))
+    install(Options(demo=True), units=tmp_path)
+    demo = tmp_path / "srv" / "var" / "demo"
+    made = [demo / "service.env", demo, demo.parent, demo.parent.parent]
+    assert [path.stat().st_uid for path in made] == [12345] * 4
+    unit = (tmp_path / "labdash-demo.service").read_text()
+    assert "\nUser=12345\n" in unit
+    assert "postgresql.service redis.service" in unit
+
+
 def test_without_systemd_the_line_to_start_by_hand_is_told(tmp_path: Path) -> None:
     told = install(Options(port=9000), units=tmp_path)
     assert told[0] == f"Wrote {tmp_path / 'labdash.service'}"
@@ -119,3 +135,30 @@ def test_a_failing_systemctl_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_it_is_refused_while_labdash_runs_in_that_folder(tmp_path: Path) -> None:
     with hold(tmp_path / "var", demo=False), pytest.raises(CannotStart, match="end it there"):
         install(Options(), units=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (None, "labdash: systemctl: No such file or directory\n"),
+        ("exec /bin/sleep 60", "labdash: systemctl did not end within 0 s\n"),
+    ],
+)
+def test_a_systemctl_that_is_absent_or_hangs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    script: str | None,
+    said: str,
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if script:
+        (folder / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(installing, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(installing, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(installing, "_units_folder", lambda: tmp_path)
+    monkeypatch.setattr("sys.argv", ["deploy/up", "--install"])
+    assert (main(), capsys.readouterr().err) == (3, said)

@@ -42,7 +42,7 @@ def test_a_start_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
         check=False,
         timeout=60,
     )
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == "labdash: File too large\n"
 
 

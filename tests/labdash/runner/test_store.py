@@ -83,6 +83,28 @@ def test_without_any_server_the_line_says_what_to_install(
         store.find_store()
 
 
+def test_a_server_that_hangs_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hanging = tmp_path / "valkey-server"
+    hanging.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(store, "VERSION_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(store, "_wheel_folders", lambda: [str(tmp_path)])
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(CannotStart, match="no Valkey or Redis server runs here"):
+        store.find_store()
+
+
+def test_the_short_folder_is_removed_and_one_in_the_data_folder_stays(tmp_path: Path) -> None:
+    for folder in (tmp_path / "short", tmp_path / "var" / "run"):
+        folder.mkdir(parents=True)
+        (folder / "store.sock").touch()
+        store.remove_socket_folder(folder / "store.sock", tmp_path / "var")
+    assert not (tmp_path / "short").exists()
+    assert (tmp_path / "var" / "run" / "store.sock").exists()
+
+
 def test_a_socket_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "mine")

@@ -204,6 +204,19 @@ def test_the_guard_ends_everything_when_the_runner_is_killed(tmp_path: Path) -> 
         pass
 
 
+def test_a_guard_that_was_killed_is_started_again_and_knows_all(bench: Bench) -> None:
+    bench.start("web", SLEEP)
+    guard = bench.supervisor._guard
+    for each in ("hub worker", "node worker"):
+        guard._process.kill()
+        guard._process.wait()
+        bench.start(each, SLEEP)
+    # Not waited for: it is found dead only when it is written to.
+    guard._process.kill()
+    bench.start("store", SLEEP)
+    assert guard._groups == set(bench.processes())
+
+
 def test_the_pause_doubles_to_a_limit_and_starts_anew_after_a_healthy_minute(
     tmp_path: Path,
 ) -> None:
