@@ -125,13 +125,36 @@ class Here:
         )
 
 
+class Named:
+    """A machine known by an address that may not be found yet, as while a network comes up."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._place: Here | Elsewhere | None = None
+
+    def look(self) -> Surroundings:
+        """Look around once it is known where."""
+        place = self._find()
+        return place.look() if place else Surroundings()
+
+    def disk(self, told: str | None) -> DiskReading | None:
+        """Measure the disk once it is known where."""
+        place = self._find()
+        return place.disk(told) if place else None
+
+    def _find(self) -> Here | Elsewhere | None:
+        if self._place is None:
+            is_own = is_own_address(urlsplit(self._url).hostname or "")
+            if is_own is not None:
+                self._place = Here(self._url) if is_own else Elsewhere()
+        return self._place
+
+
 def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | None) -> Place:
     """Return how an instance is looked at: simulated, on this machine or on another one."""
     if simulation is not None:
         return Simulated(simulation)
-    if is_agentless or not is_own_address(urlsplit(url).hostname or ""):
-        return Elsewhere()
-    return Here(url)
+    return Elsewhere() if is_agentless else Named(url)
 
 
 def _home(holder: psutil.Process | None, servers: list[psutil.Process]) -> Home:
@@ -141,15 +164,15 @@ def _home(holder: psutil.Process | None, servers: list[psutil.Process]) -> Home:
     return "process" if servers else "container"
 
 
-def is_own_address(host: str) -> bool:
-    """Tell whether a name or an address is one of this machine's."""
+def is_own_address(host: str) -> bool | None:
+    """Tell whether a name or an address is one of this machine's; ``None`` while not found."""
     own = {"127.0.0.1", "::1"}
     for addresses in psutil.net_if_addrs().values():
         own |= {address.address.partition("%")[0] for address in addresses}
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
-        return False
+        return None
     return any(str(entry[4][0]) in own for entry in found)
 
 

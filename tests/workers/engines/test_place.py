@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from workers.engines import place
-from workers.engines.place import Elsewhere, Here, Simulated, choose_place, disk_under
+from workers.engines.place import Elsewhere, Here, Named, Simulated, choose_place, disk_under
 from workers.gpus.base import HardwareReading
 from workers.wire import DiskReading, DriverReading, HostReading
 
@@ -40,6 +40,11 @@ def program(folder: Path, name: str, **environment: str) -> Iterator[tuple[int, 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def skip_beside_a_real_server() -> None:
+    if any(process.name() == "ollama" for process in psutil.process_iter()):
+        pytest.skip("an Ollama server runs on this machine")
 
 
 def test_a_server_of_this_machine_runs_as_a_process_with_its_own_store(tmp_path: Path) -> None:
@@ -115,13 +120,14 @@ def test_a_port_that_is_held_for_a_container_is_a_containers(tmp_path: Path) -> 
 
 
 def test_a_port_of_nobody_that_is_to_be_seen_is_a_containers() -> None:
-    if any(process.name() == "ollama" for process in psutil.process_iter()):
-        pytest.skip("an Ollama server runs on this machine")
+    skip_beside_a_real_server()
 
     assert Here(f"http://127.0.0.1:{free_port()}").look().home == "container"
 
 
 def test_a_port_on_which_nobody_listens_leaves_the_disk_of_the_store_to_come() -> None:
+    skip_beside_a_real_server()
+
     disk = Here(f"http://127.0.0.1:{free_port()}").disk(None)
 
     assert disk
@@ -161,10 +167,11 @@ def test_the_disk_of_a_store_not_yet_made_is_that_of_its_parent(tmp_path: Path) 
 
 def test_addresses_of_this_machine_are_told_from_others() -> None:
     own = ["127.0.0.1", "localhost", "::1"]
-    others = ["192.0.2.1", "nobody.invalid", ""]
+    others = ["192.0.2.1"]
 
     assert [place.is_own_address(host) for host in own] == [True] * 3
-    assert [place.is_own_address(host) for host in others] == [False] * 3
+    assert [place.is_own_address(host) for host in others] == [False]
+    assert place.is_own_address("nobody.invalid") is None
 
 
 class Machine:
@@ -183,7 +190,14 @@ def test_a_place_is_chosen_by_what_the_node_is() -> None:
         choose_place(own, is_agentless=False, simulation=Machine()),
     ]
 
-    assert [type(entry) for entry in chosen] == [Here, Elsewhere, Elsewhere, Simulated]
+    assert [type(entry) for entry in chosen] == [Named, Elsewhere, Named, Simulated]
+    assert [entry.look().home for entry in chosen[1:]] == ["remote", "remote", "process"]
+
+
+def test_a_name_that_is_not_found_is_neither_here_nor_on_another_machine() -> None:
+    unknown = Named("http://nobody.invalid:11434")
+
+    assert (unknown.look().home, unknown.disk(None)) == (None, None)
 
 
 def test_another_machine_tells_nothing_of_its_disk() -> None:
