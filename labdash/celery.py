@@ -19,6 +19,7 @@ QUEUE = "hub"
 # What was not begun within this time is done by a later tick; hub and beat share one clock.
 EXPIRES_S = 30
 BEAT = {
+    "tell that beat runs": ("labdash.tasks.note_beat", 5.0),
     "reconcile pulls": ("labdash.tasks.reconcile", 2.0),
     "record problems": ("labdash.tasks.record_problems", 5.0),
     "assert what the nodes shall serve": ("labdash.tasks.publish_specs", 30.0),

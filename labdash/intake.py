@@ -275,6 +275,9 @@ def start_intake(**_: object) -> None:
     intake = Intake()
     intake.start()
     _running.append(intake)
+    # The scheduler, started beside this worker, has as long as ever until it is missed.
+    with suppress(live.StoreDown):
+        live.note_beat()
 
 
 def stop_intake(**_: object) -> None:

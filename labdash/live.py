@@ -20,6 +20,9 @@ TIMEOUT_S = 1.0
 WATCHED_FOR_S = 10
 OTHER_PROTOCOLS_KEY = "hub:protocols"
 INTAKE_ALIVE_KEY = "hub:intake:alive"
+BEAT_ALIVE_KEY = "hub:beat:alive"
+# Several ticks of its task, so that a worker that is busy for a moment is no news.
+BEAT_ALIVE_FOR_S = 30
 # The last entry that was read of each stream of reports.
 READ_TO_KEY = "hub:intake:ids"
 
@@ -42,7 +45,7 @@ class NodeState:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveLab:
-    """What the store knows of the nodes and of the intake that feeds it.
+    """What the store knows of the nodes, and of the hub's intake and scheduler.
 
     ``other_protocols`` holds the protocol version of workers that this hub does not understand.
     """
@@ -50,6 +53,7 @@ class LiveLab:
     states: dict[str, NodeState]
     other_protocols: dict[str, int]
     intake_alive: bool
+    beat_alive: bool
 
 
 @cache
@@ -116,12 +120,24 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         pipe = store().pipeline(transaction=False)
         pipe.hgetall(OTHER_PROTOCOLS_KEY)
         pipe.exists(INTAKE_ALIVE_KEY)
+        pipe.exists(BEAT_ALIVE_KEY)
         for slug in wanted:
             pipe.get(state_key(slug))
-        protocols, alive, *entries = pipe.execute()
+        protocols, intake, beat, *entries = pipe.execute()
     found = {slug: _parse(entry) for slug, entry in zip(wanted, entries, strict=True) if entry}
     others = {slug: int(number) for slug, number in protocols.items() if slug in set(wanted)}
-    return LiveLab(states=found, other_protocols=others, intake_alive=bool(alive))
+    return LiveLab(
+        states=found,
+        other_protocols=others,
+        intake_alive=bool(intake),
+        beat_alive=bool(beat),
+    )
+
+
+def note_beat() -> None:
+    """Remember for ``BEAT_ALIVE_FOR_S`` that the scheduler gives the hub worker its tasks."""
+    with store_errors():
+        store().set(BEAT_ALIVE_KEY, 1, ex=BEAT_ALIVE_FOR_S)
 
 
 def note_protocol(slug: str, other: int | None) -> None:

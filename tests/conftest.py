@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 
-from labdash.live import INTAKE_ALIVE_KEY, store
+from labdash.live import BEAT_ALIVE_KEY, INTAKE_ALIVE_KEY, store
 from tests import bootstrap
 
 
@@ -27,7 +27,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_store() -> Iterator[None]:
-    """Begin as a hub whose worker runs, and leave nothing behind."""
-    store().set(INTAKE_ALIVE_KEY, 1)
+    """Begin as a hub whose worker and scheduler run, and leave nothing behind."""
+    store().mset({INTAKE_ALIVE_KEY: 1, BEAT_ALIVE_KEY: 1})
     yield
     store().flushall()

@@ -39,6 +39,13 @@ def _hub(lab: LabView) -> Iterator[ProblemView]:
             text="The hub worker reads no reports: what you see is the last known state.",
             next_step="See what deploy/up says in its terminal: it restarts the worker.",
         )
+    elif not lab.beat_ok:
+        yield ProblemView(
+            code="nothing_scheduled",
+            severity="bad",
+            text="Nothing is scheduled: pulls do not go on, and problems are not dated.",
+            next_step="See what deploy/up says in its terminal, and its scheduler.log.",
+        )
     if not lab.nodes:
         yield ProblemView(
             code="no_node",

@@ -32,13 +32,22 @@ def web(config: Config, sockets: tuple[int, ...]) -> Command:
 
 
 def hub_worker(config: Config) -> Command:
-    """Return the hub's Celery worker, with beat inside it."""
+    """Return the hub's Celery worker."""
     argv = (
         *(sys.executable, "-m", "celery", "--quiet", "-A", "labdash.celery", "worker"),
-        *("-B", "-Q", "hub", "-n", "hub@%h", "--pool=threads", f"--concurrency={HUB_THREADS}"),
+        *("-Q", "hub", "-n", "hub@%h", "--pool=threads", f"--concurrency={HUB_THREADS}"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=warning"),
     )
     return Command(name="hub worker", argv=argv, environment=config.environment())
+
+
+def scheduler(config: Config) -> Command:
+    """Return Celery's beat, a child of its own: inside the worker its death would not be seen."""
+    argv = (
+        *(sys.executable, "-m", "celery", "--quiet", "-A", "labdash.celery", "beat"),
+        "--loglevel=warning",
+    )
+    return Command(name="scheduler", argv=argv, environment=config.environment())
 
 
 def node_worker(

@@ -65,6 +65,7 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
     # The page first: all at once, they would keep each other from starting soon.
     answers = supervisor.wait_until(lambda: web_answers(config.options), timeout_s=WEB_TIMEOUT_S)
     supervisor.start(commands.hub_worker(config))
+    supervisor.start(commands.scheduler(config))
     for node in nodes:
         supervisor.start(
             commands.node_worker(

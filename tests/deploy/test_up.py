@@ -41,7 +41,7 @@ def test_it_says_where_to_go_and_gives_a_setup_code(running: Running) -> None:
 
 
 def test_each_part_is_a_process_of_its_own(running: Running, folder: Path) -> None:
-    parts = {"store", "web", "hub-worker", "node-worker-@hub"}
+    parts = {"store", "web", "hub-worker", "scheduler", "node-worker-@hub"}
     assert eventually(lambda: parts < set(processes_of(folder).values()))
     assert len(set(processes_of(folder).values()) - parts) == 1
     assert (folder / "secret-key").stat().st_mode & 0o777 == 0o600

@@ -1,10 +1,8 @@
-"""A real hub worker process with beat and intake, between a real store and a real database."""
+"""A real hub worker process and its scheduler, between a real store and a real database."""
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,6 +12,9 @@ from django.db import connection
 from labdash import live
 from labdash.env import ROOT
 from labdash.models import Gpu, InstalledModel, Node, Problem, PullJob, PullState
+from labdash.runner import commands
+from labdash.runner.config import read_config
+from labdash.runner.options import Options
 from tests import bootstrap
 from tests.factories import (
     gpu,
@@ -31,11 +32,7 @@ from tests.processes import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
-COMMAND = (
-    *("celery", "-A", "labdash.celery", "worker", "-B", "-Q", "hub", "-n", "hub@%h"),
-    *("--pool=threads", "--concurrency=4", "--without-gossip", "--without-mingle"),
-    *("--without-heartbeat", "--loglevel=warning"),
-)
+COMMANDS = (commands.hub_worker, commands.scheduler)
 
 
 @pytest.fixture
@@ -47,15 +44,18 @@ def hub_worker(transactional_db: None) -> Iterator["subprocess.Popen[bytes]"]:
         name = str(connection.settings_dict["NAME"])
         environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     live.store().delete(live.INTAKE_ALIVE_KEY)
-    process = subprocess.Popen(  # noqa: S603 - our own worker
-        [sys.executable, "-m", *COMMAND], cwd=ROOT, env=environment, start_new_session=True
-    )
+    config = read_config(Options())
+    processes = [
+        subprocess.Popen(  # noqa: S603 - our own worker and scheduler
+            command(config).argv, cwd=ROOT, env=environment, start_new_session=True
+        )
+        for command in COMMANDS
+    ]
     assert eventually(lambda: bool(live.store().exists(live.INTAKE_ALIVE_KEY)))
-    yield process
-    # Beat is a process of its own.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    yield processes[0]
+    for process in processes:
+        process.kill()
+        process.wait()
     assert eventually(_alone)
 
 
@@ -97,6 +97,13 @@ def test_a_store_that_forgets_everything_changes_nothing_for_long(
     send(sample("rog", worker_version="9"))
     assert eventually(lambda: "rog" in live.read_states(["rog"]))
     assert eventually(lambda: [order["job_id"] for order in orders()] == [job.pk])
+
+
+def test_the_scheduler_leaves_a_trace_through_the_worker(
+    hub_worker: "subprocess.Popen[bytes]",
+) -> None:
+    live.store().delete(live.BEAT_ALIVE_KEY)
+    assert eventually(lambda: live.read_live([]).beat_alive)
 
 
 def test_it_ends_when_asked(hub_worker: "subprocess.Popen[bytes]") -> None:

@@ -262,6 +262,18 @@ def test_without_a_hub_worker_that_is_the_only_news() -> None:
     assert [problem.code for problem in found()] == ["hub_worker_down"]
 
 
+def test_a_scheduler_that_left_no_trace_is_told_unless_the_worker_is_down_too() -> None:
+    make_node("rog")
+    seen("rog")
+    live.store().delete(live.BEAT_ALIVE_KEY)
+    assert [problem.code for problem in found()] == ["nothing_scheduled"]
+    live.note_beat()
+    assert found() == []
+    assert 0 < live.store().ttl(live.BEAT_ALIVE_KEY) <= live.BEAT_ALIVE_FOR_S
+    live.store().delete(live.BEAT_ALIVE_KEY, live.INTAKE_ALIVE_KEY)
+    assert [problem.code for problem in found()] == ["hub_worker_down"]
+
+
 def test_an_empty_lab_asks_for_a_node() -> None:
     assert [problem.code for problem in found()] == ["no_node"]
 
