@@ -98,7 +98,8 @@ async def _fault(request: web.Request) -> web.Response:
 
 
 async def _speed(request: web.Request) -> web.Response:
-    request.app[LAB].registry.bytes_per_s = await _whole_number(request, "bytes_per_s")
+    # 0 is no limit, as on the command line.
+    request.app[LAB].registry.bytes_per_s = await _whole_number(request, "bytes_per_s") or None
     return web.json_response({})
 
 

@@ -20,7 +20,7 @@ examples:
   disk minibox 2000000000          so many bytes are left on the disk
   stop tower 0 | start tower 0     an Ollama server
   fault qwen3:8b stall             pulls of a model go wrong (null: no more)
-  speed 5000000                    bytes a second of the registry
+  speed 5000000                    bytes a second of the registry (0: no limit)
 """
 
 # Words after the command, path, and body (its values are names of words).

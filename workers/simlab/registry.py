@@ -19,6 +19,7 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.ollama.image."
 TICK_S = 0.05
+REQUESTS_KEPT = 1000
 
 NEWER_VERSION_TEXT = (
     "\n\nThe model you are attempting to pull requires a newer version of Ollama.\n\n"
@@ -65,7 +66,7 @@ class Registry:
     """What is published, how fast it is given away, and what goes wrong with it.
 
     ``bytes_per_s`` is shared by all transfers (``None``: no limit) and may change at any time;
-    ``requests`` lists ``"METHOD path range"`` of everything that was asked.
+    ``requests`` lists ``"METHOD path range"`` of what was asked last.
     """
 
     bytes_per_s: float | None = None
@@ -101,6 +102,11 @@ class Registry:
             if name == f"{repository}:{tag}" or (not tag and name.startswith(f"{repository}:")):
                 return fault
         return ""
+
+    def note(self, request: str) -> None:
+        """Add to ``requests``, and forget the oldest of many."""
+        self.requests.append(request)
+        del self.requests[:-REQUESTS_KEPT]
 
     def struck(self, repository: str, fault: str) -> None:
         """Take note that a fault has struck, which is the end of those that come once."""

@@ -155,7 +155,7 @@ def _piece(blob: Blob, at: int, size: int, *, corrupt: bool) -> bytes:
 def _begin(request: web.Request) -> Registry:
     registry = request.app[REGISTRY]
     span = request.headers.get("Range", "")
-    registry.requests.append(f"{request.method} {request.path} {span}".strip())
+    registry.note(f"{request.method} {request.path} {span}".strip())
     return registry
 
 

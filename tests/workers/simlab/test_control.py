@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 
 import httpx
 import pytest
@@ -108,7 +109,8 @@ def test_a_server_is_stopped_and_started_on_its_port(lab: Running) -> None:
 def pull(lab: Running, model: str) -> list[dict[str, object]]:
     url = f"{lab.ollama_url('studio')}/api/pull"
     with httpx.stream("POST", url, json={"model": model}, trust_env=False) as answer:
-        return [json.loads(line) for line in answer.iter_lines()]
+        # One that makes no progress speaks for ever.
+        return [json.loads(line) for line in islice(answer.iter_lines(), 100)]
 
 
 def test_a_fault_is_ordered_and_taken_back(lab: Running) -> None:
@@ -163,6 +165,11 @@ def test_hand_commands_do_what_the_api_does(
     capsys.readouterr()
     assert control(lab, "hardware", "rog") == 0
     assert json.loads(capsys.readouterr().out)["host"]["hostname"] == "rog"
+
+
+def test_a_speed_of_nothing_is_no_limit_as_on_the_command_line(lab: Running) -> None:
+    assert control(lab, "speed", "0") == 0
+    assert pull(lab, "llama3.2:1b")[-1] == {"status": "success"}
 
 
 def test_a_hand_command_that_fails_says_why_on_stderr(

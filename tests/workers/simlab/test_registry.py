@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.simlab import OllamaLab, ollama_lab
-from workers.simlab.registry import VIRTUAL_HEADER
+from workers.simlab.registry import REQUESTS_KEPT, VIRTUAL_HEADER, Registry
 
 MODEL = "library/llama3.2"
 
@@ -78,3 +78,11 @@ def test_a_bad_range_is_416(lab: OllamaLab, text: str) -> None:
 def test_names_of_one_file_share_its_blob(lab: OllamaLab) -> None:
     digests = [digest for digest, blob in lab.registry.blobs.items() if blob.data is None]
     assert len(digests) == len(set(digests)) > 20
+
+
+def test_many_requests_are_not_all_remembered() -> None:
+    registry = Registry()
+    for number in range(REQUESTS_KEPT + 2):
+        registry.note(f"GET /{number}")
+    assert len(registry.requests) == REQUESTS_KEPT
+    assert registry.requests[-1] == f"GET /{REQUESTS_KEPT + 1}"
