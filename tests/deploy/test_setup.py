@@ -1,5 +1,6 @@
 """``deploy/setup`` with programs that stand in for Pythons and for uv."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -234,3 +235,13 @@ def test_an_unknown_kind_is_one_line(machine: Machine) -> None:
     ended = machine.setup("everything")
     assert ended.returncode == 2
     assert ended.stderr == "labdash: deploy/setup everything: write hub, dev or node\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_what_root_installs_belongs_to_the_owner_of_the_checkout(machine: Machine) -> None:
+    machine.python("python3.13")
+    os.chown(machine.tree, 12345, -1)
+    assert machine.setup().returncode == 0
+    made = [path for name in (".venv", ".uv") for path in (machine.tree / name).rglob("*")]
+    assert {path.lstat().st_uid for path in made} == {12345}
+    assert BASE_PYTHON.stat().st_uid != 12345
