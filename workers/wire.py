@@ -213,7 +213,7 @@ class LoadedModel(Message):
     name: str
     digest: str
     size_bytes: int
-    size_vram_bytes: int
+    size_vram_bytes: int | None
     context_length: int | None = None
     expires_at: datetime | None = None
 

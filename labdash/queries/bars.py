@@ -75,12 +75,12 @@ class LoadedView:
     name: str
     quant: str
     colour: int
-    cpu_share: float
+    cpu_share: float | None
 
     @property
     def is_split(self) -> bool:
         """Whether a part of it worth telling lies outside the GPUs."""
-        return self.cpu_share >= NOTABLE_SHARE
+        return self.cpu_share is not None and self.cpu_share >= NOTABLE_SHARE
 
     def segment(self, size_bytes: int) -> Segment:
         """Return it as a part of a memory of which it holds ``size_bytes``."""
@@ -111,7 +111,9 @@ def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
     )
 
 
-def _cpu_share(model: wire.LoadedModel) -> float:
+def _cpu_share(model: wire.LoadedModel) -> float | None:
+    if model.size_vram_bytes is None:
+        return None
     if model.size_bytes <= 0:
         return 0.0
     return min(1.0, max(0.0, 1 - model.size_vram_bytes / model.size_bytes))
@@ -124,7 +126,7 @@ def view_ram(view: NodeView, loaded: Iterable[LoadedView]) -> Bar | None:
     if total is None or used is None:
         return None
     parts = [
-        each.segment(each.model.size_bytes - each.model.size_vram_bytes)
+        each.segment(each.model.size_bytes - (each.model.size_vram_bytes or 0))
         for each in loaded
         if each.is_split
     ]
@@ -226,7 +228,7 @@ def _fill(
 
 
 def _by_ollama(loaded: Iterable[LoadedView], used: int | None) -> list[Segment]:
-    parts = [each.segment(each.model.size_vram_bytes) for each in loaded]
+    parts = [each.segment(each.model.size_vram_bytes or 0) for each in loaded]
     named = [part for part in parts if part.size_bytes > 0]
     # Ollama's figures are estimates: where the driver counts less, the driver is right.
     return named if used is None or sum(part.size_bytes for part in named) <= used else []

@@ -106,9 +106,9 @@ def _spilled(
     if not sample.gpus:
         return
     for model in reading.loaded or ():
-        on_cpu_bytes = model.size_bytes - model.size_vram_bytes
-        if on_cpu_bytes <= 0:
+        if model.size_vram_bytes is None or model.size_vram_bytes >= model.size_bytes:
             continue
+        on_cpu_bytes = model.size_bytes - model.size_vram_bytes
         subject = f"{reading.name} {model.name}"[:120]
         if model.size_vram_bytes <= 0:
             text = f"{model.name} runs on the CPU of {view.node.slug}, though there is a GPU."

@@ -58,7 +58,7 @@ class _Running(BaseModel):
     name: str
     digest: str
     size: int
-    size_vram: int = 0
+    size_vram: int | None = None
     context_length: int | None = None
     expires_at: datetime | None = None
 

@@ -78,10 +78,17 @@ def _measured(gpu: wire.GpuReading) -> Iterator[str]:
 
 
 def _loaded(model: wire.LoadedModel) -> str:
-    on_cpu_bytes = model.size_bytes - model.size_vram_bytes
-    where = "GPU" if on_cpu_bytes <= 0 else "GPU and CPU" if model.size_vram_bytes > 0 else "CPU"
     context = f", context {model.context_length}" if model.context_length else ""
-    return f"    {model.name}: {gib(model.size_bytes)} on {where}{context}"
+    return f"    {model.name}: {gib(model.size_bytes)}{_where(model)}{context}"
+
+
+def _where(model: wire.LoadedModel) -> str:
+    if model.size_vram_bytes is None:
+        return ""
+    on_cpu_bytes = model.size_bytes - model.size_vram_bytes
+    return " on " + (
+        "GPU" if on_cpu_bytes <= 0 else "GPU and CPU" if model.size_vram_bytes > 0 else "CPU"
+    )
 
 
 def _job(job: PullJob) -> str:

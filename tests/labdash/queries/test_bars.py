@@ -203,6 +203,13 @@ def test_share_of_the_cpu(*, size_gib: float, vram_gib: float, share: float, spl
     assert (each.cpu_share, each.is_split) == (share, split)
 
 
+def test_a_model_whose_share_of_the_gpus_nobody_tells_is_not_said_to_be_split() -> None:
+    model = loaded("m", 8, 0).model_copy(update={"size_vram_bytes": None})
+    view = node_view(sample("rog", [], [reading(model)]))
+    each = loaded_models(view, NOTHING_KNOWN)[0]
+    assert (each.cpu_share, each.is_split) == (None, False)
+
+
 def test_colour_comes_from_the_family_where_it_is_known_and_is_stable_elsewhere() -> None:
     assert ONE_KNOWN.colour("qwen3:8b:latest") == ONE_KNOWN.colour("qwen3:8b") == 5
     strange = NOTHING_KNOWN.colour("strange:1b")

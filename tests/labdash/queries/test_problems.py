@@ -209,6 +209,13 @@ def test_a_model_on_the_cpu_of_a_node_with_gpus_is_told(
     assert part in problem.text
 
 
+def test_a_model_whose_share_of_the_gpus_nobody_tells_is_no_problem() -> None:
+    make_node("rog")
+    model = loaded(vram_gib=0).model_copy(update={"size_vram_bytes": None})
+    seen("rog", instances=(ollama(loaded=(model,)),))
+    assert found() == []
+
+
 def test_a_model_on_the_cpu_of_a_node_without_gpus_is_as_it_should() -> None:
     problem = only(gpus=(), instances=(ollama(loaded=(loaded(vram_gib=0),)),))
     assert problem.code == "no_gpu"

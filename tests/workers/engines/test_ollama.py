@@ -161,6 +161,16 @@ def test_loaded_models_have_their_sizes_and_ends(fake: FakeOllama, engine: Ollam
     assert (old.size_vram_bytes, old.context_length, old.expires_at) == (0, None, None)
 
 
+def test_a_loaded_model_without_a_figure_for_its_gpus_is_unknown_there(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.running = [{"name": "m", "digest": DIGEST, "size": 10}]
+
+    (model,) = engine.loaded()
+
+    assert model.size_vram_bytes is None
+
+
 def test_an_empty_server_may_answer_null(fake: FakeOllama, engine: Ollama) -> None:
     fake.tags = fake.running = None  # type: ignore[assignment]
 
