@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             name='Node',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(max_length=50, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9][a-z0-9-]{0,49}$', 'Use small letters, digits and hyphens, at most 50.')], verbose_name='name')),
+                ('slug', models.CharField(max_length=50, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9][a-z0-9-]{0,49}\\Z', 'Use small letters, digits and hyphens, at most 50.')], verbose_name='name')),
                 ('kind', models.CharField(choices=[('linux', 'Linux'), ('windows', 'Windows'), ('mac', 'Mac')], default='linux', max_length=10)),
                 ('agentless', models.BooleanField(default=False, help_text='Only an Ollama URL and declared hardware; served from the hub.')),
                 ('paused', models.BooleanField(default=False, help_text='Starts no new work.')),

@@ -6,7 +6,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 SLUG = RegexValidator(
-    r"^[a-z0-9][a-z0-9-]{0,49}$", "Use small letters, digits and hyphens, at most 50."
+    r"^[a-z0-9][a-z0-9-]{0,49}\Z", "Use small letters, digits and hyphens, at most 50."
 )
 
 

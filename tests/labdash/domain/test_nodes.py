@@ -83,43 +83,25 @@ def test_an_unknown_kind_is_refused() -> None:
         nodes.add_node(slug="rog", kind="amiga")
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("http://127.0.0.1:11434", "http://127.0.0.1:11434"),
-        (" https://Studio.local/ ", "https://studio.local"),
-        ("http://[fd00::7]:11434", "http://[fd00::7]:11434"),
-    ],
-)
-def test_an_address_is_reduced_to_its_root(text: str, url: str) -> None:
-    assert nodes.check_url(text) == url
+@DB
+def test_a_server_of_another_node_is_not_added_again() -> None:
+    make_node("attic", urls=["http://10.0.0.7:11434"], agentless=True)
+    with pytest.raises(LabDashError, match="is listed already, as attic/ollama"):
+        nodes.add_node(slug="cellar", urls=["http://10.0.0.7:11434/"], agentless=True)
+    assert Node.objects.get().slug == "attic"
 
 
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
-        ("", "no http or https address"),
-        ("192.168.1.20:11434", "no http or https address"),
-        ("ftp://rog", "no http or https address"),
-        ("file:///etc/passwd", "no http or https address"),
-        ("http://", "no http or https address"),
-        ("http://me:secret@rog:11434", "Leave out the user name"),
-        ("http://rog:11434/api", "Leave out what follows"),
-        ("http://rog:11434?x=1", "Leave out what follows"),
-        ("http://rog:11434#x", "Leave out what follows"),
-        ("http://rog:99999", "is no address"),
-        ("http://rog:0", "is no address"),
-        ("http://rog:x", "is no address"),
-        ("http://ro g", "is no address"),
-        ("http://rog\n.evil", "is no address"),
-        ("http://[::1", "is no address"),
-        ("http://-rog", "is no address"),
-    ],
-)
-def test_what_is_no_root_of_a_server_is_refused_in_plain_words(text: str, part: str) -> None:
-    with pytest.raises(LabDashError) as refused:
-        nodes.check_url(text)
-    assert part in str(refused.value)
+@DB
+def test_a_start_goes_on_beside_a_node_that_lists_its_server() -> None:
+    make_node("old-name", started_with="http://127.0.0.1:11434")
+    nodes.add_started_node(slug="rog", kind="linux", urls=["http://127.0.0.1:11434"])
+    assert Instance.objects.count() == 2
+
+
+@DB
+def test_a_server_is_not_given_to_a_node_twice() -> None:
+    with pytest.raises(LabDashError, match="is listed already"):
+        nodes.set_urls(node=make_node("rog"), urls=["http://127.0.0.1:1", "http://127.0.0.1:1"])
 
 
 @ACTUAL
