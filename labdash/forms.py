@@ -6,9 +6,10 @@ from typing import Any
 from django import forms
 from django.contrib.auth.validators import UnicodeUsernameValidator
 
+from labdash.domain.addresses import check_url
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
-from labdash.domain.nodes import check_slug, check_url
+from labdash.domain.nodes import check_slug
 from labdash.models import Instance, NodeKind
 from workers import wire
 

@@ -1,13 +1,14 @@
 """Forms of the admin: sizes are typed in GiB, names and addresses are checked as everywhere."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
+from labdash.domain.addresses import check_url, require_distinct
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
-from labdash.domain.nodes import check_url
 from labdash.models import Gpu, Instance, Node, PullJob
 from labdash.wording import GIB
 
@@ -68,6 +69,45 @@ class InstanceForm(forms.ModelForm):
             return check_url(self.cleaned_data["url"])
         except LabDashError as error:
             raise ValidationError(str(error)) from error
+
+    def has_changed(self) -> bool:
+        """A new row counts as it is shown: what it proposes may be what is meant."""
+        return self.instance.pk is None or super().has_changed()
+
+
+class LoneInstanceForm(InstanceForm):
+    """An Ollama server on a page of its own."""
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a server that is listed already."""
+        data = super().clean() or {}
+        node = data.get("node") or getattr(self.instance, "node", None)
+        if node and "url" in data:
+            _require_distinct(node, [self])
+        return data
+
+
+class InstanceFormSet(forms.BaseInlineFormSet):
+    """The Ollama servers of a node."""
+
+    def clean(self) -> None:
+        """Refuse a server that is listed already, here or at another node."""
+        super().clean()
+        kept = [form for form in self.forms if form not in self.deleted_forms]
+        gone = [form.instance.pk for form in self.deleted_forms]
+        _require_distinct(self.instance, kept, besides=gone)
+
+
+def _require_distinct(node: Node, rows: list[Any], *, besides: Iterable[int] = ()) -> None:
+    """Compare the addresses that are new with all others; what was stored so stays."""
+    new = [form for form in rows if form.instance.pk is None or "url" in form.changed_data]
+    known = [form.instance.pk for form in new if form.instance.pk is not None]
+    others = Instance.objects.exclude(pk__in=[*known, *besides]).select_related("node")
+    urls = [form.cleaned_data["url"] for form in new if "url" in form.cleaned_data]
+    try:
+        require_distinct(node=node, urls=urls, others=others)
+    except LabDashError as error:
+        raise ValidationError(str(error)) from error
 
 
 class ModelNameField(forms.CharField):

@@ -15,7 +15,14 @@ from labdash.admin.base import (
     queue_pulls,
     size_column,
 )
-from labdash.admin.forms import GpuForm, InstanceForm, NodeForm, PullToForm
+from labdash.admin.forms import (
+    GpuForm,
+    InstanceForm,
+    InstanceFormSet,
+    LoneInstanceForm,
+    NodeForm,
+    PullToForm,
+)
 from labdash.domain import nodes
 from labdash.models import Gpu, GpuSource, Instance, Node
 
@@ -25,6 +32,7 @@ class InstanceInline(admin.TabularInline):
 
     model = Instance
     form = InstanceForm
+    formset = InstanceFormSet
     fields = ("name", "url", "version", "inventory_at")
     readonly_fields = ("version", "inventory_at")
     extra = 0
@@ -183,7 +191,7 @@ class GpuAdmin(admin.ModelAdmin):
 class InstanceAdmin(AskForPull, TellsRefusals):
     """Ollama servers of all nodes."""
 
-    form = InstanceForm
+    form = LoneInstanceForm
     list_display = ("name", "node", "url", "version", "models", "inventory_at")
     list_filter = ("version", "node")
     list_select_related = ("node",)
@@ -192,6 +200,10 @@ class InstanceAdmin(AskForPull, TellsRefusals):
     autocomplete_fields = ("node",)
     readonly_fields = ("version", "inventory_at")
     actions = ("pull_to_instances",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Instance | None = None) -> Any:
+        """What is known of a server is known of it on its node."""
+        return self.readonly_fields if obj is None else (*self.readonly_fields, "node")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
         """Count the installed names with the list."""

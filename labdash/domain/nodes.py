@@ -2,24 +2,19 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from labdash import live
 from labdash.domain import orders, pulls
+from labdash.domain.addresses import check_url, require_distinct
 from labdash.domain.errors import LabDashError
 from labdash.models import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from workers import wire
 
 log = logging.getLogger(__name__)
-
-MAX_PORT = 65535
-# A name of the DNS, an IPv4 address, or an IPv6 address without its brackets.
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 def add_node(
@@ -35,24 +30,26 @@ def add_node(
 
     ``ram_bytes`` and ``gpus`` declare the hardware of an agentless node. Raises ``LabDashError``.
     """
+    node = Node(slug=slug, kind=kind, agentless=agentless, declared_ram_bytes=ram_bytes)
+    _store(node, urls, gpus, others=Instance.objects.select_related("node"))
+    return node
+
+
+def add_started_node(*, slug: str, kind: str, urls: Iterable[str]) -> Node:
+    """Add a node whose worker starts with the hub.
+
+    It may name a server that another node lists: no start depends on what was typed on a page.
+    """
     addresses = [check_url(url) for url in urls]
-    if kind not in NodeKind.values:
-        raise LabDashError(f"{kind} is no kind of node: use {', '.join(NodeKind.values)}.")
-    node = Node(slug=check_slug(slug), kind=kind, agentless=agentless, declared_ram_bytes=ram_bytes)
-    try:
-        with transaction.atomic():
-            node.save()
-            _add_instances(node, addresses)
-            _declare(node, gpus)
-    except IntegrityError as error:
-        raise LabDashError(f"There is a node named {slug} already.") from error
-    publish_on_commit()
+    node = Node(slug=slug, kind=kind, started_with=",".join(addresses))
+    _store(node, addresses, (), others=())
     return node
 
 
 def set_urls(*, node: Node, urls: Iterable[str]) -> None:
     """Give a node exactly these Ollama servers; those that keep their place keep their models."""
     addresses = [check_url(url) for url in urls]
+    require_distinct(node=node, urls=addresses, others=())
     with transaction.atomic():
         known = {instance.name: instance for instance in node.instances.all()}
         for name, address in zip(instance_names(len(addresses)), addresses, strict=True):
@@ -109,29 +106,6 @@ def check_slug(slug: str) -> str:
     return slug
 
 
-def check_url(text: str) -> str:
-    """Return the root of an Ollama server: scheme, host and port, and nothing after them."""
-    url = text.strip().rstrip("/")
-    example = "Write it like http://192.168.1.20:11434."
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise LabDashError(f"{url[:80]} is no address. {example}") from error
-    if not url.isprintable():
-        # urlsplit() drops line breaks without a word.
-        raise LabDashError(f"{url[:80]!r} is no address. {example}")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise LabDashError(f"{url[:80]} is no http or https address. {example}")
-    if "@" in parts.netloc:
-        raise LabDashError(f"Leave out the user name and password. {example}")
-    if parts.path or parts.query or parts.fragment or "?" in url or "#" in url:
-        raise LabDashError(f"Leave out what follows the host and port. {example}")
-    if not _HOST.fullmatch(parts.hostname) or (port is not None and not 0 < port <= MAX_PORT):
-        raise LabDashError(f"{url[:80]} is no address. {example}")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
-
-
 def instance_names(count: int) -> list[str]:
     """Name the instances of a node in order, as a worker without a spec does too."""
     return ["ollama" if number == 1 else f"ollama-{number}" for number in range(1, count + 1)]
@@ -181,6 +155,29 @@ def _forget_keys(slug: str) -> None:
 def _set_paused(node: Node, *, paused: bool) -> None:
     Node.objects.filter(pk=node.pk).update(paused=paused)
     node.paused = paused
+
+
+def _store(
+    node: Node,
+    urls: Iterable[str],
+    gpus: Iterable[wire.DeclaredGpu],
+    *,
+    others: Iterable[Instance],
+) -> None:
+    """Store a node with its servers, none of which is one of ``others``."""
+    addresses = [check_url(url) for url in urls]
+    check_slug(node.slug)
+    if node.kind not in NodeKind.values:
+        raise LabDashError(f"{node.kind} is no kind of node: use {', '.join(NodeKind.values)}.")
+    try:
+        with transaction.atomic():
+            node.save()
+            require_distinct(node=node, urls=addresses, others=others)
+            _add_instances(node, addresses)
+            _declare(node, gpus)
+    except IntegrityError as error:
+        raise LabDashError(f"There is a node named {node.slug} already.") from error
+    publish_on_commit()
 
 
 def _add_instances(node: Node, addresses: list[str]) -> None:

@@ -15,6 +15,7 @@ from django.db import transaction
 
 from labdash import live
 from labdash.domain import nodes
+from labdash.domain.addresses import check_url
 from labdash.domain.errors import LabDashError
 from labdash.env import env_str
 from labdash.models import Node
@@ -79,15 +80,15 @@ def prepare_node(*, slug: str, kind: str, urls: Iterable[str]) -> None:
 
     Addresses that the owner changed since stay, unless the start names others than last time.
     """
-    given = [nodes.check_url(url) for url in urls]
+    given = [check_url(url) for url in urls]
     started_with = ",".join(given)
     with transaction.atomic():
         node = Node.objects.filter(slug=slug).first()
         if node is None:
-            node = nodes.add_node(slug=slug, kind=kind, urls=given)
-        elif node.agentless:
+            node = nodes.add_started_node(slug=slug, kind=kind, urls=given)
+        if node.agentless:
             raise LabDashError(f"{slug} is an agentless node of this lab: name this one otherwise")
-        elif node.started_with != started_with:
+        if node.started_with != started_with:
             nodes.set_urls(node=node, urls=given)
         Node.objects.filter(pk=node.pk).update(started_with=started_with)
 

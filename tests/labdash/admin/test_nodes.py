@@ -125,6 +125,55 @@ def test_a_changed_address_is_told_to_the_worker(page: Client) -> None:
     assert '"http://127.0.0.1:9"' in str(live.store().get(wire.spec_key("rog")))
 
 
+def test_a_server_is_listed_once_wherever_it_is_typed(page: Client) -> None:
+    make_node("rog", urls=["http://10.0.0.7:11434"], agentless=True)
+    message = "is listed already, as rog/ollama"
+    assert message in page.post(f"{LIST}add/", node_form()).text
+    tower = make_node("tower", agentless=True)
+    form = changed_form(tower, **{"instances-0-url": "http://10.0.0.7:11434"})
+    assert message in page.post(f"{LIST}{tower.pk}/change/", form).text
+    lone = {"node": tower.pk, "name": "other", "url": "http://10.0.0.7:11434"}
+    assert message in page.post("/admin/labdash/instance/add/", lone).text
+    server = tower.instances.get()
+    assert message in page.post(f"/admin/labdash/instance/{server.pk}/change/", lone).text
+    assert Instance.objects.count() == 2
+
+
+def test_servers_of_one_form_are_compared_with_each_other_as_they_will_be(page: Client) -> None:
+    node = make_node("rog", urls=["http://10.0.0.7:1", "http://10.0.0.7:2"], agentless=True)
+    url = f"{LIST}{node.pk}/change/"
+    same = changed_form(node, **{"instances-1-url": "http://10.0.0.7:1"})
+    assert "is listed already" in page.post(url, same).text
+    swapped = {"instances-0-url": "http://10.0.0.7:2", "instances-1-url": "http://10.0.0.7:1"}
+    assert page.post(url, changed_form(node, **swapped)).status_code == 302
+    replaced = {"instances-0-DELETE": "on", "instances-1-url": "http://10.0.0.7:2"}
+    assert page.post(url, changed_form(node, **replaced)).status_code == 302
+    assert list(node.instances.values_list("name", "url")) == [("ollama-2", "http://10.0.0.7:2")]
+
+
+def test_servers_that_were_stored_twice_keep_nothing_else_from_being_changed(page: Client) -> None:
+    make_node("rog", agentless=True)
+    node = make_node("tower", agentless=True)
+    answer = page.post(f"{LIST}{node.pk}/change/", changed_form(node, paused="on"))
+    assert answer.status_code == 302, answer.text
+    node.refresh_from_db()
+    assert node.paused is True
+
+
+def test_a_new_node_has_the_server_that_its_form_proposes(page: Client) -> None:
+    form = node_form(**{"instances-0-url": "http://127.0.0.1:11434"})
+    page.post(f"{LIST}add/", form)
+    assert Instance.objects.get().url == "http://127.0.0.1:11434"
+
+
+def test_a_server_stays_on_its_node(page: Client) -> None:
+    server, tower = make_node("rog").instances.get(), make_node("tower")
+    data = {"node": tower.pk, "name": "ollama", "url": "http://127.0.0.1:9"}
+    page.post(f"/admin/labdash/instance/{server.pk}/change/", data)
+    server.refresh_from_db()
+    assert (server.node.slug, server.url) == ("rog", "http://127.0.0.1:9")
+
+
 def test_deleting_a_node_forgets_its_keys(page: Client) -> None:
     node = make_node("rog")
     seen("rog")
