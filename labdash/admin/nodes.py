@@ -26,6 +26,9 @@ from labdash.admin.forms import (
 from labdash.domain import nodes
 from labdash.models import Gpu, GpuSource, Instance, Node
 
+# Behind every GPU there is, until all are numbered anew.
+LAST = 32767
+
 
 class InstanceInline(admin.TabularInline):
     """The Ollama servers of a node."""
@@ -89,9 +92,10 @@ class NodeAdmin(AskForPull, TellsRefusals):
         return {"agentless": True, **super().get_changeform_initial_data(request)}
 
     @admin.display(description="GPUs", ordering="gpus_counted")
-    def gpu_count(self, node: Node) -> int:
-        """Count the GPUs."""
-        return int(getattr(node, "gpus_counted", 0))
+    def gpu_count(self, node: Node) -> int | str:
+        """Count the GPUs, once the node has told them or they are declared."""
+        is_known = node.agentless or node.last_seen_at
+        return int(getattr(node, "gpus_counted", 0)) if is_known else "unknown"
 
     @admin.display(description="worker", ordering="worker_version")
     def version(self, node: Node) -> str:
@@ -99,7 +103,7 @@ class NodeAdmin(AskForPull, TellsRefusals):
         return node.worker_version or "unknown"
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Declare GPUs in order; forget servers through the domain."""
+        """Declare GPUs behind those there are; forget servers through the domain."""
         rows = formset.save(commit=False)
         for row in formset.deleted_objects:
             if isinstance(row, Instance):
@@ -109,13 +113,13 @@ class NodeAdmin(AskForPull, TellsRefusals):
         for row in rows:
             if isinstance(row, Gpu) and row.pk is None:
                 row.source = GpuSource.DECLARED
-                row.index = form.instance.gpus.count()
+                row.index = LAST
             row.save()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Let the workers know once all is stored."""
         super().save_related(request, form, formsets, change)
-        nodes.publish_on_commit()
+        nodes.number_gpus(node=form.instance)
 
     def delete_model(self, request: HttpRequest, obj: Node) -> None:
         """Forget the node through the domain, which also stops what runs there."""
@@ -186,6 +190,18 @@ class GpuAdmin(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
         nodes.publish_on_commit()
 
+    def delete_model(self, request: HttpRequest, obj: Gpu) -> None:
+        """Close the gap that it leaves."""
+        super().delete_model(request, obj)
+        nodes.number_gpus(node=obj.node)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Gpu]) -> None:
+        """Close the gaps that they leave."""
+        owners = list(Node.objects.filter(gpus__in=queryset).distinct())
+        super().delete_queryset(request, queryset)
+        for node in owners:
+            nodes.number_gpus(node=node)
+
 
 @admin.register(Instance)
 class InstanceAdmin(AskForPull, TellsRefusals):
@@ -211,9 +227,10 @@ class InstanceAdmin(AskForPull, TellsRefusals):
         return rows.annotate(models_counted=Count("installed_models"))
 
     @admin.display(description="models", ordering="models_counted")
-    def models(self, instance: Instance) -> int:
-        """Count the installed names."""
-        return int(getattr(instance, "models_counted", 0))
+    def models(self, instance: Instance) -> int | str:
+        """Count the installed names, once they were listed."""
+        is_known = instance.inventory_at
+        return int(getattr(instance, "models_counted", 0)) if is_known else "unknown"
 
     def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
         """Let the worker know."""

@@ -88,6 +88,14 @@ def remove_node(*, node: Node) -> None:
     publish_on_commit()
 
 
+def number_gpus(*, node: Node) -> None:
+    """Number the declared GPUs of a node from 0, as its worker does, and let that know them."""
+    declared = node.gpus.filter(source=GpuSource.DECLARED).order_by("index", "pk")
+    for index, gpu in enumerate(declared):
+        Gpu.objects.filter(pk=gpu.pk).update(index=index)
+    publish_on_commit()
+
+
 def remove_instance(*, instance: Instance) -> None:
     """Forget an Ollama server of a node."""
     with transaction.atomic():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q
+from django.db.models import Count, Max, Q
 
 from labdash.models import Node
 from labdash.queries.history import SCALES, Metric, Series, Span, gpu_history
@@ -26,12 +26,15 @@ TITLES: Mapping[Metric, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class NodesView:
-    """All nodes; ``models`` counts the names installed on each, by its slug."""
+    """All nodes; ``models`` counts the names installed on each, by its slug.
+
+    ``None`` until one of its servers has listed them.
+    """
 
     lab: LabView
     problems: tuple[ProblemView, ...]
     cards: tuple[NodeCard, ...]
-    models: Mapping[str, int]
+    models: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +73,11 @@ def read_nodes(*, now: datetime) -> NodesView:
     """Read the table of nodes."""
     lab = read_lab(now=now)
     library, problems = read_library(), find_problems(lab)
-    local = Q(instances__installed_models__is_cloud=False)
-    counted = Node.objects.annotate(models=Count("instances__installed_models", filter=local))
     return NodesView(
         lab=lab,
         problems=problems,
         cards=tuple(node_card(view, library, problems, {}) for view in lab.nodes),
-        models=dict(counted.values_list("slug", "models")),
+        models=_installed(),
     )
 
 
@@ -96,6 +97,16 @@ def read_node(slug: str, span: Span, *, now: datetime) -> NodePage | None:
         span=span,
         jobs=jobs_of_node(view.node.pk, lab, limit=RECENT_JOBS),
     )
+
+
+def _installed() -> dict[str, int | None]:
+    local = Q(instances__installed_models__is_cloud=False)
+    counted = Node.objects.annotate(
+        models=Count("instances__installed_models", filter=local),
+        listed_at=Max("instances__inventory_at"),
+    )
+    rows = counted.values_list("slug", "models", "listed_at")
+    return {slug: models if listed_at else None for slug, models, listed_at in rows}
 
 
 def _history(node: Node, span: Span, now: datetime) -> tuple[GpuCharts, ...]:

@@ -1,13 +1,17 @@
 """Nodes in the admin."""
 
 import json
+import re
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labdash import live
+from labdash.domain.library import record_inventory
+from labdash.domain.telemetry import record_sample
 from labdash.models import Gpu, GpuSource, Instance, Node, PullJob
-from tests.factories import GIB, make_node, orders, running_job, seen
+from tests.factories import GIB, inventory, make_node, orders, running_job, sample, seen
 from workers import wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,6 +127,60 @@ def test_a_changed_address_is_told_to_the_worker(page: Client) -> None:
     answer = page.post(f"{LIST}{node.pk}/change/", data)
     assert answer.status_code == 302, answer.text
     assert '"http://127.0.0.1:9"' in str(live.store().get(wire.spec_key("rog")))
+
+
+def declared(node: Node) -> list[tuple[int, str]]:
+    """Return the declared GPUs as they are numbered, which is as the worker numbers them."""
+    (told,) = json.loads(str(live.store().get(wire.hub_nodes_key())))
+    names = [gpu["name"] for gpu in told["declared"]["gpus"]]
+    rows = list(node.gpus.order_by("index").values_list("index", "name"))
+    assert rows == list(enumerate(names))
+    return rows
+
+
+def three_gpus() -> Node:
+    """Store an agentless node with three GPUs, numbered as an earlier deletion left them."""
+    node = make_node("attic", agentless=True)
+    for index, name in ((1, "A"), (3, "B"), (4, "C")):
+        Gpu.objects.create(node=node, index=index, name=name, memory_total_bytes=GIB)
+    return node
+
+
+def test_gpus_are_numbered_from_0_whatever_is_added_and_deleted(page: Client) -> None:
+    node = three_gpus()
+    url = f"{LIST}{node.pk}/change/"
+    page.post(url, changed_form(node, **{"gpus-1-DELETE": "on"}))
+    assert declared(node) == [(0, "A"), (1, "C")]
+    added = {"gpus-TOTAL_FORMS": "4"}
+    for number, name in ((2, "D"), (3, "E")):
+        added |= {f"gpus-{number}-name": name, f"gpus-{number}-memory_total_bytes": "24"}
+    page.post(url, changed_form(node, **{**added, "gpus-0-DELETE": "on"}))
+    assert declared(node) == [(0, "C"), (1, "D"), (2, "E")]
+
+
+@pytest.mark.parametrize("way", ["page", "list"])
+def test_a_gpu_that_is_deleted_on_its_own_leaves_no_gap(page: Client, way: str) -> None:
+    node = three_gpus()
+    gone = node.gpus.get(name="A")
+    if way == "page":
+        page.post(f"/admin/labdash/gpu/{gone.pk}/delete/", {"post": "yes"})
+    else:
+        chosen = {"action": "delete_selected", "_selected_action": str(gone.pk), "post": "yes"}
+        page.post("/admin/labdash/gpu/", chosen)
+    assert declared(node) == [(0, "B"), (1, "C")]
+
+
+@pytest.mark.parametrize("what", ["node", "instance"])
+def test_what_nobody_has_counted_yet_is_unknown_and_not_0(page: Client, what: str) -> None:
+    node = make_node("rog")
+    url = f"/admin/labdash/{what}/"
+    column = "gpu_count" if what == "node" else "models"
+    cell = re.compile(rf'field-{column}">([^<]*)<')
+    assert cell.findall(page.get(url).text) == ["unknown"]
+    record_sample(sample("rog", gpus=()), arrived_at=timezone.now(), with_history=False)
+    record_inventory(inventory(), arrived_at=timezone.now())
+    assert cell.findall(page.get(url).text) == ["0"]
+    assert node.gpus.count() == 0
 
 
 def test_a_server_is_listed_once_wherever_it_is_typed(page: Client) -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labdash.models import Instance, Node
 from tests.labdash.views.polling import POLL, count_queries, parts, poll, text_of
@@ -33,6 +34,14 @@ def test_table_tells_each_node(page: Client) -> None:
 
 def test_table_without_nodes_says_what_to_do(page: Client) -> None:
     assert "No node yet" in text_of(page.get("/nodes/"))
+
+
+def test_table_counts_no_models_before_a_server_has_listed_them(page: Client) -> None:
+    node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+    node.instances.update(inventory_at=None)
+    assert 'data-label="Models">unknown<' in text_of(page.get("/nodes/"))
+    node.instances.update(inventory_at=timezone.now())
+    assert 'data-label="Models">0<' in text_of(page.get("/nodes/"))
 
 
 def test_table_polls_for_changes_alone(page: Client) -> None:
