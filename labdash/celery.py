@@ -1,6 +1,7 @@
 """The hub's Celery app: one queue, and one table of what happens when."""
 
 import os
+import ssl
 import sys
 from typing import Any
 
@@ -37,9 +38,15 @@ def broker_url(redis_url: str) -> str:
     return f"redis+socket://{address}?{'&'.join(options) or 'virtual_host=0'}"
 
 
+def tls(url: str) -> dict[str, ssl.VerifyMode]:
+    """Return what ``rediss://`` asks for unless it says otherwise: kombu would check nothing."""
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else {}
+
+
 app = Celery("labdash", include=["labdash.tasks", "labdash.intake"])
 app.conf.update(
     broker_url=broker_url(settings.REDIS_URL),
+    broker_use_ssl=tls(settings.REDIS_URL),
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={"socket_connect_timeout": 5, "socket_keepalive": True},

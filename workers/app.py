@@ -5,6 +5,7 @@ the broker is sought for ever.
 """
 
 import socket
+import ssl
 from typing import Any
 
 from celery import Celery
@@ -20,7 +21,7 @@ THREADS = 32
 def make_app(config: NodeConfig) -> Celery:
     """Make the app of one node."""
     app = Celery("labdash-node", broker=config.broker_url, set_as_current=False)
-    app.conf.update(_settings(config.slug))
+    app.conf.update(_settings(config.slug), broker_use_ssl=_tls(config.broker_url))
     return app
 
 
@@ -34,6 +35,11 @@ def make_worker(app: Celery, config: NodeConfig) -> Any:
         without_mingle=True,
         without_heartbeat=True,
     )
+
+
+def _tls(url: str) -> dict[str, ssl.VerifyMode]:
+    """Return what ``rediss://`` asks for unless it says otherwise: kombu would check nothing."""
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else {}
 
 
 def _settings(slug: str) -> dict[str, Any]:

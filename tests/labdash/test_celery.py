@@ -1,9 +1,11 @@
 """The hub's Celery app."""
 
+import ssl
+
 import pytest
 
 from labdash import tasks
-from labdash.celery import BEAT, app, broker_url
+from labdash.celery import BEAT, app, broker_url, tls
 from labdash.live import store
 from labdash.models import Attempt, Problem
 from tests.factories import make_node
@@ -22,6 +24,22 @@ from workers import wire
 )
 def test_the_address_of_the_store_is_translated_for_kombu(redis_url: str, kombu_url: str) -> None:
     assert broker_url(redis_url) == kombu_url
+
+
+@pytest.mark.parametrize(
+    ("url", "verified"),
+    [
+        ("rediss://h/0", {"ssl_cert_reqs": ssl.CERT_REQUIRED}),
+        ("rediss://h/0?ssl_cert_reqs=none", {"ssl_cert_reqs": ssl.CERT_NONE}),
+        ("redis://h/0", {}),
+        ("unix:///run/store.sock", {}),
+    ],
+)
+def test_the_certificate_of_a_store_is_checked_unless_its_address_says_otherwise(
+    url: str, verified: dict[str, object]
+) -> None:
+    with app.connection_for_write(broker_url(url), ssl=tls(url)) as connection:
+        assert connection.ssl == verified
 
 
 def test_everything_in_the_beat_table_is_a_task() -> None:
