@@ -47,7 +47,12 @@ def new_code(*, purpose: CodePurpose = CodePurpose.SETUP) -> str:
 
 def has_owner() -> bool:
     """Tell whether somebody owns this lab."""
-    return User.objects.filter(is_superuser=True).exists()
+    return find_owner() is not None
+
+
+def find_owner() -> User | None:
+    """Return whose password a reset sets: of several superusers, the first."""
+    return User.objects.filter(is_superuser=True).order_by("pk").first()
 
 
 def make_owner(*, code: str, username: str, password: str, address: str) -> User:
@@ -72,7 +77,7 @@ def reset_owner(*, code: str, password: str, address: str) -> User:
     """Give the owner a new password, which ends all of the owner's sessions."""
     require_attempt(address)
     _match(code, CodePurpose.RESET, address)
-    user = User.objects.filter(is_superuser=True).order_by("pk").first()
+    user = find_owner()
     if user is None:
         raise LabDashError("This lab has no owner yet: set it up first.")
     _set_password(user, password)

@@ -30,7 +30,10 @@ def reset_owner(options: Options) -> list[str]:
     if ended.returncode:
         said = ended.stderr.strip().splitlines() or [f"exit {ended.returncode}"]
         raise CannotStart(said[-1].removeprefix("labdash: "))
-    code = json.loads(ended.stdout)["reset_code"]
+    told = json.loads(ended.stdout)
     place = f"{addresses(options.host, options.port)[0]}/reset/"
     when = "" if is_held(config.data_dir) else " (start LabDash first, with deploy/up)"
-    return [f"One-time code: {code}", f"Enter it, with the new password, at {place}{when}"]
+    return [
+        f"One-time code: {told['reset_code']}",
+        f"Enter it, with a new password for {told['username']}, at {place}{when}",
+    ]

@@ -88,6 +88,7 @@ def test_the_owner_sets_up_and_finds_a_way_back_in(running: Running, folder: Pat
     ended = run_up(folder, "--reset-owner", "--port", str(running.port))
     assert (ended.returncode, ended.stderr) == (0, "")
     first, second = ended.stdout.splitlines()
+    assert "a new password for jo" in second
     reset_code = first.removeprefix("One-time code: ")
     assert second.endswith(f"at http://localhost:{running.port}/reset/")
     stranger = Visitor(running.port)
