@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -28,6 +28,10 @@ from labdash.models import Gpu, GpuSource, Instance, Node
 
 # Behind every GPU there is, until all are numbered anew.
 LAST = 32767
+BACK = (
+    "{node} was added when LabDash was started on its machine, and the next start adds it again"
+    " unless that is deploy/up --no-local-node."
+)
 
 
 class InstanceInline(admin.TabularInline):
@@ -120,6 +124,14 @@ class NodeAdmin(AskForPull, TellsRefusals):
         """Let the workers know once all is stored."""
         super().save_related(request, form, formsets, change)
         nodes.number_gpus(node=form.instance)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say on the pages that ask which of the nodes come back."""
+        if "post" not in request.POST:
+            for node in objs:
+                if node.started_with:
+                    messages.warning(request, BACK.format(node=node))
+        return super().get_deleted_objects(objs, request)
 
     def delete_model(self, request: HttpRequest, obj: Node) -> None:
         """Forget the node through the domain, which also stops what runs there."""

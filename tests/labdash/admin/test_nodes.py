@@ -232,6 +232,18 @@ def test_a_server_stays_on_its_node(page: Client) -> None:
     assert (server.node.slug, server.url) == ("rog", "http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize(("started_with", "told"), [("http://127.0.0.1:11434", 1), ("", 0)])
+def test_whoever_deletes_a_node_of_the_start_is_told_how_to_keep_it_away(
+    page: Client, started_with: str, told: int
+) -> None:
+    node = make_node("rog", started_with=started_with)
+    words = "the next start adds it again unless that is deploy/up --no-local-node"
+    assert page.get(f"{LIST}{node.pk}/delete/").text.count(words) == told
+    assert act(page, "delete_selected", node).count(words) == told
+    answer = page.post(f"{LIST}{node.pk}/delete/", {"post": "yes"}, follow=True)
+    assert (words in answer.text, Node.objects.exists()) == (False, False)
+
+
 def test_deleting_a_node_forgets_its_keys(page: Client) -> None:
     node = make_node("rog")
     seen("rog")
