@@ -54,5 +54,7 @@ def drop_stale_orders() -> None:
 @app.task(name="labdash.tasks.prune")
 def prune() -> None:
     """Delete what is too old to be of use."""
-    samples = telemetry.prune_samples(now=timezone.now())
-    log.info("pruned samples=%d attempts=%d", samples, access.forget_attempts())
+    now = timezone.now()
+    samples, gpus = telemetry.prune_samples(now=now), telemetry.prune_gpus(now=now)
+    attempts = access.forget_attempts()
+    log.info("pruned samples=%d gpus=%d attempts=%d", samples, gpus, attempts)

@@ -3,17 +3,40 @@
 Orders go down as Celery tasks whose only argument is one of the ``…Order`` messages as a dict.
 Reports come up as entries ``{"report": <JSON>}`` on the stream ``node:<slug>:reports``.
 A value that could not be read is ``None``, never 0.
+
+Both sides build what they send of what others wrote: drivers, Ollama, file names. So texts of
+reports are cut and cleaned, what may be unknown and makes no sense is unknown, and an entry of a
+list that makes no sense is left out of it.
 """
 
-from datetime import datetime
-from typing import Annotated, Literal
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticOmit
 
 PROTOCOL_VERSION = 1
 
 # What no version of LabDash will reach: other numbers are noise.
 HIGHEST_PROTOCOL = 9999
+
+# What a machine can hold, with room; more is noise that would fill the database.
+MOST_GPUS = 64
+MOST_MODELS = 10_000
 
 # No slug holds an "@" or a ":", so "@hub" and a key's separator can never be mistaken for one.
 HUB_NODE = "@hub"
@@ -32,6 +55,53 @@ ModelName = Annotated[
         max_length=350,
     ),
 ]
+# Control characters, further line ends, and halves of surrogate pairs: no page can show them, and
+# no database needs to hold them.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
+
+
+def _one_line(longest: int) -> Callable[[Any], Any]:
+    """Return what makes one line of at most so many characters of a text."""
+    return lambda text: _UNSHOWN.sub(" ", text[:longest]) if isinstance(text, str) else text
+
+
+def _or_unknown(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+def _or_left_out(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticOmit from None
+
+
+def _in_range(moment: datetime) -> datetime:
+    """Keep a moment where every time zone has it: files may be dated in the year 1."""
+    return min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)
+
+
+Text = Annotated[str, BeforeValidator(_one_line(500))]
+# As long as a model's name may be, whatever registry it is from.
+Name = Annotated[str, BeforeValidator(_one_line(350))]
+Identity = Annotated[
+    str, BeforeValidator(_one_line(81)), StringConstraints(min_length=1, max_length=80)
+]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+# What 64 bits hold, and what the narrow columns of the database hold.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Small = Annotated[int, Field(ge=0, lt=2**15)]
+# Tokens, blocks, attempts.
+Medium = Annotated[int, Field(ge=0, lt=2**31)]
+Figure = Annotated[float, Field(ge=0, lt=2.0**63)]
+# What makes no sense is unknown, or, in a list, left out.
+type Maybe[T] = Annotated[T | None, WrapValidator(_or_unknown)]
+type Each[T] = Annotated[T, WrapValidator(_or_left_out)]
+
 InstanceUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+$", max_length=300)]
 
 
@@ -68,7 +138,7 @@ def cancel_key(slug: str, job_id: int) -> str:
 class Message(BaseModel):
     """A frozen value. Unknown fields are dropped: the other side may be one version newer."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 # --- what the hub tells a node worker about the nodes that it serves -------------------------
@@ -136,10 +206,10 @@ class RefreshOrder(Order):
 class GpuProcess(Message):
     """A process that holds memory of a GPU. ``model`` is set for a runner of Ollama."""
 
-    pid: int
-    name: str | None = None
-    used_bytes: int | None = None
-    model: str | None = None
+    pid: Count
+    name: Maybe[Text] = None
+    used_bytes: Maybe[Count] = None
+    model: Maybe[Name] = None
 
 
 class GpuReading(Message):
@@ -150,26 +220,26 @@ class GpuReading(Message):
     ``unified`` memory is the part of RAM that the GPU may use.
     """
 
-    uuid: str
-    index: int
-    name: str | None = None
-    pci_id: str | None = None
+    uuid: Identity
+    index: Small
+    name: Maybe[Text] = None
+    pci_id: Maybe[Text] = None
     source: Literal["nvml", "amdgpu", "declared", "simulated"]
     state: Literal["ok", "lost", "error"] = "ok"
-    reason: str | None = None
+    reason: Maybe[Text] = None
     unified: bool = False
-    memory_total_bytes: int | None = None
-    memory_used_bytes: int | None = None
-    memory_free_bytes: int | None = None
-    memory_reserved_bytes: int | None = None
-    utilization_percent: int | None = None
-    temperature_celsius: int | None = None
-    power_watts: float | None = None
-    power_limit_watts: float | None = None
-    clock_graphics_mhz: int | None = None
-    clock_memory_mhz: int | None = None
-    throttle_reasons: tuple[str, ...] | None = None
-    processes: tuple[GpuProcess, ...] | None = None
+    memory_total_bytes: Maybe[Count] = None
+    memory_used_bytes: Maybe[Count] = None
+    memory_free_bytes: Maybe[Count] = None
+    memory_reserved_bytes: Maybe[Count] = None
+    utilization_percent: Maybe[Small] = None
+    temperature_celsius: Maybe[Annotated[int, Field(ge=-273, lt=2**15)]] = None
+    power_watts: Maybe[Figure] = None
+    power_limit_watts: Maybe[Figure] = None
+    clock_graphics_mhz: Maybe[Medium] = None
+    clock_memory_mhz: Maybe[Medium] = None
+    throttle_reasons: Maybe[tuple[Text, ...]] = None
+    processes: Maybe[tuple[Each[GpuProcess], ...]] = None
 
 
 class DriverReading(Message):
@@ -181,27 +251,27 @@ class DriverReading(Message):
     """
 
     state: Literal["ok", "missing", "not_loaded", "mismatch", "error", "none"]
-    version: str | None = None
-    reason: str | None = None
-    cards_seen: int | None = None
+    version: Maybe[Text] = None
+    reason: Maybe[Text] = None
+    cards_seen: Maybe[Small] = None
 
 
 class HostReading(Message):
     """The machine around the GPUs."""
 
-    hostname: str | None = None
-    system: Literal["linux", "windows", "mac"] | None = None
-    ram_total_bytes: int | None = None
-    ram_used_bytes: int | None = None
-    cpu_percent: float | None = None
+    hostname: Maybe[Text] = None
+    system: Maybe[Literal["linux", "windows", "mac"]] = None
+    ram_total_bytes: Maybe[Count] = None
+    ram_used_bytes: Maybe[Count] = None
+    cpu_percent: Maybe[Figure] = None
 
 
 class DiskReading(Message):
     """The file system under an instance's model store."""
 
-    path: str
-    total_bytes: int
-    free_bytes: int
+    path: Text
+    total_bytes: Count
+    free_bytes: Count
 
 
 # --- reports: Ollama --------------------------------------------------------------------------
@@ -210,12 +280,12 @@ class DiskReading(Message):
 class LoadedModel(Message):
     """An entry of ``/api/ps``. ``context_length`` counts tokens per slot."""
 
-    name: str
-    digest: str
-    size_bytes: int
-    size_vram_bytes: int | None
-    context_length: int | None = None
-    expires_at: datetime | None = None
+    name: Name
+    digest: Text
+    size_bytes: Count
+    size_vram_bytes: Maybe[Count]
+    context_length: Maybe[Medium] = None
+    expires_at: Maybe[Moment] = None
 
 
 class InstanceReading(Message):
@@ -227,15 +297,15 @@ class InstanceReading(Message):
     program lies on this machine (``None`` where that cannot be told).
     """
 
-    name: str
-    url: str
+    name: Text
+    url: Text
     state: Literal["ok", "refused", "unreachable", "timeout", "error"]
-    reason: str | None = None
-    version: str | None = None
-    home: Literal["process", "container", "remote"] | None = None
-    installed: bool | None = None
-    loaded: tuple[LoadedModel, ...] | None = None
-    disk: DiskReading | None = None
+    reason: Maybe[Text] = None
+    version: Maybe[Text] = None
+    home: Maybe[Literal["process", "container", "remote"]] = None
+    installed: Maybe[bool] = None
+    loaded: Maybe[tuple[Each[LoadedModel], ...]] = None
+    disk: Maybe[DiskReading] = None
 
 
 class Sample(Message):
@@ -244,12 +314,12 @@ class Sample(Message):
     kind: Literal["sample"] = "sample"
     protocol: Protocol = PROTOCOL_VERSION
     node: Slug
-    sent_at: datetime
-    worker_version: str
+    sent_at: Moment
+    worker_version: Text
     driver: DriverReading
-    gpus: tuple[GpuReading, ...]
+    gpus: Annotated[tuple[Each[GpuReading], ...], Field(max_length=MOST_GPUS)]
     host: HostReading
-    instances: tuple[InstanceReading, ...]
+    instances: tuple[Each[InstanceReading], ...]
 
 
 class InstalledModel(Message):
@@ -260,21 +330,21 @@ class InstalledModel(Message):
     no weights here and must not be counted.
     """
 
-    name: str
-    digest: str
-    size_bytes: int
-    modified_at: datetime
+    name: Name
+    digest: Text
+    size_bytes: Count
+    modified_at: Moment
     is_cloud: bool = False
-    format: str | None = None
-    architecture: str | None = None
-    parameter_size: str | None = None
-    parameter_count: int | None = None
-    quant: str | None = None
-    context_length: int | None = None
-    block_count: int | None = None
-    parent_model: str | None = None
-    blob_digest: str | None = None
-    capabilities: tuple[str, ...] = ()
+    format: Maybe[Text] = None
+    architecture: Maybe[Text] = None
+    parameter_size: Maybe[Text] = None
+    parameter_count: Maybe[Count] = None
+    quant: Maybe[Text] = None
+    context_length: Maybe[Medium] = None
+    block_count: Maybe[Medium] = None
+    parent_model: Maybe[Name] = None
+    blob_digest: Maybe[Identity] = None
+    capabilities: tuple[Text, ...] = ()
 
 
 class Inventory(Message):
@@ -283,10 +353,10 @@ class Inventory(Message):
     kind: Literal["inventory"] = "inventory"
     protocol: Protocol = PROTOCOL_VERSION
     node: Slug
-    sent_at: datetime
-    instance: str
-    version: str | None = None
-    models: tuple[InstalledModel, ...]
+    sent_at: Moment
+    instance: Text
+    version: Maybe[Text] = None
+    models: Annotated[tuple[Each[InstalledModel], ...], Field(max_length=MOST_MODELS)]
 
 
 type PullPhase = Literal[
@@ -312,15 +382,15 @@ class PullProgress(Message):
     kind: Literal["pull"] = "pull"
     protocol: Protocol = PROTOCOL_VERSION
     node: Slug
-    sent_at: datetime
-    job_id: int
-    attempt: int
+    sent_at: Moment
+    job_id: Count
+    attempt: Medium
     phase: PullPhase
-    done_bytes: int | None = None
-    total_bytes: int | None = None
-    bytes_per_s: float | None = None
-    remaining_s: float | None = None
-    reason: str | None = None
+    done_bytes: Maybe[Count] = None
+    total_bytes: Maybe[Count] = None
+    bytes_per_s: Maybe[Figure] = None
+    remaining_s: Maybe[Figure] = None
+    reason: Maybe[Text] = None
     retry: bool = False
 
 

@@ -16,8 +16,8 @@ def record_problems(*, now: datetime) -> None:
         Problem.objects.filter(pk__in=gone).delete()
     changed = []
     for key, row in rows.items():
-        if key in found and row.text != _text(found[key]):
-            row.text = _text(found[key])
+        if key in found and row.text != found[key].text:
+            row.text = found[key].text
             changed.append(row)
     if changed:
         Problem.objects.bulk_update(changed, ["text"])
@@ -32,10 +32,6 @@ def _row(problem: ProblemView, now: datetime) -> Problem:
         code=problem.code,
         node_slug=problem.node,
         subject=problem.subject,
-        text=_text(problem),
+        text=problem.text,
         since=problem.since or now,
     )
-
-
-def _text(problem: ProblemView) -> str:
-    return problem.text[:500]

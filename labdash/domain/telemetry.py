@@ -4,12 +4,17 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 
-from labdash.models import Gpu, GpuSample, Instance, Node
+from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
 from workers import wire
 
 # One tier for now: a day at one sample in 10 s is 8640 rows a GPU.
 SAMPLES_KEPT_FOR = timedelta(hours=24)
+# A card that is out of its machine for so long, while the machine reports, does not come back.
+GPUS_KEPT_FOR = timedelta(days=30)
+# So that made-up cards cannot fill the database in that time.
+MOST_GPUS_KEPT = 4 * wire.MOST_GPUS
 _FACTS = ("index", "name", "pci_id", "source", "unified", "memory_total_bytes")
 
 
@@ -38,6 +43,17 @@ def prune_samples(*, now: datetime) -> int:
     return deleted
 
 
+def prune_gpus(*, now: datetime) -> int:
+    """Delete measured GPUs that their nodes, which report, no longer have; return how many."""
+    gone = Gpu.objects.exclude(source=GpuSource.DECLARED).filter(
+        last_seen_at__lt=now - GPUS_KEPT_FOR,
+        node__last_seen_at__gt=F("last_seen_at") + GPUS_KEPT_FOR,
+    )
+    count = gone.count()
+    gone.delete()
+    return count
+
+
 def _record_versions(node: Node, readings: Iterable[wire.InstanceReading]) -> None:
     versions = {reading.name: reading.version[:40] for reading in readings if reading.version}
     changed = []
@@ -56,16 +72,18 @@ def _record_gpus(
     known = list(node.gpus.all())
     by_uuid = {gpu.uuid: gpu for gpu in known if gpu.uuid}
     declared = {gpu.index: gpu for gpu in known if gpu.source == "declared"}
-    pairs, added = [], []
-    for reading in readings:
+    pairs: list[tuple[Gpu, wire.GpuReading]] = []
+    added: list[Gpu] = []
+    for reading in {reading.uuid: reading for reading in readings}.values():
         if reading.source == "declared":
             row = declared.get(reading.index)
         else:
-            row = by_uuid.get(reading.uuid[:80])
-            if row is None:
-                row = Gpu(node=node, uuid=reading.uuid[:80])
+            row = by_uuid.get(reading.uuid)
+            if row is None and len(known) + len(added) < MOST_GPUS_KEPT:
+                row = Gpu(node=node, uuid=reading.uuid)
                 added.append(row)
-            _update_facts(row, reading)
+            if row is not None:
+                _update_facts(row, reading)
         if row is not None:
             row.last_seen_at = arrived_at
             pairs.append((row, reading))

@@ -174,7 +174,7 @@ def _why_untold(view: NodeView, *, sole: bool) -> str:
 def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
     return tuple(
         wire.GpuReading(
-            uuid=gpu.uuid,
+            uuid=gpu.uuid or f"declared-{view.node.slug}-{gpu.index}",
             index=gpu.index,
             name=gpu.name,
             source="declared",

@@ -109,7 +109,7 @@ def _spilled(
         if model.size_vram_bytes is None or model.size_vram_bytes >= model.size_bytes:
             continue
         on_cpu_bytes = model.size_bytes - model.size_vram_bytes
-        subject = f"{reading.name} {model.name}"[:120]
+        subject = f"{reading.name} {model.name}"
         if model.size_vram_bytes <= 0:
             text = f"{model.name} runs on the CPU of {view.node.slug}, though there is a GPU."
             step = (
@@ -137,4 +137,4 @@ def _disks(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
             )
             step = "Delete models that nobody uses, or move the model store (OLLAMA_MODELS)."
             severity: Severity = "bad" if disk.free_bytes < DISK_FULL_BYTES else "attention"
-            yield about(view, "disk_low", text, step, severity=severity, subject=disk.path[:120])
+            yield about(view, "disk_low", text, step, severity=severity, subject=disk.path)

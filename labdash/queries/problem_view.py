@@ -6,6 +6,10 @@ from typing import Literal
 
 from labdash.queries.lab import NodeView
 
+# What a row of a problem holds.
+LONGEST_SUBJECT = 120
+LONGEST_TEXT = 500
+
 type Severity = Literal["info", "attention", "bad"]
 
 
@@ -41,12 +45,12 @@ def about(
     severity: Severity = "attention",
     subject: str = "",
 ) -> ProblemView:
-    """Make a problem of a node."""
+    """Make a problem of a node; names and reasons that it tells may be long."""
     return ProblemView(
         code=code,
         node=view.node.slug,
-        subject=subject,
-        text=text,
+        subject=subject[:LONGEST_SUBJECT],
+        text=text[:LONGEST_TEXT],
         next_step=next_step,
         severity=severity,
     )

@@ -2,11 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from unicodedata import category
 
 import pytest
 
+from labdash.models import Instance, Node, PullJob
 from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
-from tests.factories import inventory, sample
+from tests.factories import gpu, installed, inventory, sample
+from tests.strange import VALUES, full_reports, leaves, with_value
 from workers import wire
 
 CLOCK = timedelta(seconds=2)
@@ -137,3 +140,52 @@ def test_only_the_newest_sample_and_progress_stay_and_all_inventories() -> None:
     assert [arrival.report for arrival in kept] == [
         reports[number] for number in (1, 3, 4, 5, 6, 7)
     ]
+
+
+def _is_sound(value: object) -> bool:
+    """Whether every database can store a value, and every page can show it."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return all(map(_is_sound, inner))
+    if isinstance(value, str):
+        unshown = {"Cc", "Cs", "Zl", "Zp"}
+        return len(value) <= 500 and not unshown & set(map(category, value))
+    return value is None or (isinstance(value, int | float) and -300 < value < 2**63)
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_what_is_read_is_sound_whatever_stands_in_any_place(value: str) -> None:
+    job = PullJob(pk=1, attempt=1, instance=Instance(node=Node(slug="rog")))
+    for report in full_reports(job):
+        for path in leaves(report):
+            try:
+                found = read(with_value(report, path, value), {"rog"})
+            except BadReport:
+                continue
+            assert _is_sound(found.model_dump(mode="json")), path
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_one_odd_model_costs_no_other(value: str) -> None:
+    report = inventory(installed("odd:1b"), installed("fine:1b"))
+    for path in leaves(report):
+        if path[:2] == ("models", 0) and value != VALUES["half a pair"]:
+            found = read(with_value(report, path, value), {"rog"})
+            assert isinstance(found, wire.Inventory)
+            assert found.models[-1] == report.models[1]
+
+
+@pytest.mark.parametrize("uuid", ["", "x" * 81])
+def test_a_gpu_that_cannot_be_told_from_others_is_left_out(uuid: str) -> None:
+    text = with_value(sample(gpus=(gpu(0), gpu(1))), ("gpus", 0, "uuid"), json.dumps(uuid))
+    found = read(text, {"rog"})
+    assert isinstance(found, wire.Sample)
+    assert [each.uuid for each in found.gpus] == ["GPU-1"]
+
+
+def test_more_gpus_than_any_machine_has_are_noise() -> None:
+    fields = json.loads(sample().model_dump_json())
+    cards = [json.loads(gpu(index).model_dump_json()) for index in range(wire.MOST_GPUS + 1)]
+    with pytest.raises(BadReport, match="no report that is known"):
+        read(json.dumps({**fields, "gpus": cards}), {"rog"})
+    assert read(json.dumps({**fields, "gpus": cards[:-1]}), {"rog"})

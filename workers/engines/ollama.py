@@ -1,7 +1,6 @@
 """Ollama over HTTP: what it runs, what it holds, and what it has installed."""
 
 import re
-from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -9,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from workers.engines.base import EngineDown
 from workers.engines.http import JsonClient
 from workers.engines.stream import PullStream
-from workers.wire import InstalledModel, LoadedModel
+from workers.wire import Count, Each, InstalledModel, LoadedModel, Maybe, Medium, Moment, Name
 
 # The first FROM is the weights' file, a second one the projector's. Windows writes `\`.
 _STORE = re.compile(r"^FROM (.+)[/\\]blobs[/\\]sha256-")
@@ -22,14 +21,14 @@ class _Details(BaseModel):
     family: str = ""
     parameter_size: str = ""
     quantization_level: str = ""
-    context_length: int | None = None
+    context_length: Maybe[Medium] = None
 
 
 class _Tag(BaseModel):
-    name: str
+    name: Name
     digest: str
-    size: int
-    modified_at: datetime
+    size: Count
+    modified_at: Moment
     details: _Details = Field(default_factory=_Details)
     capabilities: tuple[str, ...] | None = None
     remote_model: str = ""
@@ -44,7 +43,7 @@ class _Tag(BaseModel):
 
 
 class _Tags(BaseModel):
-    models: tuple[_Tag, ...] | None = None
+    models: tuple[Each[_Tag], ...] | None = None
 
 
 class _Shown(BaseModel):
@@ -55,16 +54,16 @@ class _Shown(BaseModel):
 
 
 class _Running(BaseModel):
-    name: str
+    name: Name
     digest: str
-    size: int
-    size_vram: int | None = None
-    context_length: int | None = None
-    expires_at: datetime | None = None
+    size: Count
+    size_vram: Maybe[Count] = None
+    context_length: Maybe[Medium] = None
+    expires_at: Maybe[Moment] = None
 
 
 class _Processes(BaseModel):
-    models: tuple[_Running, ...] | None = None
+    models: tuple[Each[_Running], ...] | None = None
 
 
 class _Version(BaseModel):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labdash.domain.telemetry import prune_samples, record_sample
+from labdash.domain import telemetry
+from labdash.domain.telemetry import prune_gpus, prune_samples, record_sample
 from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
 from tests.factories import GIB, gpu, make_node, ollama, sample
 from workers import wire
@@ -102,6 +103,40 @@ def test_history_older_than_a_day_is_pruned() -> None:
     record(sample("rog"), arrived_at=now - timedelta(hours=25))
     record(sample("rog"), arrived_at=now - timedelta(hours=23))
     assert (prune_samples(now=now), GpuSample.objects.count()) == (1, 1)
+
+
+def test_two_readings_of_one_gpu_are_one_gpu() -> None:
+    make_node()
+    record(sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="A"))))
+    record(sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="A"))))
+    assert (Gpu.objects.get().index, GpuSample.objects.count()) == (1, 2)
+
+
+def test_made_up_gpus_cannot_fill_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "MOST_GPUS_KEPT", 3)
+    make_node()
+    for number in range(5):
+        record(sample("rog", gpus=(gpu(uuid=f"A{number}"), gpu(uuid=f"B{number}"))))
+    assert (Gpu.objects.count(), GpuSample.objects.count()) == (3, 3)
+
+
+@pytest.mark.parametrize("days", [1, 29, 31, 400])
+def test_a_gpu_that_its_node_has_not_reported_for_30_days_is_pruned(days: int) -> None:
+    make_node()
+    now = timezone.now()
+    record(sample("rog", gpus=(gpu(uuid="old"),)), arrived_at=now - timedelta(days=days))
+    record(sample("rog", gpus=(gpu(uuid="new"),)), arrived_at=now)
+    assert prune_gpus(now=now) == (1 if days > 30 else 0)
+    assert Gpu.objects.filter(uuid="new").exists()
+
+
+def test_the_gpus_of_a_node_that_is_away_and_declared_ones_are_never_pruned() -> None:
+    now = timezone.now()
+    make_node("rog")
+    attic = make_node("attic", agentless=True, last_seen_at=now)
+    Gpu.objects.create(node=attic, name="P40", last_seen_at=now - timedelta(days=400))
+    record(sample("rog"), arrived_at=now - timedelta(days=400))
+    assert (prune_gpus(now=now), Gpu.objects.count()) == (0, 2)
 
 
 @pytest.mark.parametrize("count", [1, 3])
