@@ -106,11 +106,7 @@ def read_states(slugs: Iterable[str]) -> dict[str, NodeState]:
         return {}
     with store_errors():
         entries = store().mget([state_key(slug) for slug in wanted])
-    return {
-        slug: _parse(entry)
-        for slug, entry in zip(wanted, entries, strict=True)
-        if entry is not None
-    }
+    return _states(wanted, entries)
 
 
 def read_live(slugs: Iterable[str]) -> LiveLab:
@@ -124,10 +120,13 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         for slug in wanted:
             pipe.get(state_key(slug))
         protocols, intake, beat, *entries = pipe.execute()
-    found = {slug: _parse(entry) for slug, entry in zip(wanted, entries, strict=True) if entry}
-    others = {slug: int(number) for slug, number in protocols.items() if slug in set(wanted)}
+    others = {
+        slug: int(number)
+        for slug, number in protocols.items()
+        if slug in set(wanted) and number.isdecimal()
+    }
     return LiveLab(
-        states=found,
+        states=_states(wanted, entries),
         other_protocols=others,
         intake_alive=bool(intake),
         beat_alive=bool(beat),
@@ -149,12 +148,19 @@ def note_protocol(slug: str, other: int | None) -> None:
             store().hset(OTHER_PROTOCOLS_KEY, slug, str(other))
 
 
-def _parse(entry: str | bytes) -> NodeState:
-    fields = json.loads(entry)
-    return NodeState(
-        sample=wire.Sample.model_validate(fields["sample"]),
-        arrived_at=datetime.fromisoformat(fields["arrived_at"]).astimezone(UTC),
-    )
+def _states(slugs: Iterable[str], entries: Iterable[str | bytes | None]) -> dict[str, NodeState]:
+    parsed = {slug: _parse(entry) for slug, entry in zip(slugs, entries, strict=True) if entry}
+    return {slug: state for slug, state in parsed.items() if state is not None}
+
+
+def _parse(entry: str | bytes) -> NodeState | None:
+    """Read a state; ``None`` where another version wrote it another way."""
+    try:
+        fields = json.loads(entry)
+        arrived_at = datetime.fromisoformat(fields["arrived_at"]).astimezone(UTC)
+        return NodeState(sample=wire.Sample.model_validate(fields["sample"]), arrived_at=arrived_at)
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def mark_watched(slugs: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ type Liveness = Literal["live", "late", "silent", "never"]
 class NodeView:
     """A node and the newest that is known of it. ``age_s`` is ``None`` if nothing ever came.
 
+    ``sample`` is ``None`` also where another version kept it in a way that this one cannot read.
     ``other_protocol`` is what its worker speaks where that is not this hub's version.
     """
 
@@ -85,12 +86,20 @@ def view_node(node: Node, state: NodeState | None, *, now: datetime) -> NodeView
     A store that was restarted may remember less than the database.
     """
     kept_at = node.last_seen_at
-    if node.last_sample and kept_at and (state is None or state.arrived_at < kept_at):
-        state = _kept(node.last_sample, kept_at) or state
+    if kept_at and (state is None or state.arrived_at < kept_at):
+        kept = _kept(node.last_sample)
+        if kept or state is None:
+            return _seen(node, kept, kept_at, now=now)
     if state is None:
         return NodeView(node=node, liveness="never", age_s=None, sample=None)
-    age_s = state.age_s(now)
-    return NodeView(node=node, liveness=_liveness(age_s), age_s=age_s, sample=state.sample)
+    return _seen(node, state.sample, state.arrived_at, now=now)
+
+
+def _seen(
+    node: Node, sample: wire.Sample | None, arrived_at: datetime, *, now: datetime
+) -> NodeView:
+    age_s = max(0.0, (now - arrived_at).total_seconds())
+    return NodeView(node=node, liveness=_liveness(age_s), age_s=age_s, sample=sample)
 
 
 def _liveness(age_s: float) -> Liveness:
@@ -99,9 +108,9 @@ def _liveness(age_s: float) -> Liveness:
     return "late" if age_s <= SILENT_AFTER_S else "silent"
 
 
-def _kept(entry: object, arrived_at: datetime) -> NodeState | None:
-    """Read what the database kept; ``None`` where an earlier version wrote it another way."""
+def _kept(entry: object) -> wire.Sample | None:
+    """Read what the database kept; ``None`` where another version wrote it another way."""
     try:
-        return NodeState(sample=wire.Sample.model_validate(entry), arrived_at=arrived_at)
+        return wire.Sample.model_validate(entry)
     except ValidationError:
         return None

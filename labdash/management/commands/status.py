@@ -46,13 +46,13 @@ def _lines(view: StatusView) -> Iterator[str]:
 
 def _node(view: NodeView) -> Iterator[str]:
     paused = ", paused" if view.node.paused else ""
-    if view.age_s is None or view.sample is None:
+    if view.age_s is None:
         yield f"{view.node.slug}: never reported{paused}"
         return
     ago = f"{view.age_s:.0f} s" if view.age_s < MINUTE_S else age(view.age_s)
     yield f"{view.node.slug}: {view.liveness}, {ago} ago{paused}"
     yield from (_gpu(gpu) for gpu in gpus_of(view))
-    for reading in view.sample.instances:
+    for reading in view.sample.instances if view.sample else ():
         state = reading.version or reading.reason or reading.state
         yield f"  {reading.name} {state} at {reading.url}"
         yield from (_loaded(model) for model in reading.loaded or ())

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from labdash import live
 from labdash.models import Node
 from labdash.queries.lab import read_lab
+from labdash.queries.problems import find_problems
 from tests.factories import make_node, sample, seen
 
 pytestmark = pytest.mark.django_db
@@ -52,9 +54,45 @@ def test_the_newer_of_store_and_database_is_shown(database_age_s: float, shown: 
     assert view.sample.worker_version == shown
 
 
-def test_a_sample_that_an_earlier_version_kept_is_left_out() -> None:
+GARBAGE = [
+    "",
+    "x",
+    "null",
+    "[]",
+    "7",
+    "{}",
+    "[" * 100_000,
+    '{"arrived_at": 7, "sample": {}}',
+    '{"arrived_at": "2026-11-25T20:00:00+00:00", "sample": {"old": "shape"}}',
+    '{"arrived_at": "0001-01-01T00:00:00+14:00", "sample": {}}',
+]
+
+
+@pytest.mark.parametrize("entry", GARBAGE, ids=lambda entry: entry[:40])
+def test_what_the_store_holds_and_cannot_be_read_is_told_by_the_database(entry: str) -> None:
+    now = timezone.now()
+    kept = sample("rog").model_dump(mode="json")
+    make_node("rog", last_sample=kept, last_seen_at=now - timedelta(seconds=30))
+    live.store().set(live.state_key("rog"), entry)
+    live.store().hset(live.OTHER_PROTOCOLS_KEY, "rog", entry)
+    assert live.read_states(["rog"]) == {}
+    (view,) = read_lab(now=now).nodes
+    assert (view.sample is not None, view.age_s) == (True, 30)
+
+
+@pytest.mark.parametrize("kept", [None, {"old": "shape"}, [], "x"])
+def test_of_a_sample_that_an_earlier_version_kept_only_the_age_is_known(kept: object) -> None:
+    now = timezone.now()
+    make_node("rog", last_sample=kept, last_seen_at=now - timedelta(hours=1))
+    (view,) = read_lab(now=now).nodes
+    assert (view.sample, view.liveness, view.age_s) == (None, "silent", 3600)
+    assert "node_silent" in {problem.code for problem in find_problems(read_lab(now=now))}
+
+
+def test_a_sample_that_the_store_holds_is_shown_where_the_newer_one_cannot_be_read() -> None:
     make_node("rog", last_sample={"old": "shape"}, last_seen_at=timezone.now())
-    assert read_lab(now=timezone.now()).nodes[0].sample is None
+    seen("rog", age_s=30)
+    assert read_lab(now=timezone.now()).nodes[0].sample
 
 
 def test_an_age_is_never_negative() -> None:
