@@ -121,9 +121,9 @@ def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
 
 def _send(job: PullJob, *, now: datetime) -> bool:
     """Take the job for its node and send the order; undone where the store does not take it."""
-    instance, was_sent_at = job.instance, job.sent_at
+    was_sent_at = job.sent_at
     if not job.attempt:
-        lower_cancel_flag(job_id=job.pk, node=instance.node)
+        lower_cancel_flag(job_id=job.pk, node=job.instance.node)
     try:
         with transaction.atomic():
             taken = _still(job, cancel_requested=False).update(
@@ -134,15 +134,15 @@ def _send(job: PullJob, *, now: datetime) -> bool:
         return False
     if not taken:
         return False
-    job.refresh_from_db()
-    job.instance = instance
+    # As it was stored, without reading it again: its row may be deleted in this moment.
+    job.attempt, job.sent_at = job.attempt + 1, now
     try:
         orders.send_pull(job)
     except orders.NotSent as error:
         log.warning("pull order not sent job=%d: %s", job.pk, error)
-        _still(job).update(sent_at=was_sent_at, fruitless=F("fruitless") - 1)
+        _still(job).update(sent_at=was_sent_at, fruitless=job.fruitless)
         return False
-    log.info("pull order sent job=%d node=%s attempt=%d", job.pk, instance.node, job.attempt)
+    log.info("pull order sent job=%d node=%s attempt=%d", job.pk, job.instance.node, job.attempt)
     return True
 
 

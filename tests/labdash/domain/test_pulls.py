@@ -2,19 +2,44 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from labdash import live
 from labdash.domain import pulls
 from labdash.domain.errors import LabDashError
 from labdash.domain.orders import STALE_AFTER
+from labdash.domain.reconciliation import carry_on
 from labdash.models import Instance, PullJob, PullState
 from tests.factories import make_instance, make_job, orders, running_job, seen
 from workers import wire
 
 ACTUAL = pytest.mark.django_db(transaction=True)
+
+
+def at_once(*acts: Callable[[], object]) -> None:
+    """Do these at the same moment, each in a thread of its own."""
+    barrier = threading.Barrier(len(acts))
+
+    def run(act: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            act()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        for ended in [pool.submit(run, act) for act in acts]:
+            ended.result()
+
+
+def forget(*, job: PullJob) -> None:
+    """Delete a job as the admin does."""
+    with transaction.atomic():
+        pulls.abandon(job=job)
+        job.delete()
 
 
 @ACTUAL
@@ -65,22 +90,40 @@ def test_a_request_after_the_end_makes_a_new_job() -> None:
 @ACTUAL
 def test_requests_at_the_same_moment_make_one_job() -> None:
     instance = make_instance()
-    barrier = threading.Barrier(4)
     found: list[int] = []
 
     def ask() -> None:
-        barrier.wait()
-        try:
-            found.append(pulls.request_pull(instance=instance, model="qwen3:8b", user=None).pk)
-        finally:
-            connection.close()
+        found.append(pulls.request_pull(instance=instance, model="qwen3:8b", user=None).pk)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(ask, ask, ask, ask)
     assert found == [PullJob.objects.get().pk] * 4
+
+
+@ACTUAL
+def test_retries_at_the_same_moment_make_one_job() -> None:
+    failed = make_job(state=PullState.FAILED)
+
+    def retry() -> None:
+        pulls.retry_pull(job=failed, user=None)
+
+    at_once(retry, retry, retry)
+    assert PullJob.objects.active().count() == 1
+
+
+@ACTUAL
+@pytest.mark.parametrize("stop", [pulls.cancel_pull, forget])
+def test_an_order_that_is_sent_while_its_job_is_stopped_is_followed_by_the_flag(
+    stop: Callable[..., None],
+) -> None:
+    instance = make_instance()
+    seen("rog")
+    for number in range(12):
+        job = make_job(instance, model=f"m{number}:1b")
+        at_once(carry_on, lambda job=job: stop(job=job))  # type: ignore[misc]  # bound now
+        sent = [order for order in orders() if order["job_id"] == job.pk]
+        flagged = live.store().exists(wire.cancel_key("rog", job.pk)) == 1
+        assert flagged >= bool(sent)
+        PullJob.objects.all().delete()
 
 
 @pytest.mark.django_db
