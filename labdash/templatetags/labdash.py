@@ -3,9 +3,12 @@
 What is not known comes in as ``None`` and leaves as an empty string; templates say why.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import wraps
 from itertools import groupby
+from math import isfinite
+from typing import Concatenate
 from urllib.parse import urlencode
 
 from django import template
@@ -33,13 +36,34 @@ UNITS = {"utilization_percent": "%", "temperature_celsius": "°C", "power_watts"
 FRESH_S = 3
 
 
-@register.filter
+def _figure[**P](
+    write: Callable[Concatenate[float | None, P], str],
+) -> Callable[Concatenate[object, P], str]:
+    """Register a filter of numbers; what is none, or not finite, is written as what is unknown."""
+
+    @register.filter(name=write.__name__)
+    @wraps(write)
+    def written(value: object, /, *args: P.args, **options: P.kwargs) -> str:
+        return write(_finite(value), *args, **options)
+
+    return written
+
+
+def _finite(value: object) -> float | None:
+    try:
+        return value if isinstance(value, int | float) and isfinite(value) else None
+    except OverflowError:
+        # A whole number that no float holds.
+        return None
+
+
+@_figure
 def gib(value: float | None) -> str:
     """Write bytes as GiB with one decimal and without the unit."""
     return "" if value is None else f"{value / GIB:.1f}"
 
 
-@register.filter
+@_figure
 def size(value: float | None) -> str:
     """Write bytes with the unit that suits: MiB, GiB or TiB."""
     if value is None:
@@ -51,13 +75,13 @@ def size(value: float | None) -> str:
     return f"{value / GIB:.0f} GiB" if value < TIB else f"{value / TIB:.1f} TiB"
 
 
-@register.filter
+@_figure
 def exactly(value: float | None) -> str:
     """Write bytes to the last one, for titles."""
     return "" if value is None else f"{value:,.0f} bytes"
 
 
-@register.filter
+@_figure
 def speed(value: float | None) -> str:
     """Write bytes per second."""
     if value is None:
@@ -65,7 +89,7 @@ def speed(value: float | None) -> str:
     return f"{value / MIB:.0f} MiB/s" if value >= 9.5 * MIB else f"{value / MIB:.1f} MiB/s"
 
 
-@register.filter
+@_figure
 def duration(value: float | None) -> str:
     """Write seconds in words that need no second look."""
     if value is None:
@@ -81,7 +105,7 @@ def duration(value: float | None) -> str:
     return "1 day" if days == 1 else f"{days} days"
 
 
-@register.filter
+@_figure
 def age(value: float | None) -> str:
     """Write how old something is; what is fresh has no age worth telling."""
     if value is None or value < FRESH_S:
@@ -95,7 +119,7 @@ def passed(moment: datetime | None, now: datetime) -> str:
     return "" if moment is None else coarsely((now - moment).total_seconds())
 
 
-@register.filter
+@_figure
 def coarsely(value: float | None) -> str:
     """Write a span in its largest unit alone, so that it seldom changes."""
     if value is None:
@@ -107,34 +131,34 @@ def coarsely(value: float | None) -> str:
     return f"{value // HOUR_S:.0f} h" if value < DAY_S else duration(value)
 
 
-@register.filter
-def context_length(value: int | None) -> str:
+@_figure
+def context_length(value: float | None) -> str:
     """Write tokens of context as people say them: 8k, 32k."""
     if value is None:
         return ""
-    thousands, rest = divmod(value, KIBI)
+    thousands, rest = divmod(int(value), KIBI)
     return f"{thousands}k" if thousands and not rest else f"{value:,}"
 
 
-@register.filter
+@_figure
 def percent(value: float | None) -> str:
     """Write a share of one."""
     return "" if value is None else f"{100 * value:.0f} %"
 
 
-@register.filter
+@_figure
 def as_percent(value: float | None) -> str:
     """Write a share of one as a bare number of percent, for attributes."""
     return f"{100 * (value or 0):.0f}"
 
 
-@register.filter
+@_figure
 def as_permille(value: float | None) -> str:
     """Write a share of one as the width of a bar."""
     return f"{BAR_WIDTH * (value or 0):.0f}"
 
 
-@register.filter
+@_figure
 def measure(value: float | None, metric: str) -> str:
     """Write a measured value with the unit of its metric."""
     if metric == "memory_used_bytes":

@@ -1,6 +1,8 @@
 """How values are written."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import inf, nan
 
 import pytest
 
@@ -159,3 +161,32 @@ def test_ends_of_a_series() -> None:
 def test_swatch_of_other_programs_is_grey() -> None:
     assert 's-m2"' in tags.swatch(2)
     assert 's-other"' in tags.swatch(None)
+
+
+FIGURES = (
+    tags.gib,
+    tags.size,
+    tags.exactly,
+    tags.speed,
+    tags.duration,
+    tags.age,
+    tags.coarsely,
+    tags.context_length,
+    tags.percent,
+)
+
+
+@pytest.mark.parametrize("write", FIGURES, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("value", [inf, -inf, nan, 10**400, -(10**400), "", "x", None, ()])
+def test_what_is_no_figure_is_written_as_unknown(
+    write: Callable[[object], str], value: object
+) -> None:
+    assert write(value) == ""
+    assert [tags.as_percent(value), tags.as_permille(value)] == ["0", "0"]
+    assert {tags.measure(value, metric) for metric in (*tags.UNITS, "memory_used_bytes")} == {""}
+
+
+@pytest.mark.parametrize("write", FIGURES, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("value", [-1, 0, 0.5, 2**63, 1e300, -1e300])
+def test_any_figure_can_be_written(write: Callable[[object], str], value: float) -> None:
+    assert isinstance(write(value), str)
