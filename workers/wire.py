@@ -36,6 +36,9 @@ HIGHEST_PROTOCOL = 9999
 
 # What a machine can hold, with room; more is noise that would fill the database.
 MOST_GPUS = 64
+MOST_PROCESSES = 1000
+MOST_INSTANCES = 100
+MOST_LOADED = 250
 MOST_MODELS = 10_000
 
 # No slug holds an "@" or a ":", so "@hub" and a key's separator can never be mistaken for one.
@@ -238,8 +241,10 @@ class GpuReading(Message):
     power_limit_watts: Maybe[Figure] = None
     clock_graphics_mhz: Maybe[Medium] = None
     clock_memory_mhz: Maybe[Medium] = None
-    throttle_reasons: Maybe[tuple[Text, ...]] = None
-    processes: Maybe[tuple[Each[GpuProcess], ...]] = None
+    throttle_reasons: Maybe[Annotated[tuple[Text, ...], Field(max_length=100)]] = None
+    processes: Maybe[Annotated[tuple[Each[GpuProcess], ...], Field(max_length=MOST_PROCESSES)]] = (
+        None
+    )
 
 
 class DriverReading(Message):
@@ -304,7 +309,7 @@ class InstanceReading(Message):
     version: Maybe[Text] = None
     home: Maybe[Literal["process", "container", "remote"]] = None
     installed: Maybe[bool] = None
-    loaded: Maybe[tuple[Each[LoadedModel], ...]] = None
+    loaded: Maybe[Annotated[tuple[Each[LoadedModel], ...], Field(max_length=MOST_LOADED)]] = None
     disk: Maybe[DiskReading] = None
 
 
@@ -319,7 +324,7 @@ class Sample(Message):
     driver: DriverReading
     gpus: Annotated[tuple[Each[GpuReading], ...], Field(max_length=MOST_GPUS)]
     host: HostReading
-    instances: tuple[Each[InstanceReading], ...]
+    instances: Annotated[tuple[Each[InstanceReading], ...], Field(max_length=MOST_INSTANCES)]
 
 
 class InstalledModel(Message):

@@ -1,14 +1,16 @@
 """Entries of streams become checked reports."""
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unicodedata import category
 
 import pytest
 
 from labdash.models import Instance, Node, PullJob
 from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
-from tests.factories import gpu, installed, inventory, sample
+from tests.factories import gpu, installed, inventory, loaded, ollama, sample
 from tests.strange import VALUES, full_reports, leaves, with_value
 from workers import wire
 
@@ -183,9 +185,39 @@ def test_a_gpu_that_cannot_be_told_from_others_is_left_out(uuid: str) -> None:
     assert [each.uuid for each in found.gpus] == ["GPU-1"]
 
 
-def test_more_gpus_than_any_machine_has_are_noise() -> None:
-    fields = json.loads(sample().model_dump_json())
-    cards = [json.loads(gpu(index).model_dump_json()) for index in range(wire.MOST_GPUS + 1)]
-    with pytest.raises(BadReport, match="no report that is known"):
-        read(json.dumps({**fields, "gpus": cards}), {"rog"})
-    assert read(json.dumps({**fields, "gpus": cards[:-1]}), {"rog"})
+@pytest.mark.parametrize(
+    ("path", "entry", "most"),
+    [
+        (("gpus",), gpu(), wire.MOST_GPUS),
+        (("instances",), ollama(), wire.MOST_INSTANCES),
+        (("models",), installed(), wire.MOST_MODELS),
+    ],
+)
+def test_more_than_any_machine_has_is_noise(
+    path: tuple[str], entry: wire.Message, most: int
+) -> None:
+    report = inventory() if path == ("models",) else sample()
+    for count in (most, most + 1):
+        entries = f"[{','.join([entry.model_dump_json()] * count)}]"
+        with nullcontext() if count == most else pytest.raises(BadReport, match="is known"):
+            read(with_value(report, path, entries), {"rog"})
+
+
+@pytest.mark.parametrize(
+    ("path", "entry", "most"),
+    [
+        (("gpus", 0, "processes"), wire.GpuProcess(pid=1), wire.MOST_PROCESSES),
+        (("instances", 0, "loaded"), loaded(), wire.MOST_LOADED),
+    ],
+)
+def test_of_more_than_a_machine_can_run_nothing_is_known(
+    path: tuple[str, int, str], entry: wire.Message, most: int
+) -> None:
+    found: list[Any] = []
+    for count in (most, most + 1):
+        entries = f"[{','.join([entry.model_dump_json()] * count)}]"
+        value: Any = read(with_value(sample(), path, entries), {"rog"}).model_dump()
+        for step in path:
+            value = value[step]
+        found.append(value)
+    assert (len(found[0]), found[1]) == (most, None)

@@ -72,6 +72,41 @@ def test_a_cloud_stub_is_marked_and_not_asked_about(
     assert [path for path, _, _ in fake.calls] == ["/api/tags"]
 
 
+ODD_TAGS: list[dict[str, object]] = [
+    {"size": -1},
+    {"size": 2**63},
+    {"size": None},
+    {"name": None},
+    {"modified_at": "yesterday"},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_TAGS, ids=str)
+def test_one_odd_tag_costs_no_other(
+    fake: FakeOllama, engine: Ollama, odd: dict[str, object]
+) -> None:
+    fake.install("odd:8b", "c1" * 32, BLOB)
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.tags[0] |= odd
+
+    assert [model.name for model in engine.installed()] == ["qwen3:8b"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("context_length", 2**40), ("block_count", -1), ("context_length", 10**30)]
+)
+def test_a_figure_that_makes_no_sense_is_unknown(
+    fake: FakeOllama, engine: Ollama, field: str, value: int
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    fake.shown["qwen3:8b"]["model_info"][f"qwen3.{field}"] = value
+
+    (model,) = engine.installed()
+
+    assert getattr(model, field) is None
+    assert model.parameter_count == 8_190_735_360
+
+
 def test_a_model_is_shown_once_for_each_digest(fake: FakeOllama, engine: Ollama) -> None:
     fake.install("qwen3:8b", DIGEST, BLOB)
     fake.install("copy:latest", DIGEST, BLOB)
