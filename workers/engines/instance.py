@@ -49,12 +49,15 @@ class InstanceReader:
         self._timeouts = self._timeouts + 1 if down.state == "timeout" else 0
         if self._timeouts == 1 and self._last is not None and self._last.state == "ok":
             return self._last
+        surroundings = self._place.look()
         self._last = InstanceReading(
             name=self._spec.name,
             url=self._spec.url,
             state=down.state,
             reason=down.reason,
-            installed=self._place.look().installed,
+            # Where a server of this machine runs is only known while it answers.
+            home="remote" if surroundings.home == "remote" else None,
+            installed=surroundings.installed,
             disk=self.disk,
         )
         return self._last

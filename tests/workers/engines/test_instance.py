@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 from workers.engines.base import EngineDown
 from workers.engines.instance import InstanceReader, InventoryReader
-from workers.engines.place import Surroundings
+from workers.engines.place import Elsewhere, Surroundings
 from workers.engines.stream import PullStream
 from workers.wire import DiskReading, InstalledModel, InstanceSpec, LoadedModel
 
@@ -89,6 +89,14 @@ def test_a_server_that_is_stopped_says_so_at_once_and_whether_it_is_installed() 
     assert reading.installed is True
     assert reading.disk
     assert reading.disk.free_bytes == 4
+
+
+def test_a_server_of_another_machine_is_told_as_such_also_while_it_refuses() -> None:
+    instance = InstanceReader(SPEC, ScriptedEngine(versions=[REFUSED]), Elsewhere())
+
+    reading = instance.read()
+
+    assert (reading.state, reading.home, reading.installed) == ("refused", "remote", None)
 
 
 def test_one_time_out_changes_nothing_and_the_second_counts() -> None:
