@@ -11,9 +11,9 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.nodes import check_slug
 from labdash.models import Instance, NodeKind
+from labdash.wording import GIB
 from workers import wire
 
-GIB = 2**30
 RULES = "At least 8 characters, not a common password, not digits alone."
 
 

@@ -1,16 +1,26 @@
-"""Numbers in sentences that are stored or printed; pages have filters of their own."""
+"""How sizes, speeds and spans are written, on pages, in sentences and in a terminal."""
 
+MIB = 2**20
 GIB = 2**30
-# Line speeds are told in decimal units, as providers do.
-MB = 10**6
+TIB = 2**40
 MINUTE_S = 60
 HOUR_S = 3600
 DAY_S = 86400
 
 
-def gib(size_bytes: int) -> str:
-    """Write bytes in GiB with one decimal."""
-    return f"{size_bytes / GIB:.1f} GiB"
+def size(size_bytes: float) -> str:
+    """Write bytes with the unit that suits: MiB, GiB or TiB."""
+    if size_bytes < 0.05 * GIB:
+        return f"{size_bytes / MIB:.0f} MiB"
+    if size_bytes < 99.95 * GIB:
+        return f"{size_bytes / GIB:.1f} GiB"
+    return f"{size_bytes / GIB:.0f} GiB" if size_bytes < TIB else f"{size_bytes / TIB:.1f} TiB"
+
+
+def speed(bytes_per_s: float) -> str:
+    """Write a speed in the unit of the sizes, so that the time left can be reckoned."""
+    digits = 0 if bytes_per_s >= 9.5 * MIB else 1
+    return f"{bytes_per_s / MIB:.{digits}f} MiB/s"
 
 
 def age(seconds: float) -> str:
@@ -22,4 +32,4 @@ def age(seconds: float) -> str:
     if seconds < DAY_S:
         return f"{seconds // HOUR_S:.0f} h"
     days = seconds // DAY_S
-    return "a day" if days == 1 else f"{days:.0f} days"
+    return "1 day" if days == 1 else f"{days:.0f} days"

@@ -16,19 +16,19 @@ from django.urls import reverse
 from labdash.domain import pulls
 from labdash.domain.errors import LabDashError
 from labdash.models import Instance
-from labdash.wording import gib
+from labdash.wording import size
 
 # An action that is offered on the list and on the page of one row.
 BOTH = (admin.ActionLocation.CHANGE_LIST, admin.ActionLocation.CHANGE_FORM)
 
 
 def size_column(field: str, label: str) -> Callable[[Any], str]:
-    """Return a column that shows bytes in GiB and sorts by them."""
+    """Return a column that shows bytes and sorts by them."""
 
     @admin.display(description=label, ordering=field)
     def column(row: Model) -> str:
         value = getattr(row, field)
-        return "unknown" if value is None else gib(value)
+        return "unknown" if value is None else size(value)
 
     column.__name__ = f"{field}_shown"
     return column

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from labdash.queries.gpu_rules import readings_of
 from labdash.queries.lab import NodeView
 from labdash.queries.library import Library, plain_name
 from workers import wire
@@ -104,14 +105,15 @@ def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
             name=plain_name(model.name),
             quant=library.quant(view.node.slug, model.name),
             colour=library.colour(model.name),
-            cpu_share=_cpu_share(model),
+            cpu_share=cpu_share(model),
         )
         for instance in instances
         for model in instance.loaded or ()
     )
 
 
-def _cpu_share(model: wire.LoadedModel) -> float | None:
+def cpu_share(model: wire.LoadedModel) -> float | None:
+    """Return the part of a loaded model outside the GPUs, where its server tells."""
     if model.size_vram_bytes is None:
         return None
     if model.size_bytes <= 0:
@@ -137,7 +139,7 @@ def view_ram(view: NodeView, loaded: Iterable[LoadedView]) -> Bar | None:
 
 def view_gpus(view: NodeView, loaded: Iterable[LoadedView]) -> tuple[GpuView, ...]:
     """Return the GPUs of a node: as sampled, else as its owner or an earlier sample told them."""
-    readings = view.sample.gpus if view.sample else _remembered(view)
+    readings = readings_of(view.sample) if view.sample else _remembered(view)
     models = tuple(loaded)
     sole = len(readings) == 1
     untold = _why_untold(view, sole=sole)

@@ -29,18 +29,48 @@ _DRIVER = {
 
 def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
     """Yield what is wrong with the GPUs of a node that reports."""
-    if sample.driver.state in _DRIVER:
-        yield _driver(view, sample.driver)
-    elif sample.driver.state == "missing" and sample.driver.cards_seen:
-        yield _card_without_driver(view, sample.driver.cards_seen)
+    driver = _driver(view, sample.driver)
+    if driver:
+        yield driver
     elif not sample.gpus and sample.driver.cards_seen != 0:
         yield _no_gpu(view, sample.driver)
-    for gpu in sample.gpus:
-        if gpu.state != "ok":
+    for gpu in readings_of(sample):
+        if gpu.state != "ok" and not (driver and _is_unread(gpu, sample.driver)):
             yield _broken(view, gpu)
 
 
-def _driver(view: NodeView, driver: wire.DriverReading) -> ProblemView:
+def without_gpu(view: NodeView) -> ProblemView | None:
+    """Say of a node that reports no GPU why that is and what to do.
+
+    That a machine has no card is said where the machine is shown; it is no problem to be listed.
+    """
+    sample = view.sample
+    if sample is None or sample.gpus:
+        return None
+    return _driver(view, sample.driver) or _no_gpu(view, sample.driver)
+
+
+def readings_of(sample: wire.Sample) -> tuple[wire.GpuReading, ...]:
+    """Return the GPUs of a sample. Of a card whose driver fails nobody knows that it is lost."""
+    return tuple(
+        gpu.model_copy(update={"state": "error", "reason": sample.driver.reason or gpu.reason})
+        if gpu.state == "lost" and _is_unread(gpu, sample.driver)
+        else gpu
+        for gpu in sample.gpus
+    )
+
+
+def _is_unread(gpu: wire.GpuReading, driver: wire.DriverReading) -> bool:
+    # The driver that a sample tells of is NVIDIA's wherever both makes are.
+    return driver.state not in {"ok", "none"} and gpu.source != "amdgpu"
+
+
+def _driver(view: NodeView, driver: wire.DriverReading) -> ProblemView | None:
+    """Say what keeps the cards of a node from being read."""
+    if driver.state == "missing" and driver.cards_seen:
+        return _card_without_driver(view, driver.cards_seen)
+    if driver.state not in _DRIVER:
+        return None
     code, text, next_step = _DRIVER[driver.state]
     slug = view.node.slug
     why = f" ({driver.reason})" if driver.reason else ""
@@ -73,7 +103,7 @@ def _no_gpu(view: NodeView, driver: wire.DriverReading) -> ProblemView:
         return about(
             view, "no_gpu", text, f"Declare its GPUs in Admin, under {slug}.", severity="info"
         )
-    if driver.state == "missing" and view.node.kind != NodeKind.MAC:
+    if driver.state == "missing" and driver.cards_seen is None and view.node.kind != NodeKind.MAC:
         text = f"{slug} has no GPU driver, so its models run on the CPU."
         step = (
             f"If {slug} has an NVIDIA card, install its driver (on Debian: nvidia-driver; on"
@@ -81,7 +111,11 @@ def _no_gpu(view: NodeView, driver: wire.DriverReading) -> ProblemView:
         )
         return about(view, "driver_missing", text, step, severity="info")
     text = f"No GPU was found on {slug}, so its models run on the CPU."
-    step = f"If {slug} has one, check that it is seated and powered: lspci | grep -i -E 'vga|3d'"
+    look = ": lspci | grep -i -E 'vga|3d'" if view.node.kind == NodeKind.LINUX else "."
+    step = (
+        "Small models suit it, such as qwen3:4b. If it has a card, check that it is seated and"
+        f" powered{look}"
+    )
     return about(view, "no_gpu", text, step, severity="info")
 
 

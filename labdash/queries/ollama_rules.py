@@ -1,13 +1,15 @@
 """What may be wrong with the Ollama servers of a node, and with what they run."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from labdash.models import NodeKind
+from labdash.queries.bars import NOTABLE_SHARE, cpu_share
 from labdash.queries.lab import NodeView
 from labdash.queries.problem_view import ProblemView, Severity, about
+from labdash.wording import GIB, size
 from workers import wire
 
-GIB = 2**30
 # A 14b model at 4 bits is about 9 GiB: below this the next pull of a common size fails.
 DISK_LOW_BYTES = 10 * GIB
 # Below this the system itself is in danger.
@@ -29,7 +31,7 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
     """Yield what is wrong with the Ollama servers of a node that reports."""
     for reading in sample.instances:
         if reading.state == "ok":
-            yield from _container(view, reading)
+            yield from _container(view, sample, reading)
             yield from _spilled(view, sample, reading)
         else:
             yield _no_answer(view, reading)
@@ -38,7 +40,7 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
 
 def _no_answer(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
     if reading.state == "refused":
-        if view.node.agentless:
+        if _is_elsewhere(view, reading):
             return _not_listening(view, reading)
         return _not_running(view, reading)
     if reading.state in {"unreachable", "timeout"}:
@@ -49,8 +51,18 @@ def _no_answer(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
     return about(view, "ollama_error", text, step, subject=reading.name)
 
 
+def _is_elsewhere(view: NodeView, reading: wire.InstanceReading) -> bool:
+    """Tell whether the server is asked over the network."""
+    return view.node.agentless or reading.home == "remote"
+
+
+def _machine(view: NodeView, reading: wire.InstanceReading) -> str:
+    """Name the machine of a server: a worker may also ask one that is not its own."""
+    return view.node.slug if view.node.agentless else urlsplit(reading.url).hostname or reading.url
+
+
 def _not_listening(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
-    slug = view.node.slug
+    slug = _machine(view, reading)
     text = (
         f"{slug} is awake but refuses connections at {reading.url}: Ollama is not running there,"
         " or listens only on 127.0.0.1."
@@ -74,29 +86,41 @@ def _not_running(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
 
 
 def _unreachable(view: NodeView, reading: wire.InstanceReading) -> ProblemView:
-    slug = view.node.slug
-    if view.node.agentless:
+    if _is_elsewhere(view, reading):
+        slug = _machine(view, reading)
         text = (
             f"{slug} does not answer at {reading.url}: it is asleep, off, or has another address."
         )
         step = f"Wake {slug}, or correct its address in Admin. A firewall may also drop the port."
     else:
-        text = f"Ollama on {slug} does not answer at {reading.url} in time."
+        text = f"Ollama on {view.node.slug} does not answer at {reading.url} in time."
         step = "It may be loading a large model. If this stays: restart Ollama."
     return about(view, "ollama_unreachable", text, step, severity="bad", subject=reading.name)
 
 
-def _container(view: NodeView, reading: wire.InstanceReading) -> Iterator[ProblemView]:
-    if reading.home == "container":
+def _container(
+    view: NodeView, sample: wire.Sample, reading: wire.InstanceReading
+) -> Iterator[ProblemView]:
+    if reading.home != "container":
+        return
+    hidden = []
+    if reading.disk is None:
+        hidden.append("its files are not visible, so its disk is not measured")
+    if _is_unnamed(sample, reading):
+        hidden.append("its processes are not visible, so GPU memory cannot be told apart by model")
+    if hidden:
         text = (
-            f"Ollama at {reading.url} on {view.node.slug} runs in a container: its processes and"
-            " files are not visible, so GPU memory cannot be told apart by model."
+            f"Ollama at {reading.url} on {view.node.slug} runs in a container: {'; '.join(hidden)}."
         )
-        step = (
-            "It works like this. For figures by model, install Ollama on the machine itself, or"
-            " keep the container with: --pid host and its models in a folder of the machine."
-        )
+        step = "It works like this. To see all, install Ollama on the machine itself."
         yield about(view, "ollama_container", text, step, severity="info", subject=reading.name)
+
+
+def _is_unnamed(sample: wire.Sample, reading: wire.InstanceReading) -> bool:
+    """Tell whether GPUs tell of processes, and none could be named after a model that it runs."""
+    models = {model.name for model in reading.loaded or () if model.size_vram_bytes}
+    processes = [process for gpu in sample.gpus for process in gpu.processes or ()]
+    return bool(models and processes) and not any(each.model in models for each in processes)
 
 
 def _spilled(
@@ -106,7 +130,8 @@ def _spilled(
     if not sample.gpus:
         return
     for model in reading.loaded or ():
-        if model.size_vram_bytes is None or model.size_vram_bytes >= model.size_bytes:
+        share = cpu_share(model)
+        if model.size_vram_bytes is None or share is None or share < NOTABLE_SHARE:
             continue
         on_cpu_bytes = model.size_bytes - model.size_vram_bytes
         subject = f"{reading.name} {model.name}"
@@ -120,7 +145,7 @@ def _spilled(
         else:
             text = (
                 f"{model.name} runs partly on the CPU of {view.node.slug}:"
-                f" {on_cpu_bytes / GIB:.1f} of its {model.size_bytes / GIB:.1f} GiB are in RAM,"
+                f" {size(on_cpu_bytes)} of its {size(model.size_bytes)} are in RAM,"
                 " which slows every token."
             )
             step = "Unload something else, choose a smaller quant, or a shorter context (num_ctx)."
@@ -132,7 +157,7 @@ def _disks(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
     for disk in disks.values():
         if disk.free_bytes < DISK_LOW_BYTES:
             text = (
-                f"{disk.free_bytes / GIB:.1f} GiB of {disk.total_bytes / GIB:.0f} GiB are free"
+                f"{size(disk.free_bytes)} of {size(disk.total_bytes)} are free"
                 f" for models on {view.node.slug} ({disk.path})."
             )
             step = "Delete models that nobody uses, or move the model store (OLLAMA_MODELS)."

@@ -15,6 +15,7 @@ from labdash.queries.bars import (
     view_gpus,
     view_ram,
 )
+from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
@@ -28,6 +29,7 @@ class NodeCard:
     """A node with all that its card shows.
 
     ``aside`` are the loaded models that no bar tells of, or that run on the CPU in part.
+    ``no_gpu`` says why there is no GPU to show.
     """
 
     view: NodeView
@@ -39,6 +41,7 @@ class NodeCard:
     versions: tuple[str, ...]
     problems: tuple[ProblemView, ...]
     history: Series
+    no_gpu: ProblemView | None
 
     @property
     def slug(self) -> str:
@@ -135,6 +138,7 @@ def node_card(
         versions=tuple(dict.fromkeys(each.version for each in instances if each.version)),
         problems=tuple(each for each in problems if each.node == view.node.slug),
         history=history.get(view.node.slug, ()),
+        no_gpu=without_gpu(view),
     )
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from labdash.models import ENDED, Instance, PullJob, PullState
+from labdash.models import ENDED, RUNNING, Instance, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 from labdash.queries.lab import LabView, Liveness
 
 HISTORY_LENGTH = 50
+# A node reports on a running pull at least every 5 s, so one report is missing.
+WORD_EVERY_S = 8.0
 PHASES = {
     PullState.STARTING: "asking where to get it",
     PullState.DOWNLOADING: "downloading",
@@ -21,12 +24,18 @@ PHASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class JobView:
-    """A job and what to say of it. ``fraction`` is ``None`` until a size is known."""
+    """A job and what to say of it. ``fraction`` is ``None`` until a size is known.
+
+    ``silence_s`` is how long nothing was heard of it, where that is long: the speed that was told
+    holds no more. ``reason`` is what ``words`` leave unsaid.
+    """
 
     job: PullJob
     node: str
     words: str
     fraction: float | None
+    silence_s: float | None
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +78,30 @@ def jobs_of_node(node_id: int, lab: LabView, *, limit: int) -> tuple[JobView, ..
 def view_jobs(jobs: Iterable[PullJob], lab: LabView) -> tuple[JobView, ...]:
     """Put into words how jobs stand."""
     liveness = {view.node.slug: view.liveness for view in lab.nodes}
-    return tuple(_view_job(job, liveness.get(job.instance.node.slug)) for job in jobs)
+    return tuple(_view_job(job, liveness.get(job.instance.node.slug), lab.now) for job in jobs)
+
+
+def silence_s(job: PullJob, now: datetime) -> float | None:
+    """Return how long nothing was heard of a running job, if that is long."""
+    if job.state not in RUNNING or job.heartbeat_at is None:
+        return None
+    seconds = (now - job.heartbeat_at).total_seconds()
+    return seconds if seconds > WORD_EVERY_S else None
 
 
 def _jobs() -> PullJobQuerySet:
     return PullJob.objects.select_related("instance__node")
 
 
-def _view_job(job: PullJob, liveness: Liveness | None) -> JobView:
+def _view_job(job: PullJob, liveness: Liveness | None, now: datetime) -> JobView:
     return JobView(
         job=job,
         node=job.instance.node.slug,
         words=_words(job, liveness),
         fraction=_fraction(job),
+        silence_s=silence_s(job, now),
+        # Why a job waits is told in its words.
+        reason="" if job.state == PullState.QUEUED else job.reason,
     )
 
 
@@ -100,5 +120,5 @@ def _words(job: PullJob, liveness: Liveness | None) -> str:
     if job.is_active and liveness in {"silent", "never"}:
         return f"{node} does not answer; goes on when it is back"
     if job.state == PullState.QUEUED:
-        return f"waits: {node} is paused" if node.paused else "waits for its turn"
+        return f"waits: {node} is paused" if node.paused else job.reason or "waits for its turn"
     return PHASES[PullState(job.state)]

@@ -9,6 +9,7 @@ from labdash.queries.bars import GpuView, loaded_models, view_gpus
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library
 from labdash.queries.problems import ProblemView, find_problems
+from labdash.queries.pulls import silence_s
 from workers import wire
 
 # Jobs that ended lately are shown too, so that a script sees how its pull ended.
@@ -42,7 +43,7 @@ def as_json(view: StatusView) -> dict[str, Any]:
     """Return the view as plain values."""
     return {
         "nodes": [_node(node) for node in view.lab.nodes],
-        "jobs": [_job(job) for job in view.jobs],
+        "jobs": [_job(job, view.lab.now) for job in view.jobs],
         "problems": [_problem(problem) for problem in view.problems],
     }
 
@@ -115,7 +116,7 @@ def _jobs(now: datetime) -> list[PullJob]:
     return [*jobs.active().order_by("created_at", "pk"), *ended]
 
 
-def _job(job: PullJob) -> dict[str, Any]:
+def _job(job: PullJob, now: datetime) -> dict[str, Any]:
     return {
         "id": job.pk,
         "node": job.instance.node.slug,
@@ -123,7 +124,7 @@ def _job(job: PullJob) -> dict[str, Any]:
         "state": job.state,
         "done_bytes": job.done_bytes,
         "total_bytes": job.total_bytes,
-        "bytes_per_s": job.bytes_per_s,
+        "bytes_per_s": job.bytes_per_s if silence_s(job, now) is None else None,
         "reason": job.reason or None,
     }
 

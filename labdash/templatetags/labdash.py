@@ -1,4 +1,4 @@
-"""How values are written: the one place where bytes, seconds and names become text.
+"""How pages write values; sizes, speeds and spans as ``wording`` has them.
 
 What is not known comes in as ``None`` and leaves as an empty string; templates say why.
 """
@@ -16,17 +16,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from labdash import wording
 from labdash.queries.bars import Segment
+from labdash.wording import DAY_S, GIB, HOUR_S, MINUTE_S
 
 register = template.Library()
 
 KIBI = 1024
-MIB = 2**20
-GIB = 2**30
-TIB = 2**40
-MINUTE_S = 60
-HOUR_S = 3600
-DAY_S = 86400
 # Width of a bar and of a chart in units of their own; both stretch to the page.
 BAR_WIDTH = 1000
 CHART_WIDTH = 240
@@ -65,14 +61,8 @@ def gib(value: float | None) -> str:
 
 @_figure
 def size(value: float | None) -> str:
-    """Write bytes with the unit that suits: MiB, GiB or TiB."""
-    if value is None:
-        return ""
-    if value < 0.05 * GIB:
-        return f"{value / MIB:.0f} MiB"
-    if value < 99.95 * GIB:
-        return f"{value / GIB:.1f} GiB"
-    return f"{value / GIB:.0f} GiB" if value < TIB else f"{value / TIB:.1f} TiB"
+    """Write bytes with the unit that suits."""
+    return "" if value is None else wording.size(value)
 
 
 @_figure
@@ -84,9 +74,7 @@ def exactly(value: float | None) -> str:
 @_figure
 def speed(value: float | None) -> str:
     """Write bytes per second."""
-    if value is None:
-        return ""
-    return f"{value / MIB:.0f} MiB/s" if value >= 9.5 * MIB else f"{value / MIB:.1f} MiB/s"
+    return "" if value is None else wording.speed(value)
 
 
 @_figure
@@ -122,13 +110,7 @@ def passed(moment: datetime | None, now: datetime) -> str:
 @_figure
 def coarsely(value: float | None) -> str:
     """Write a span in its largest unit alone, so that it seldom changes."""
-    if value is None:
-        return ""
-    if value < MINUTE_S:
-        return "less than a minute"
-    if value < HOUR_S:
-        return f"{value // MINUTE_S:.0f} min"
-    return f"{value // HOUR_S:.0f} h" if value < DAY_S else duration(value)
+    return "" if value is None else wording.age(value)
 
 
 @_figure

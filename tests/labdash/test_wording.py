@@ -2,7 +2,7 @@
 
 import pytest
 
-from labdash.wording import age, gib
+from labdash.wording import GIB, MIB, age, size, speed
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from labdash.wording import age, gib
         (3599, "59 min"),
         (3600, "1 h"),
         (86399, "23 h"),
-        (86400, "a day"),
+        (86400, "1 day"),
         (3 * 86400 + 5, "3 days"),
     ],
 )
@@ -22,5 +22,24 @@ def test_a_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 
-def test_bytes_are_told_in_gib() -> None:
-    assert (gib(0), gib(2**30 * 3 // 2)) == ("0.0 GiB", "1.5 GiB")
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 MiB"),
+        (43 * MIB, "43 MiB"),
+        (18.85 * GIB, "18.9 GiB"),
+        (99.9 * GIB, "99.9 GiB"),
+        (310.4 * GIB, "310 GiB"),
+        (1.24 * 1024 * GIB, "1.2 TiB"),
+    ],
+)
+def test_size_has_the_unit_that_suits(size_bytes: float, text: str) -> None:
+    assert size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "text"),
+    [(0.5 * MIB, "0.5 MiB/s"), (9.6 * MIB, "10 MiB/s"), (112.3 * MIB, "112 MiB/s")],
+)
+def test_speed_has_the_unit_of_sizes(bytes_per_s: float, text: str) -> None:
+    assert speed(bytes_per_s) == text

@@ -1,6 +1,7 @@
 """Print the state of the lab."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -8,9 +9,11 @@ from django.utils import timezone
 from labdash.management.base import LabDashCommand, require_lab
 from labdash.models import PullJob
 from labdash.queries.bars import GpuView
+from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.lab import NodeView
+from labdash.queries.pulls import silence_s
 from labdash.queries.status import StatusView, as_json, gpus_of, read_status_view
-from labdash.wording import MB, MINUTE_S, age, gib
+from labdash.wording import MINUTE_S, age, size, speed
 from workers import wire
 
 _BROKEN = {"lost": "lost", "error": "cannot be read"}
@@ -29,7 +32,12 @@ class Command(LabDashCommand):
         if options["json"]:
             self.print_json(as_json(view))
         else:
-            self.stdout.write("\n".join(_lines(view)))
+            self.stdout.write("\n".join(map(_plain, _lines(view))))
+
+
+def _plain(line: str) -> str:
+    """Blank out what would steer a terminal: nodes name models, cards and reasons themselves."""
+    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def _lines(view: StatusView) -> Iterator[str]:
@@ -37,7 +45,7 @@ def _lines(view: StatusView) -> Iterator[str]:
         yield from _node(node)
     if view.jobs:
         yield "Pulls"
-        yield from (_job(job) for job in view.jobs)
+        yield from (_job(job, view.lab.now) for job in view.jobs)
     yield "Problems" if view.problems else "No problems."
     for problem in view.problems:
         yield f"  {_MARK[problem.severity]} {problem.text}"
@@ -52,6 +60,8 @@ def _node(view: NodeView) -> Iterator[str]:
     ago = f"{view.age_s:.0f} s" if view.age_s < MINUTE_S else age(view.age_s)
     yield f"{view.node.slug}: {view.liveness}, {ago} ago{paused}"
     yield from (_gpu(gpu) for gpu in gpus_of(view))
+    if no_gpu := without_gpu(view):
+        yield f"  {no_gpu.text} {no_gpu.next_step}"
     for reading in view.sample.instances if view.sample else ():
         state = reading.version or reading.reason or reading.state
         yield f"  {reading.name} {state} at {reading.url}"
@@ -79,7 +89,7 @@ def _measured(gpu: wire.GpuReading) -> Iterator[str]:
 
 def _loaded(model: wire.LoadedModel) -> str:
     context = f", context {model.context_length}" if model.context_length else ""
-    return f"    {model.name}: {gib(model.size_bytes)}{_where(model)}{context}"
+    return f"    {model.name}: {size(model.size_bytes)}{_where(model)}{context}"
 
 
 def _where(model: wire.LoadedModel) -> str:
@@ -91,14 +101,16 @@ def _where(model: wire.LoadedModel) -> str:
     )
 
 
-def _job(job: PullJob) -> str:
+def _job(job: PullJob, now: datetime) -> str:
     done = ""
     if job.done_bytes is not None:
         done = f" {_size(job.done_bytes)} of {_size(job.total_bytes)}"
-    speed = f", {job.bytes_per_s / MB:.1f} MB/s" if job.bytes_per_s else ""
+    pace = f", {speed(job.bytes_per_s)}" if job.bytes_per_s else ""
+    if (silent_s := silence_s(job, now)) is not None:
+        pace = f", no word for {silent_s:.0f} s"
     reason = f": {job.reason}" if job.reason else ""
-    return f"  {job.pk} {job}: {job.state}{done}{speed}{reason}"
+    return f"  {job.pk} {job}: {job.state}{done}{pace}{reason}"
 
 
 def _size(size_bytes: int | None) -> str:
-    return "unknown" if size_bytes is None else gib(size_bytes)
+    return "unknown" if size_bytes is None else size(size_bytes)

@@ -1,12 +1,17 @@
 """``manage.py status``."""
 
 import json
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
-from tests.factories import gpu, loaded, make_node, ollama, running_job, seen
+from labdash.models import PullJob
+from tests.factories import gpu, loaded, make_job, make_node, ollama, running_job, seen
 from tests.labdash.management.conftest import Run
+from workers import wire
 
 
 @pytest.mark.django_db
@@ -25,7 +30,7 @@ def test_the_form_for_people_says_it_all(capsys: pytest.CaptureFixture[str]) -> 
         model="phi4:14b",
         done_bytes=2**30,
         total_bytes=9 * 2**30,
-        bytes_per_s=11.5e6,
+        bytes_per_s=11.5 * 2**20,
     )
     make_node("tower", paused=True)
     seen(
@@ -49,7 +54,7 @@ def test_the_form_for_people_says_it_all(capsys: pytest.CaptureFixture[str]) -> 
         "tower: never reported, paused",
     ]
     assert lines[7] == "Pulls"
-    assert lines[8].endswith("phi4:14b to rog/ollama: downloading 1.0 GiB of 9.0 GiB, 11.5 MB/s")
+    assert lines[8].endswith("phi4:14b to rog/ollama: downloading 1.0 GiB of 9.0 GiB, 12 MiB/s")
     assert lines[9] == "Problems"
     assert "  !! GPU 1 (NVIDIA GeForce RTX 3090) of rog is lost. What it held is gone." in lines
 
@@ -69,6 +74,52 @@ def test_what_no_driver_measures_is_told_as_ollamas_word_or_as_unknown(
         "  GPU 0 Apple M4 Max: 6.0 GiB of 24.0 GiB, as Ollama reports, not measured",
         "  GPU 0 Apple M4 Max: unknown of 24.0 GiB",
     ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", ["ok", "missing"])
+def test_a_node_without_a_gpu_says_so_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], state: Any
+) -> None:
+    make_node("rog")
+    seen("rog", gpus=(), driver=wire.DriverReading(state=state, cards_seen=0))
+    call_command("status")
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("  No GPU was found on rog, so its models run on the CPU. Small models")
+
+
+@pytest.mark.django_db
+def test_no_word_of_a_node_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    node = make_node("rog")
+    evil = "\x1b[2J\x1b]0;x\x07\r\nall is well\x9b31m\u202e\x7f"
+    make_job(node.instances.get(), model="a:1b", state="failed", reason=evil)
+    PullJob.objects.update(finished_at=timezone.now())
+    seen(
+        "rog",
+        gpus=(gpu(name=evil), gpu(1, state="lost", reason=evil)),
+        instances=(
+            ollama(version=evil, loaded=(loaded(evil),)),
+            ollama(state="error", reason=evil),
+        ),
+    )
+    call_command("status")
+    said = capsys.readouterr().out
+    assert said.count("all is well") >= 5
+    assert [line for line in said.splitlines() if not line.isprintable()] == []
+    assert [line for line in said.splitlines() if line.startswith("all")] == []
+
+
+@pytest.mark.django_db
+def test_a_pull_of_which_nothing_is_heard_tells_that_in_place_of_its_speed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    instance = make_node("rog").instances.get()
+    at = timezone.now() - timedelta(seconds=30)
+    running_job(instance, done_bytes=2**30, total_bytes=2**31, bytes_per_s=2e8, heartbeat_at=at)
+    call_command("status")
+    said = capsys.readouterr().out
+    assert "1.0 GiB of 2.0 GiB, no word for 30 s" in said
+    assert "MiB/s" not in said
 
 
 @pytest.mark.django_db

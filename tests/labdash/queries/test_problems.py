@@ -134,6 +134,20 @@ def test_a_lost_gpu_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("state", ["not_loaded", "mismatch", "error", "missing"])
+def test_a_driver_in_trouble_is_the_only_news_of_its_cards(state: Any) -> None:
+    driver = wire.DriverReading(state=state, reason="why", cards_seen=2)
+    problem = only(driver=driver, gpus=(gpu(state="lost"), gpu(1, state="lost")))
+    assert problem.code == f"driver_{state}"
+
+
+def test_a_card_of_another_make_is_lost_whatever_that_driver_does() -> None:
+    make_node("rog")
+    cards = (gpu(state="lost"), gpu(1, state="lost", source="amdgpu"))
+    seen("rog", driver=wire.DriverReading(state="error"), gpus=cards)
+    assert [each.code for each in found()] == ["driver_error", "gpu_lost"]
+
+
 def test_a_gpu_that_cannot_be_read_is_named() -> None:
     problem = only(gpus=(gpu(state="error", reason="it must be reset"),))
     assert (
@@ -172,6 +186,23 @@ def test_an_agentless_node_that_refuses_names_the_setting_and_its_price() -> Non
     assert "whole network without a password" in problem.next_step
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "parts"),
+    [
+        ("refused", "ollama_refused", ("attic.lan is awake", "On attic.lan, set OLLAMA_HOST=0")),
+        ("unreachable", "ollama_unreachable", ("attic.lan does not answer", "Wake attic.lan")),
+    ],
+)
+def test_a_server_that_a_worker_asks_over_the_network_is_told_as_its_own_machine(
+    state: Any, code: str, parts: tuple[str, str]
+) -> None:
+    url = "http://attic.lan:11434"
+    problem = only(instances=(ollama(state=state, url=url, home="remote", installed=None),))
+    assert problem.code == code
+    assert parts[0] in problem.text
+    assert parts[1] in problem.next_step
+
+
 @pytest.mark.parametrize("state", ["unreachable", "timeout"])
 @pytest.mark.parametrize(
     ("agentless", "part"), [(True, "it is asleep, off"), (False, "does not answer")]
@@ -188,17 +219,43 @@ def test_something_else_that_answers_is_told_with_its_reason() -> None:
     assert problem.text.endswith("is no healthy Ollama: HTTP 502")
 
 
-def test_an_ollama_in_a_container_is_a_hint_with_what_is_not_visible() -> None:
-    problem = only(instances=(ollama(home="container"),))
-    assert (problem.code, problem.severity) == ("ollama_container", "info")
-    assert "its processes and files are not visible" in problem.text
+UNNAMED = wire.GpuProcess(pid=7, used_bytes=GIB)
+NAMED = wire.GpuProcess(pid=8, name="ollama", used_bytes=GIB, model="qwen3:8b")
+
+
+@pytest.mark.parametrize(
+    ("disk", "processes", "models", "hidden"),
+    [
+        (None, (), (), ["files"]),
+        (None, (UNNAMED,), (loaded(),), ["files", "processes"]),
+        (None, (UNNAMED, NAMED), (loaded(),), ["files"]),
+        (None, (UNNAMED,), (), ["files"]),
+        (None, None, (loaded(),), ["files"]),
+        (ollama().disk, (UNNAMED,), (loaded(),), ["processes"]),
+        (ollama().disk, (UNNAMED,), (loaded(vram_gib=6), loaded("b")), ["processes"]),
+        (ollama().disk, (NAMED,), (loaded(),), []),
+    ],
+)
+def test_an_ollama_in_a_container_is_a_hint_with_what_is_not_visible(
+    disk: wire.DiskReading | None, processes: Any, models: Any, hidden: list[str]
+) -> None:
+    make_node("rog")
+    reading = ollama(home="container", disk=disk, loaded=models)
+    seen("rog", gpus=(gpu(processes=processes),), instances=(reading,))
+    hints = found()
+    assert [(each.code, each.severity) for each in hints] == [("ollama_container", "info")] * bool(
+        hidden
+    )
+    for each in hints:
+        told = [part for part in ("files", "processes") if f"its {part} are not" in each.text]
+        assert told == hidden
 
 
 @pytest.mark.parametrize(
     ("vram_gib", "code", "part"),
     [
         (0, "model_on_cpu", "runs on the CPU of rog, though there is a GPU"),
-        (4.5, "model_partly_on_cpu", "1.5 of its 6.0 GiB are in RAM"),
+        (4.5, "model_partly_on_cpu", "1.5 GiB of its 6.0 GiB are in RAM"),
     ],
 )
 def test_a_model_on_the_cpu_of_a_node_with_gpus_is_told(
@@ -213,6 +270,12 @@ def test_a_model_whose_share_of_the_gpus_nobody_tells_is_no_problem() -> None:
     make_node("rog")
     model = loaded(vram_gib=0).model_copy(update={"size_vram_bytes": None})
     seen("rog", instances=(ollama(loaded=(model,)),))
+    assert found() == []
+
+
+def test_a_part_on_the_cpu_too_small_to_be_shown_is_no_problem() -> None:
+    make_node("rog")
+    seen("rog", instances=(ollama(loaded=(loaded(size_gib=100, vram_gib=99.6),)),))
     assert found() == []
 
 
@@ -315,7 +378,7 @@ def test_a_problem_keeps_its_beginning_while_its_text_changes() -> None:
     seen("rog", instances=(ollama(loaded=(loaded(vram_gib=3),)),))
     record_problems(now=began + timedelta(seconds=5))
     (row,) = Problem.objects.all()
-    assert (row.since, "3.0 of its 6.0 GiB" in row.text) == (began, True)
+    assert (row.since, "3.0 GiB of its 6.0 GiB" in row.text) == (began, True)
     assert found()[0].since == began
 
 

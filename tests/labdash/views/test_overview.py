@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from django.utils import timezone
 from labdash import live
 from labdash.live import INTAKE_ALIVE_KEY, save_state, store
 from labdash.models import Node, PullJob
+from labdash.queries.status import read_status
+from labdash.templatetags import labdash as tags
 from tests.labdash.views.polling import count_queries, parts, poll, poll_url, text_of
 from tests.labdash.views.sample_lab import (
     GIB,
@@ -103,8 +106,54 @@ def test_node_without_gpu_shows_its_ram(page: Client) -> None:
     report = sample("minibox", [], [reading(loaded("qwen3:4b", 3.4, 0))], ram_gib=(9, 16))
     add(report)
     shown = text_of(page.get("/"))
-    assert "no GPU: models run on the CPU, 12 % busy" in shown
+    assert "CPU 12 % busy" in shown
     assert "RAM: qwen3:4b 3.4 GiB, other 5.6 GiB, free 7.0 GiB" in shown
+
+
+DRIVER = wire.DriverReading
+NO_CARD = "No GPU was found on rog, so its models run on the CPU. Small models suit it"
+
+
+@pytest.mark.parametrize(
+    ("driver", "hardware", "said"),
+    [
+        (DRIVER(state="ok", version="580.65"), "no GPU · driver 580.65", NO_CARD),
+        (DRIVER(state="missing", cards_seen=0), "no GPU · Ollama", NO_CARD),
+        (DRIVER(state="missing"), "no GPU · Ollama", "If rog has an NVIDIA card, install its"),
+        (DRIVER(state="missing", cards_seen=2), "GPUs unknown", "rog has 2 NVIDIA cards and no"),
+        (DRIVER(state="mismatch"), "GPUs unknown", "was updated and the old one still runs. Rest"),
+    ],
+)
+def test_node_that_reports_no_gpu_says_why_and_what_to_do(
+    page: Client, driver: wire.DriverReading, hardware: str, said: str
+) -> None:
+    add(sample("rog", [], [reading()], ram_gib=(9, 16), driver=driver))
+    card = bare(text_of(page.get("/")).partition("<article")[2])
+    now = bare(text_of(page.get("/nodes/rog/")).partition('id="gpus"')[2])
+    for shown in (card, now):
+        assert said in shown
+    assert hardware in card
+
+
+def test_agentless_node_without_a_declared_gpu_leads_to_where_that_is_done(page: Client) -> None:
+    node = add(sample("attic", [], [reading()], driver=DRIVER(state="none")), agentless=True)
+    for url in ("/", "/nodes/attic/"):
+        shown = text_of(page.get(url))
+        assert "no GPU declared" in shown
+        assert f'href="/admin/labdash/node/{node.pk}/change/">Declare' in shown
+    assert "not declared" in text_of(page.get("/nodes/"))
+
+
+@pytest.mark.parametrize("state", ["not_loaded", "mismatch", "error", "missing"])
+def test_cards_of_a_driver_that_fails_are_unknown_and_not_lost(page: Client, state: str) -> None:
+    driver = DRIVER.model_validate({"state": state, "reason": "it was updated", "cards_seen": 1})
+    cards = [gpu(name, 0, "RTX 3090", 24, state="lost", source="nvml") for name in "ab"]
+    add(sample("rog", cards, [reading()], driver=driver))
+    shown = bare(text_of(page.get("/")))
+    assert "cannot be read" in shown
+    assert "it was updated" in shown
+    assert "lost" not in shown
+    assert "power cables" not in shown
 
 
 def unified() -> wire.GpuReading:
@@ -123,6 +172,42 @@ def test_gpu_that_nobody_measures_is_unknown_while_ollama_is_away(page: Client, 
     assert "What this GPU holds is not known while Ollama does not answer." in shown
     assert "nothing loaded" not in shown
     assert "0.0 / 48.0" not in shown
+
+
+def test_overview_and_status_tell_the_same(page: Client) -> None:
+    nodes = five_nodes()
+    silent = sample("studio", [unified()], [reading(state="refused", loaded=None)])
+    save_state(silent, arrived_at=timezone.now())
+    lost = gpu("x", 0, "Tesla P40", 24, state="lost")
+    add(sample("attic", [lost], [reading()], driver=DRIVER(state="mismatch", reason="updated")))
+    PullJob.objects.filter(instance__node=nodes["oldie"]).update(
+        state="downloading",
+        bytes_per_s=10 * 2**20,
+        heartbeat_at=timezone.now() - timedelta(minutes=1),
+    )
+    shown = text_of(page.get("/"))
+    told = read_status(now=timezone.now())
+    cards = dict(re.findall(r'<article id="node-(\w+)"(.*?)</article>', shown, re.DOTALL))
+    assert set(cards) == {node["slug"] for node in told["nodes"]}
+    for node in told["nodes"]:
+        uses = re.findall(r'<span class="much[^>]*>([^<]*)</span>', cards[node["slug"]])
+        assert uses[: len(node["gpus"])] == [use_of(each) for each in node["gpus"]], node["slug"]
+    jobs = re.findall(r'class="figures">(.*?)</div>', shown, re.DOTALL)
+    assert [re.findall(r"[\d.]+ MiB/s", job) for job in jobs] == [
+        [tags.speed(job["bytes_per_s"])] if job["bytes_per_s"] else []
+        for job in told["jobs"]
+        if job["state"] not in {"failed", "installed"}
+    ]
+    listed = re.findall(r'<div class="note is-\w+">\s*<div><b>(.*?)</b>', shown)
+    assert [unescape(text) for text in listed] == [each["text"] for each in told["problems"]]
+
+
+def use_of(card: dict[str, Any]) -> str:
+    """Write what status says of a GPU as its line on the overview does."""
+    if card["state"] != "ok":
+        return {"lost": "lost", "error": "cannot be read"}[card["state"]]
+    used = "use unknown" if card["used_bytes"] is None else tags.gib(card["used_bytes"])
+    return f"{used} / {tags.gib(card['total_bytes'])} GiB"
 
 
 def test_totals_leave_out_what_is_unknown_and_say_so(page: Client) -> None:
@@ -159,8 +244,9 @@ def test_gpu_that_is_lost_says_so_beside_its_neighbour(page: Client) -> None:
     [
         ({"state": "refused", "installed": False}, False, "Ollama is not installed on rog"),
         ({"state": "refused", "installed": True}, False, "Ollama is not running on rog"),
-        ({"state": "ok", "home": "container"}, False, "runs in a container"),
+        ({"state": "ok", "home": "container", "disk": None}, False, "runs in a container"),
         ({"state": "refused"}, True, "set OLLAMA_HOST=0.0.0.0"),
+        ({"state": "refused", "home": "remote"}, False, "set OLLAMA_HOST=0.0.0.0"),
         ({"state": "unreachable"}, True, "it is asleep, off, or has another address"),
         ({"state": "ok"}, False, "There is no model on rog/ollama yet."),
     ],

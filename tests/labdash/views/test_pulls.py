@@ -1,7 +1,11 @@
 """Pull jobs on their page."""
 
+import re
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labdash.models import Node, PullJob, PullState
 from tests.labdash.views.polling import count_queries, parts, poll, text_of
@@ -149,6 +153,55 @@ def test_job_of_a_paused_node_says_what_it_waits_for(page: Client, rog: Node) ->
     Node.objects.update(paused=True)
     pull(rog, "qwen3:8b")
     assert "waits: rog is paused" in text_of(page.get("/pulls/"))
+
+
+@pytest.mark.parametrize("state", [PullState.FAILED, PullState.CANCELLED, PullState.INSTALLED])
+def test_history_tells_the_reason_of_any_end(page: Client, rog: Node, state: str) -> None:
+    pull(rog, "qwen3:8b", state=state, reason="rog did not confirm it.", finished_at=timezone.now())
+    ended = text_of(page.get("/pulls/")).partition('id="ended"')[2]
+    assert "rog did not confirm it." in ended
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "words", "absent"),
+    [
+        ("downloading", 5, "112 MiB/s", "no word"),
+        ("downloading", 9, "no word for 9 s", "MiB/s"),
+        ("downloading", 300, "no word for 5 min", "left"),
+        ("verifying", 30, "no word for 30 s", "MiB/s"),
+    ],
+)
+def test_running_pull_of_which_nothing_is_heard_says_so_in_place_of_its_speed(
+    page: Client, rog: Node, state: str, age_s: int, words: str, absent: str
+) -> None:
+    at = timezone.now() - timedelta(seconds=age_s)
+    pull(
+        rog, "qwen3:8b", state=state, done_bytes=1, total_bytes=2, bytes_per_s=112 * 2**20,
+        remaining_s=18, sent_at=at, heartbeat_at=at,
+    )  # fmt: skip
+    for url in ("/", "/pulls/", "/nodes/rog/"):
+        job = text_of(page.get(url)).partition('class="figures"')[2].partition("</div>")[0]
+        assert words in job
+        assert absent not in job
+
+
+@pytest.mark.parametrize(
+    ("paused", "age_s", "reason", "said"),
+    [
+        (False, 0.5, "", "waits for its turn"),
+        (False, 0.5, "Waits for phi4: one at a time.", "Waits for phi4: one at a time."),
+        (True, 0.5, "Waits: rog is paused.", "waits: rog is paused"),
+        (False, 99, "Waits: rog is away.", "rog does not answer; goes on when it is back"),
+    ],
+)
+def test_job_in_the_queue_says_once_what_it_waits_for(
+    page: Client, paused: bool, age_s: float, reason: str, said: str
+) -> None:
+    node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]), age_s=age_s)
+    Node.objects.update(paused=paused)
+    pull(node, "qwen3:8b", reason=reason)
+    figures = text_of(page.get("/pulls/")).partition('class="figures"')[2].partition("</div>")[0]
+    assert re.findall(r"<span>(.*?)</span>", figures) == [said]
 
 
 def test_reason_is_escaped(page: Client, rog: Node) -> None:
