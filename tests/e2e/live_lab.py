@@ -57,9 +57,9 @@ class LiveLab:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
             answer.read()
 
-    def signal_store(self, number: signal.Signals) -> None:
-        """Freeze the store, or let it go on."""
-        pids = [pid for pid, log in processes_of(self.folder).items() if log == "store"]
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Freeze a process of the hub, let it go on, or kill it."""
+        pids = [pid for pid, log in processes_of(self.folder).items() if log == name]
         assert len(pids) == 1
         os.kill(pids[0], number)
 

@@ -23,7 +23,10 @@ def fresh(tmp_path: Path) -> Iterator[Running]:
         running.end()
 
 
-def test_owner_sets_up_signs_out_and_in(fresh: Running, context: BrowserContext) -> None:
+def test_owner_sets_up_signs_out_and_in(
+    fresh: Running, context: BrowserContext, complaints: list[str]
+) -> None:
+    complaints.append("status of 422")
     url = f"http://127.0.0.1:{fresh.port}"
     code = re.search(r"setup code: (\S+)", fresh.said())
     assert code

@@ -3,12 +3,17 @@
 import os
 import re
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.live_lab import LiveLab, sign_in, violations
+from tests.processes import PATIENCE_S
+from tests.workers.fake_ollama import FakeOllama, fake_ollama
 
 PAGES = ("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/models/", "/pulls/", "/add-node/")
 DOORS = ("/sign-in/", "/reset/")
@@ -59,7 +64,10 @@ def test_axe_finds_nothing_at_the_doors(browser: Browser, lab: LiveLab, theme: s
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_page_is_wider_than_its_window(window: Page, lab: LiveLab, width: int) -> None:
+def test_no_page_is_wider_than_its_window(
+    window: Page, lab: LiveLab, width: int, complaints: list[str]
+) -> None:
+    complaints.append("status of 404")
     window.set_viewport_size({"width": width, "height": 900})
     for path in (*PAGES, "/models/?q=nothing-of-that-name", "/nodes/none/"):
         window.goto(lab.url + path)
@@ -113,8 +121,9 @@ def test_keyboard_reaches_the_content_first(window: Page, lab: LiveLab) -> None:
 
 
 def test_hub_that_cannot_be_reached_is_told_and_comes_back(
-    window: Page, context: BrowserContext, lab: LiveLab
+    window: Page, context: BrowserContext, lab: LiveLab, complaints: list[str]
 ) -> None:
+    complaints += ["ERR_INTERNET_DISCONNECTED", "htmx:(sendError|afterRequest)"]
     window.goto(f"{lab.url}/")
     context.set_offline(True)
     expect(window.locator("#offline")).to_contain_text("LabDash does not answer.")
@@ -145,14 +154,14 @@ def test_store_that_freezes_leaves_the_last_known_state_with_ages(
     window: Page, lab: LiveLab
 ) -> None:
     window.goto(f"{lab.url}/")
-    lab.signal_store(signal.SIGSTOP)
+    lab.signal("store", signal.SIGSTOP)
     try:
         expect(window.locator("#banner")).to_contain_text("The store does not answer")
         expect(window.locator("article")).to_have_count(5)
         expect(window.locator("#node-rog .age")).to_contain_text("silent for less than a minute")
         assert window.title().startswith("(")
     finally:
-        lab.signal_store(signal.SIGCONT)
+        lab.signal("store", signal.SIGCONT)
     expect(window.locator("#banner")).to_be_empty()
     expect(window.locator("#node-rog .age")).to_contain_text("live")
 
@@ -170,18 +179,40 @@ def test_lost_gpu_and_stopped_ollama_are_named_and_heal(window: Page, lab: LiveL
     expect(window.locator("#problems")).not_to_contain_text("Ollama is not running on studio")
 
 
-def test_agentless_node_added_in_the_admin_goes_green(window: Page, lab: LiveLab) -> None:
+@pytest.fixture
+def another_ollama() -> Iterator[FakeOllama]:
+    """Serve an Ollama that no machine of the lab has."""
+    started, stopped = SimpleQueue[FakeOllama](), threading.Event()
+
+    def run() -> None:
+        with fake_ollama() as server:
+            server.install("llama3.2:1b", "manifest", "weights")
+            started.put(server)
+            stopped.wait()
+
+    # Playwright's event loop holds this thread.
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield started.get(timeout=PATIENCE_S)
+    stopped.set()
+    thread.join()
+
+
+def test_agentless_node_added_in_the_admin_goes_green(
+    window: Page, lab: LiveLab, another_ollama: FakeOllama
+) -> None:
     window.goto(f"{lab.url}/admin/labdash/node/add/")
     window.locator("#id_slug").fill("attic")
     window.locator("#id_agentless").check()
     window.locator("#id_declared_ram_bytes").fill("32")
-    window.locator("#id_instances-0-url").fill(lab.ollama_url("minibox"))
+    window.locator("#id_instances-0-url").fill(another_ollama.url)
     window.get_by_role("button", name="Save", exact=True).click()
     window.goto(f"{lab.url}/")
     card = window.locator("#node-attic")
     expect(card.locator(".age")).to_contain_text("live")
-    expect(card).to_contain_text("Ollama 0.32.15")
+    expect(card).to_contain_text(f"Ollama {another_ollama.version}")
     expect(card).to_contain_text("without agent")
+    expect(card).to_contain_text("No GPU is declared for attic")
     window.goto(f"{lab.url}/nodes/attic/")
     expect(window.locator("#instances")).to_contain_text("llama3.2:1b")
     window.goto(f"{lab.url}/admin/labdash/node/")

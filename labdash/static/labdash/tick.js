@@ -4,6 +4,7 @@
   const ACTIVE_MS = 1000;
   const IDLE_MS = 5000;
   const IDLE_AFTER_MS = 120000;
+  const RELOAD_AFTER_MS = 10000;
   const body = document.body;
   const banner = document.getElementById("offline");
   const age = document.getElementById("offline-age");
@@ -40,10 +41,30 @@
   for (const name of ["htmx:sendError", "htmx:timeout"]) {
     body.addEventListener(name, () => offline(true));
   }
+  // What no page of ours expects: signed out elsewhere, the page's node gone, a proxy's own page.
+  // Loaded anew, the page says which; at most every 10 s, lest it do nothing else.
+  function unexpected() {
+    offline(true);
+    if (performance.now() > RELOAD_AFTER_MS) window.location.reload();
+  }
+
+  function isPoll(event) {
+    return event.detail.elt.id === "poll";
+  }
+
+  body.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail;
+    if (isPoll(event) && xhr.status === 200 && !xhr.responseText.includes('id="poll"')) {
+      event.detail.shouldSwap = false;
+      unexpected();
+    }
+  });
   body.addEventListener("htmx:afterRequest", (event) => {
-    const status = event.detail.xhr ? event.detail.xhr.status : 0;
-    if (status === 0) return;
-    if (status >= 500) { offline(true); return; }
+    const { xhr } = event.detail;
+    if (!xhr || xhr.status === 0) return;
+    if (xhr.status >= 500) { offline(true); return; }
+    if (xhr.status >= 400 && xhr.status !== 422) { unexpected(); return; }
+    if (isPoll(event) && xhr.status === 200 && !xhr.responseText.includes('id="poll"')) return;
     answered = Date.now();
     offline(false);
   });
