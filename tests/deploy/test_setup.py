@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ case "$*" in
         [ -e "$HOME/no-network" ] && {{ echo "error: dns error" >&2; exit 2; }}
         mkdir -p "$UV_PYTHON_INSTALL_DIR/cpython-3.13.0/bin"
         ln -s {BASE_PYTHON} "$UV_PYTHON_INSTALL_DIR/cpython-3.13.0/bin/python3" ;;
-    venv*) for folder in "$@"; do :; done; {BASE_PYTHON} -m venv --without-pip "$folder" ;;
+    venv*) for folder in "$@"; do :; done; {BASE_PYTHON} -m venv --clear --without-pip "$folder" ;;
     "pip sync"*) [ -e "$HOME/sync-says" ] && {{ cat "$HOME/sync-says" >&2; exit 1; }} ;;
 esac
 exit 0
@@ -245,3 +246,21 @@ def test_what_root_installs_belongs_to_the_owner_of_the_checkout(machine: Machin
     made = [path for name in (".venv", ".uv") for path in (machine.tree / name).rglob("*")]
     assert {path.lstat().st_uid for path in made} == {12345}
     assert BASE_PYTHON.stat().st_uid != 12345
+
+
+def test_two_at_once_make_one_environment(machine: Machine) -> None:
+    machine.python("python3.13")
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(lambda _: machine.setup(), range(3)))
+    assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * 3
+    assert machine.uv_calls().count("pip sync") == 1
+
+
+def test_an_environment_whose_making_was_cut_short_is_made_anew(machine: Machine) -> None:
+    machine.python("python3.13")
+    machine.setup()
+    half = machine.tree / ".venv" / "half-a-package"
+    half.touch()
+    (machine.tree / ".venv" / "labdash-stamp").unlink()
+    assert machine.setup().returncode == 0
+    assert not half.exists()
