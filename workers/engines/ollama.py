@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, ValidationError
 from workers.engines.base import EngineDown
 from workers.engines.http import JsonClient
 from workers.engines.stream import PullStream
-from workers.wire import Count, Each, InstalledModel, LoadedModel, Maybe, Medium, Moment, Name
+from workers.values import Count, Each, Maybe, Medium, Moment, Name
+from workers.wire import InstalledModel, LoadedModel
 
 # The first FROM is the weights' file, a second one the projector's. Windows writes `\`.
 _STORE = re.compile(r"^FROM (.+)[/\\]blobs[/\\]sha256-")
