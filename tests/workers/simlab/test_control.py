@@ -107,6 +107,8 @@ def test_a_server_is_stopped_and_started_on_its_port(lab: Running) -> None:
 
 
 def pull(lab: Running, model: str) -> list[dict[str, object]]:
+    """Pull to a disk with room, whatever was done to it before."""
+    post(lab, "/machines/studio/disk", {"free_bytes": 100 * GIB})
     url = f"{lab.ollama_url('studio')}/api/pull"
     with httpx.stream("POST", url, json={"model": model}, trust_env=False) as answer:
         # One that makes no progress speaks for ever.
@@ -114,7 +116,6 @@ def pull(lab: Running, model: str) -> list[dict[str, object]]:
 
 
 def test_a_fault_is_ordered_and_taken_back(lab: Running) -> None:
-    post(lab, "/machines/studio/disk", {"free_bytes": 100 * GIB})
     fault = {"model": "qwen3:0.6b", "fault": "manifest-404"}
     assert post(lab, "/registry/faults", fault).status_code == 200
     assert "file does not exist" in str(pull(lab, "qwen3:0.6b")[-1]["error"])
