@@ -1,9 +1,12 @@
 """The web page's server: ``python -m labdash.serve DESCRIPTOR…`` serves sockets opened by others.
 
+What comes by a Unix socket came through the forwarder, which has taken TLS off and tells who asks.
+
 waitress reads requests apart from the threads that answer them: whoever sends half a request, or
 reads an answer slowly, holds a connection and no thread.
 """
 
+import ipaddress
 import logging
 import resource
 import signal
@@ -12,7 +15,9 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from waitress.server import create_server
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import UnixWSGIServer, create_server
 
 from labdash.env import BadSetting
 
@@ -29,28 +34,84 @@ CLEANUP_EVERY_S = 5
 # Forms here are small; whatever is larger is refused before a thread sees it.
 MAX_BODY_BYTES = 256 * 2**10
 MAX_HEADERS_BYTES = 64 * 2**10
+# The longest first line that the PROXY protocol knows (HAProxy's proxy-protocol.txt, 2.1).
+MAX_PROXY_LINE_BYTES = 107
 
 
 def make_server(application: "WSGIApplication", sockets: list[socket.socket]) -> Any:
     """Return a server of a WSGI application, for ``run()``; SystemExit in a signal ends it.
 
-    It believes no header about who asks: REMOTE_ADDR is the address of the peer.
+    It believes no header about who asks: REMOTE_ADDR is the address of the peer, or what the
+    forwarder says. At least one of the sockets must be no Unix socket.
     """
-    return create_server(
-        _headless(application),
-        sockets=sockets,
-        threads=THREADS,
-        connection_limit=_connections(),
+    answer = _headless(application)
+    servers: dict[int, Any] = {}
+    plain = [each for each in sockets if each.family != socket.AF_UNIX]
+    server = create_server(answer, map=servers, sockets=plain, **_options())
+    for each in sockets:
+        if each.family == socket.AF_UNIX:
+            ForwardedServer(
+                answer,
+                servers,
+                _sock=each,
+                dispatcher=server.task_dispatcher,
+                adj=Adjustments(sockets=[each], url_scheme="https", **_options()),
+                sockinfo=(each.family, each.type, each.proto, each.getsockname()),
+                bind_socket=False,
+            )
+    return server
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "threads": THREADS,
+        "connection_limit": _connections(),
         # select() knows no descriptor above 1023.
-        asyncore_use_poll=True,
-        channel_timeout=QUIET_S,
-        cleanup_interval=CLEANUP_EVERY_S,
-        max_request_body_size=MAX_BODY_BYTES,
-        max_request_header_size=MAX_HEADERS_BYTES,
+        "asyncore_use_poll": True,
+        "channel_timeout": QUIET_S,
+        "cleanup_interval": CLEANUP_EVERY_S,
+        "max_request_body_size": MAX_BODY_BYTES,
+        "max_request_header_size": MAX_HEADERS_BYTES,
         # Browsers break off all the time.
-        log_socket_errors=False,
-        ident=None,
-    )
+        "log_socket_errors": False,
+        "ident": None,
+    }
+
+
+class ForwardedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection from the forwarder: before its requests it says who made it, once."""
+
+    unread: bytes | None = b""
+
+    def received(self, data: bytes) -> Any:
+        """Take in what came; waitress calls this with each piece."""
+        if self.unread is None:
+            return super().received(data)
+        line, end, rest = (self.unread + data).partition(b"\r\n")
+        if not end and len(line) <= MAX_PROXY_LINE_BYTES:
+            self.unread = line
+            return False
+        address = _who_asks(line)
+        if address is None:
+            self.handle_close()
+            return False
+        self.unread, self.addr = None, address
+        return super().received(rest)
+
+
+class ForwardedServer(UnixWSGIServer):  # type: ignore[misc]  # as above
+    """Takes in what the forwarder brings."""
+
+    channel_class = ForwardedChannel
+
+
+def _who_asks(line: bytes) -> tuple[str, int] | None:
+    """Read a line of the PROXY protocol, version 1; ``None`` where it is none."""
+    try:
+        word, _, address, _, port, _ = line.decode("ascii").split(" ")
+        return (str(ipaddress.ip_address(address)), int(port)) if word == "PROXY" else None
+    except ValueError:
+        return None
 
 
 def _headless(application: "WSGIApplication") -> "WSGIApplication":

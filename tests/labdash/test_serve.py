@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +161,72 @@ def test_a_body_larger_than_any_form_is_refused(serve: Serve) -> None:
     with socket.create_connection((HOST, port), PATIENCE_S) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         assert client.recv(12) == b"HTTP/1.1 413"
+
+
+FORWARDED = """
+import socket, sys
+from labdash import serve
+def application(environ, start_response):
+    told = f'{environ["REMOTE_ADDR"]} {environ["wsgi.url_scheme"]}'.encode()
+    start_response("200 OK", [("Content-Length", str(len(told)))])
+    return [told]
+serve.make_server(application, [socket.socket(fileno=int(each)) for each in sys.argv[1:]]).run()
+"""
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"
+
+
+@pytest.fixture
+def forwarded(tmp_path: Path) -> Iterator[Path]:
+    """A server of a TCP socket and of a Unix socket; the path of the latter."""
+    path = tmp_path / "web.sock"
+    with socket.create_server((HOST, 0)) as plain, socket.socket(socket.AF_UNIX) as inner:
+        inner.bind(str(path))
+        inner.listen()
+        descriptors = [plain.fileno(), inner.fileno()]
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", FORWARDED, *map(str, descriptors)],
+            cwd=ROOT,
+            pass_fds=descriptors,
+        )
+        yield path
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) in {0, -signal.SIGTERM}
+
+
+def through(path: Path, *pieces: bytes) -> bytes:
+    """Send pieces one by one as the forwarder; return the body of the answer, or nothing."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(path))
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.05)
+        return client.recv(65536).partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"PROXY TCP4 192.168.1.7 192.168.1.2 50000 8643\r\n", b"192.168.1.7 https"),
+        (b"PROXY TCP6 fd00::7 fd00::2 50000 8643\r\n", b"fd00::7 https"),
+    ],
+)
+def test_the_forwarder_is_believed_about_who_asks(
+    forwarded: Path, line: bytes, told: bytes
+) -> None:
+    assert through(forwarded, line + REQUEST) == told
+    assert through(forwarded, line[:9], line[9:], REQUEST[:5], REQUEST[5:]) == told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY TCP4 nobody 192.168.1.2 1 2\r\n",
+        b"X" * 200,
+        b"PROXY TCP4 192.168.1.7 192.168.1.2 \xff 2\r\n",
+    ],
+)
+def test_what_does_not_say_who_asks_is_closed(forwarded: Path, line: bytes) -> None:
+    assert through(forwarded, line + REQUEST) == b""
