@@ -14,9 +14,12 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 # The system gives a socket's path 107 bytes; what is left over serves a name beside it.
 SOCKET_PATH_BYTES = 100
+MAX_PORT = 65535
 SOCKET_PATH_MAX_BYTES = 107
 # Roughly what Django's own check security.W009 asks for.
 SECRET_KEY_MIN = 32
+# The account of the hub's own processes in the store that the runner brings.
+HUB_USER = "hub"
 _DATABASE_URL = "DATABASE_URL: write postgresql://user:password@host:port/name"
 _STORE_URL = "REDIS_URL: write redis://:password@host:6379/0 or unix:///path.sock?db=0"
 # A name, or an IPv6 address with the interface that it needs where it is link-local.
@@ -61,6 +64,14 @@ def env_bool(name: str, *, default: bool) -> bool:
     if value.lower() not in words:
         raise BadSetting(f"{name}={shown(value)}: write yes or no")
     return words[value.lower()]
+
+
+def env_port(name: str) -> int | None:
+    """Return a port from the environment."""
+    value = env_str(name)
+    if value is not None and not (value.isdecimal() and 0 < int(value) <= MAX_PORT):
+        raise BadSetting(f"{name}={shown(value)}: write a port, 1 to {MAX_PORT}")
+    return int(value) if value else None
 
 
 def env_list(name: str) -> list[str]:
@@ -212,6 +223,13 @@ def store_socket(folder: Path) -> Path:
     # Not the folder that TMPDIR names: all of a hub's processes must find the same one.
     short = Path("/tmp") / f"labdash-{os.getuid()}-{digest}"  # noqa: S108 - the runner checks its owner
     return short / "store.sock"
+
+
+def own_store_url(folder: Path) -> str:
+    """Return the address of a data folder's own store, with the account that the runner made."""
+    password = folder / "store" / "password"
+    account = f"{HUB_USER}:{password.read_text().strip()}@" if password.is_file() else ""
+    return f"unix://{account}{store_socket(folder)}?db=0"
 
 
 def choose_data_dir(argv: list[str]) -> list[str]:

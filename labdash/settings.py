@@ -11,9 +11,10 @@ from labdash.env import (
     database_from_url,
     env_bool,
     env_list,
+    env_port,
     env_str,
     given_secret_key,
-    store_socket,
+    own_store_url,
     time_zone,
 )
 
@@ -44,7 +45,11 @@ DATABASES = {"default": database_from_url(env_str("DATABASE_URL"), DATA_DIR / "l
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The store's address for redis-py: redis://…, rediss://… or unix:///path.sock?db=0
-REDIS_URL = check_store_url(env_str("REDIS_URL") or f"unix://{store_socket(DATA_DIR)}?db=0")
+REDIS_URL = check_store_url(env_str("REDIS_URL") or own_store_url(DATA_DIR))
+
+# The ports of the door for other machines; None where something else than deploy/up runs this hub.
+LABDASH_TLS_PORT = env_port("LABDASH_TLS_PORT")
+LABDASH_STORE_PORT = env_port("LABDASH_STORE_PORT")
 
 # --- web --------------------------------------------------------------------------------------
 

@@ -31,6 +31,19 @@ def web(config: Config, sockets: tuple[int, ...]) -> Command:
     )
 
 
+def forwarder(config: Config, *, web_socket: Path, state: Path, store_wanted: Path) -> Command:
+    """Return the door for other machines, which takes TLS off before the page and the store."""
+    options = config.options
+    argv = (
+        *(sys.executable, "-m", "labdash.runner.forwarder"),
+        *(["--host", options.host] if options.host else []),
+        *("--https-port", str(options.https_port), "--web-socket", str(web_socket)),
+        *("--store-port", str(options.node_port), "--store-wanted", str(store_wanted)),
+        *("--certificates", str(config.data_dir / "tls"), "--state", str(state)),
+    )
+    return Command(name="forwarder", argv=argv, environment=config.environment(hub=False))
+
+
 def hub_worker(config: Config) -> Command:
     """Return the hub's Celery worker."""
     argv = (

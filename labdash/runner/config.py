@@ -16,6 +16,7 @@ from labdash.env import (
     env_list,
     env_str,
     given_secret_key,
+    own_store_url,
     shown,
     split_address,
     store_socket,
@@ -72,6 +73,8 @@ class Config:
             "LABDASH_DATA_DIR": str(self.data_dir),
             "LABDASH_DEMO": "yes" if self.options.demo else "no",
             "REDIS_URL": self.redis_url,
+            "LABDASH_TLS_PORT": str(self.options.https_port),
+            "LABDASH_STORE_PORT": str(self.options.node_port),
             "PYTHONUNBUFFERED": "1",
         }
         return inherited | {
@@ -97,7 +100,7 @@ def read_config(options: Options) -> Config:
     return Config(
         options=options,
         data_dir=folder,
-        redis_url=given or f"unix://{socket}?db=0",
+        redis_url=given or own_store_url(folder),
         own_socket=socket,
         ollama_urls=_ollama_urls(),
         values=values,

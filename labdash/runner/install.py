@@ -98,6 +98,9 @@ def _arguments(config: Config) -> list[str]:
     return [
         *(["--host", options.host] if options.host else []),
         *(["--port", str(options.port)] if options.port != DEFAULT_PORT else []),
+        *(["--tls"] if options.tls else []),
+        *(["--tls-port", str(options.tls_port)] if options.tls_port else []),
+        *(["--store-port", str(options.store_port)] if options.store_port else []),
         *(["--demo"] if options.demo else []),
         *([] if options.local_node else ["--no-local-node"]),
     ]

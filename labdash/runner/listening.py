@@ -29,6 +29,19 @@ def listen(host: str | None, port: int) -> list[socket.socket]:
         raise CannotStart(f"{place} cannot be listened on: {error.strerror}") from error
 
 
+def listen_inside(path: Path) -> socket.socket:
+    """Listen on a Unix socket that only this user's processes reach (by the folder it is in)."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotStart(f"{path} cannot be listened on: {error.strerror}") from error
+    return listener
+
+
 def _listen_at(host: str, port: int) -> list[socket.socket]:
     return [_listen_on(family, address) for family, address in _resolve(host, port)]
 

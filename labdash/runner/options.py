@@ -19,6 +19,23 @@ class Options:
     local_node: bool = True
     reset_owner: bool = False
     install: bool = False
+    tls: bool = False
+    tls_port: int | None = None
+    store_port: int | None = None
+
+    @property
+    def https_port(self) -> int:
+        """The port of HTTPS, beside the page's own unless it is given."""
+        return self.tls_port or _beside(self.port, 1)
+
+    @property
+    def node_port(self) -> int:
+        """The port by which nodes on other machines reach the store."""
+        return self.store_port or _beside(self.port, 2)
+
+
+def _beside(port: int, step: int) -> int:
+    return port + step if port + step <= MAX_PORT else port - step
 
 
 def _port(text: str) -> int:
@@ -40,6 +57,23 @@ def parse_options(argv: list[str]) -> Options:
     )
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="the web page's port (default %(default)s)"
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="answer HTTPS too; without it, only once a node on another machine may join",
+    )
+    parser.add_argument(
+        "--tls-port",
+        type=_port,
+        metavar="PORT",
+        help="the port of HTTPS (default: the one after the page's)",
+    )
+    parser.add_argument(
+        "--store-port",
+        type=_port,
+        metavar="PORT",
+        help="the port by which nodes on other machines report (default: the next one)",
     )
     parser.add_argument(
         "--demo",

@@ -4,15 +4,18 @@ import contextlib
 import http.client
 import json
 import os
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labdash.runner import commands, lab, store
+from labdash.env import own_store_url, store_socket
+from labdash.runner import commands, door, lab, store
 from labdash.runner.config import Config, read_config
 from labdash.runner.errors import CannotStart, Stopped
 from labdash.runner.folder import hold
 from labdash.runner.guard import Guard
-from labdash.runner.listening import addresses, ipaddress_is_any, listen
+from labdash.runner.listening import addresses, ipaddress_is_any, listen, listen_inside
 from labdash.runner.options import Options
 from labdash.runner.supervisor import Supervisor
 
@@ -39,21 +42,35 @@ def run(options: Options) -> int:
     # Whatever is written into the data folder is for its owner alone.
     os.umask(0o077)
     with hold(config.data_dir, demo=options.demo) as lock:
-        sockets = listen(options.host, options.port)
+        config = _with_accounts(config)
+        sockets = [*listen(options.host, options.port), _listen_inside(config)]
         supervisor = Supervisor(
             logs_dir=config.data_dir / "log", guard=Guard(lock), say=lambda line: say(f"  {line}")
         )
         supervisor.end_on_signals()
         try:
             _start(config, supervisor, tuple(listener.fileno() for listener in sockets))
-            supervisor.run()
+            door.watch(config, supervisor)
         except Stopped:
             say("Ending …")
         finally:
             supervisor.end()
-            if config.own_socket:
-                store.remove_socket_folder(config.own_socket, config.data_dir)
+            store.remove_socket_folder(store_socket(config.data_dir), config.data_dir)
     return 0
+
+
+def _with_accounts(config: Config) -> Config:
+    """Make the accounts of our own store, and take its address anew: the hub's holds a password."""
+    if config.own_socket is None:
+        return config
+    store.prepare_accounts(config.data_dir / "store")
+    return replace(config, redis_url=own_store_url(config.data_dir))
+
+
+def _listen_inside(config: Config) -> socket.socket:
+    path = store_socket(config.data_dir)
+    store.make_socket_folder(path)
+    return listen_inside(store.web_socket(path))
 
 
 def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> None:
@@ -73,8 +90,15 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
             )
         )
     supervisor.start(commands.node_worker(config, commands.HUB_NODE))
+    door.state_file(config).unlink(missing_ok=True)
+    if config.options.tls:
+        door.open_door(config, supervisor)
     if answers:
-        _tell(config.options, told)
+        _tell(
+            config.options,
+            told,
+            door.wait_for_tls(config, supervisor) if config.options.tls else [],
+        )
     else:
         say(f"The web page does not answer yet: see {config.data_dir / 'log' / 'web.log'}")
 
@@ -83,7 +107,6 @@ def _start_store(config: Config, supervisor: Supervisor) -> None:
     path = config.own_socket
     if path is None:
         return
-    store.make_socket_folder(path)
     supervisor.start(
         store.store_command(
             store.find_store(),
@@ -125,10 +148,12 @@ def answer_of(log: Path) -> dict[str, Any]:
     return answer
 
 
-def _tell(options: Options, told: dict[str, Any]) -> None:
+def _tell(options: Options, told: dict[str, Any], of_tls: list[str]) -> None:
     say("LabDash runs. Open it at")
     for address in addresses(options.host, options.port):
         say(f"  {address}")
+    for line in of_tls:
+        say(line)
     if account := told.get("demo_account"):
         say(f"Sign in as {account['username']} with the password {account['password']}")
     elif code := told.get("setup_code"):

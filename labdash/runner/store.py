@@ -1,8 +1,10 @@
 """The store that the runner brings: a Valkey or Redis server on a Unix socket."""
 
 import contextlib
+import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import stat
@@ -10,12 +12,15 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from labdash.env import HUB_USER
 from labdash.runner.child import Command
 from labdash.runner.errors import CannotStart
 
 # Enough by far (queues and streams are bounded), and an end to what a fault could eat.
 MAX_MEMORY = "256mb"
 TIMEOUT_S = 1
+ACCOUNTS = "users.acl"
+PASSWORD_BYTES = 32
 VERSION_TIMEOUT_S = 10.0
 
 
@@ -54,19 +59,45 @@ def _runs(path: str) -> bool:
     return ended.returncode == 0
 
 
+def prepare_accounts(folder: Path) -> None:
+    """Write down who may use the store in ``folder``: the hub with a password, and nobody without.
+
+    The accounts of nodes stay as the store itself wrote them.
+    """
+    password = folder / "password"
+    if not password.is_file():
+        _write_secret(password, secrets.token_urlsafe(PASSWORD_BYTES))
+    digest = hashlib.sha256(password.read_text().strip().encode()).hexdigest()
+    accounts = folder / ACCOUNTS
+    known = accounts.read_text().splitlines() if accounts.is_file() else []
+    nodes = [line for line in known if line.startswith("user node-")]
+    own = ["user default off", f"user {HUB_USER} on #{digest} ~* &* +@all"]
+    _write_secret(accounts, "\n".join([*own, *nodes]))
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file for its owner alone, whole or not at all."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.touch(mode=0o600)
+    draft.write_text(f"{text}\n")
+    draft.replace(path)
+
+
 def store_command(
     binary: str, *, socket_path: Path, folder: Path, environment: Mapping[str, str]
 ) -> Command:
     """Return how to run it: no TCP port, no eviction, a snapshot now and then.
 
-    It never evicts: a queue that lost an entry unseen is worse than a write that fails. The
-    snapshot, written every minute with changes and at the end, lets queues outlive a restart.
+    ``folder`` holds the accounts, see ``prepare_accounts``. It never evicts: a queue that lost an
+    entry unseen is worse than a write that fails. The snapshot, written every minute with changes
+    and at the end, lets queues outlive a restart.
     """
     options = {
         "port": "0",
         "unixsocket": str(socket_path),
         "unixsocketperm": "700",
         "dir": str(folder),
+        "aclfile": str(folder / ACCOUNTS),
         "dbfilename": "store.rdb",
         "save": "60 1",
         "stop-writes-on-bgsave-error": "no",
@@ -93,8 +124,14 @@ def remove_socket_folder(socket_path: Path, data_dir: Path) -> None:
     """Remove the short folder under /tmp that stood in for one in the data folder."""
     if not socket_path.is_relative_to(data_dir):
         with contextlib.suppress(OSError):
-            socket_path.unlink(missing_ok=True)
+            for path in (socket_path, web_socket(socket_path)):
+                path.unlink(missing_ok=True)
             socket_path.parent.rmdir()
+
+
+def web_socket(socket_path: Path) -> Path:
+    """Return where the page listens for what comes by TLS: beside the store's socket."""
+    return socket_path.with_name("web.sock")
 
 
 def store_answers(socket_path: Path) -> bool:
@@ -104,6 +141,7 @@ def store_answers(socket_path: Path) -> bool:
             client.settimeout(TIMEOUT_S)
             client.connect(str(socket_path))
             client.sendall(b"PING\r\n")
-            return client.recv(64).startswith(b"+PONG")
+            # Who does not sign in is told so, which is an answer too.
+            return client.recv(64).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False

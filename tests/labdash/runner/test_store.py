@@ -15,6 +15,7 @@ from tests.labdash.runner.test_supervisor import soon
 
 
 def command_for(folder: Path) -> Command:
+    store.prepare_accounts(folder)
     return store.store_command(
         store.find_store(),
         socket_path=folder / "store.sock",
@@ -37,7 +38,12 @@ def serve(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def client_of(folder: Path) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(folder / "store.sock"), decode_responses=True)
+    return redis.Redis(
+        unix_socket_path=str(folder / "store.sock"),
+        username="hub",
+        password=(folder / "password").read_text().strip(),
+        decode_responses=True,
+    )
 
 
 @pytest.mark.usefixtures("server")
@@ -46,6 +52,27 @@ def test_it_never_evicts_has_a_limit_and_no_port(tmp_path: Path) -> None:
         wanted = {"maxmemory": str(256 * 2**20), "maxmemory-policy": "noeviction", "port": "0"}
         assert {name: client.config_get(name)[name] for name in wanted} == wanted
     assert (tmp_path / "store.sock").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("server")
+def test_nobody_is_let_in_without_the_hubs_password(tmp_path: Path) -> None:
+    for account in ("", "hub:guessed@", "default:@"):
+        with (
+            redis.Redis.from_url(f"unix://{account}{tmp_path / 'store.sock'}") as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            client.get("node:rog:spec")
+    for name in ("password", "users.acl"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_accounts_of_nodes_outlive_a_restart_and_the_hubs_is_set_anew(tmp_path: Path) -> None:
+    store.prepare_accounts(tmp_path)
+    first = (tmp_path / "users.acl").read_text()
+    node = "user node-rog on #" + "0" * 64 + " ~node:rog:* +@read"
+    (tmp_path / "users.acl").write_text(f"user default on nopass ~* +@all\n{node}\n")
+    store.prepare_accounts(tmp_path)
+    assert (tmp_path / "users.acl").read_text() == f"{first}{node}\n"
 
 
 def test_queues_outlive_a_restart(tmp_path: Path, server: "subprocess.Popen[bytes]") -> None:
