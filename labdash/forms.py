@@ -118,6 +118,21 @@ class PullForm(PlainForm):
         return _checked(parse_model_name, self.cleaned_data["model"])
 
 
+class MachineForm(PlainForm):
+    """A machine on which a worker of LabDash will run."""
+
+    slug = forms.CharField(
+        label="Name",
+        max_length=50,
+        help_text="Small letters, digits and hyphens.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "placeholder": "attic"}),
+    )
+
+    def clean_slug(self) -> str:
+        """Check the grammar of names."""
+        return _checked(check_slug, self.cleaned_data["slug"])
+
+
 class AgentlessNodeForm(PlainForm):
     """A machine that is only an Ollama address, and the hardware that nobody can measure."""
 

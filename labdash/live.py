@@ -72,6 +72,11 @@ def store() -> redis.Redis:
     return client
 
 
+def database_number() -> int:
+    """Return the number of the database in the store that this hub uses."""
+    return int(store().connection_pool.connection_kwargs.get("db") or 0)
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn every failure of the store into ``StoreDown``."""

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.celery import app
-from labdash.domain import access, nodes, orders, problems, reconciliation, telemetry
+from labdash.domain import access, joining, nodes, orders, problems, reconciliation, telemetry
 from labdash.live import StoreDown
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,16 @@ def publish_specs() -> None:
         nodes.publish_specs()
     except StoreDown as error:
         log.warning("specs not published: %s", error)
+
+
+@app.task(name="labdash.tasks.assert_accounts")
+def assert_accounts() -> None:
+    """Let in the nodes that joined and nobody else, also after the store forgot them."""
+    joining.tend_door()
+    try:
+        joining.assert_accounts()
+    except StoreDown as error:
+        log.warning("accounts of nodes not asserted: %s", error)
 
 
 @app.task(name="labdash.tasks.drop_stale_orders")

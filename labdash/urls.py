@@ -3,11 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from labdash.views import access, health, models, nodes, overview, pulls
+from labdash.views import access, health, join, joining, models, nodes, overview, pulls
 
 node_urls = [
     path("", nodes.nodes, name="nodes"),
     path("<slug:slug>/", nodes.node_detail, name="node_detail"),
+    path("<slug:slug>/join/", joining.node_join, name="node_join"),
     path("<slug:slug>/refresh/", nodes.node_refresh, name="node_refresh"),
     path("<slug:slug>/pause/", nodes.node_pause, name="node_pause"),
     path("<slug:slug>/resume/", nodes.node_resume, name="node_resume"),
@@ -18,11 +19,21 @@ pull_urls = [
     path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),
     path("<int:pk>/retry/", pulls.pull_retry, name="pull_retry"),
 ]
+join_urls = [
+    path("", join.join, name="join"),
+    path("node.sh", join.join_script, name="join_script"),
+    path("redeem/", join.join_redeem, name="join_redeem"),
+    path("files/node.tar.gz", join.join_archive, name="join_archive"),
+    path("files/wheels.json", join.join_wheels, name="join_wheels"),
+    path("files/<str:name>", join.join_wheel, name="join_wheel"),
+]
 urlpatterns = [
     path("", overview.overview, name="overview"),
     path("nodes/", include(node_urls)),
     # Beside the nodes, not among them: a node may be named "new".
+    path("add-machine/", joining.machine_new, name="machine_new"),
     path("add-node/", nodes.node_new, name="node_new"),
+    path("join/", include(join_urls)),
     path("models/", models.models, name="models"),
     path("pulls/", include(pull_urls)),
     path("sign-in/", access.sign_in, name="sign_in"),

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from labdash.admin.base import (
     BOTH,
@@ -23,8 +24,10 @@ from labdash.admin.forms import (
     NodeForm,
     PullToForm,
 )
-from labdash.domain import nodes
+from labdash.domain import joining, nodes
+from labdash.domain.errors import LabDashError
 from labdash.models import Gpu, GpuSource, Instance, Node
+from labdash.queries.joining import TOKEN
 
 # Behind every GPU there is, until all are numbered anew.
 LAST = 32767
@@ -124,6 +127,18 @@ class NodeAdmin(AskForPull, TellsRefusals):
         """Let the workers know once all is stored."""
         super().save_related(request, form, formsets, change)
         nodes.number_gpus(node=form.instance)
+
+    def response_add(
+        self, request: HttpRequest, obj: Node, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show at once the line that makes a machine the node that was added."""
+        if obj.agentless or "_continue" in request.POST or "_addanother" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        try:
+            request.session[TOKEN] = [obj.slug, joining.invite(node=obj)]
+        except LabDashError as error:
+            messages.error(request, str(error))
+        return redirect("node_join", obj.slug)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Say on the pages that ask which of the nodes come back."""

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from labdash.admin.base import StaysAsSeen, size_column
-from labdash.models import Attempt, GpuSample, OneTimeCode, Problem
+from labdash.models import Attempt, GpuSample, Invitation, Membership, OneTimeCode, Problem
 
 
 @admin.register(GpuSample)
@@ -42,6 +42,24 @@ class OneTimeCodeAdmin(StaysAsSeen):
     list_display = ("purpose", "created_at", "expires_at")
     list_filter = ("purpose",)
     fields = ("purpose", "created_at", "expires_at")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(StaysAsSeen):
+    """Lines that were shown and not used: deleting one kills it."""
+
+    list_display = ("node", "created_at", "expires_at")
+    search_fields = ("node__slug",)
+    fields = ("node", "created_at", "expires_at")
+
+
+@admin.register(Membership)
+class MembershipAdmin(StaysAsSeen):
+    """Machines that joined: deleting one ends its rights within seconds."""
+
+    list_display = ("node", "hostname", "address", "joined_at")
+    search_fields = ("node__slug", "hostname")
+    fields = ("node", "hostname", "address", "joined_at")
 
 
 @admin.register(Attempt)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from labdash import live
+from labdash import live, store_users
 from labdash.domain import orders, pulls
 from labdash.domain.addresses import check_url, require_distinct
 from labdash.domain.errors import LabDashError
@@ -154,7 +154,9 @@ def _publish_or_log() -> None:
 
 
 def _forget_keys(slug: str) -> None:
+    """End the rights of a node in the store, then delete what it kept there."""
     try:
+        store_users.expel(slug)
         live.forget_node(slug)
     except live.StoreDown as error:
         log.warning("keys of a removed node are still in the store node=%s: %s", slug, error)

@@ -1,6 +1,7 @@
 """What is stored: one file per noun."""
 
 from labdash.models.access import Attempt, CodePurpose, OneTimeCode
+from labdash.models.joining import Invitation, Membership
 from labdash.models.library import Family, InstalledModel, Variant
 from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from labdash.models.problem import Problem
@@ -19,6 +20,8 @@ __all__ = [
     "GpuSource",
     "InstalledModel",
     "Instance",
+    "Invitation",
+    "Membership",
     "Node",
     "NodeKind",
     "OneTimeCode",

@@ -86,8 +86,8 @@ def _silent(view: NodeView, lab: LabView) -> ProblemView:
         text = f"{slug} has never reported."
         step = (
             "Its worker runs on the hub: see what deploy/up says in its terminal."
-            if view.node.agentless
-            else f"Start the node worker on {slug}: labdash-node"
+            if view.node.agentless or view.node.started_with
+            else f"Run its line on {slug}: the node's page shows one under Join line."
         )
         return about(view, "node_never_seen", text, step, severity="attention")
     text = f"{slug} has not reported for {age(view.age_s)}: it is asleep, off, or cut off."

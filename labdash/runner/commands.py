@@ -44,6 +44,12 @@ def forwarder(config: Config, *, web_socket: Path, state: Path, store_wanted: Pa
     return Command(name="forwarder", argv=argv, environment=config.environment(hub=False))
 
 
+def wheels(config: Config) -> Command:
+    """Return what fetches the packages for machines that join, to be run once."""
+    argv = (str(ROOT / "deploy" / "wheels"),)
+    return Command(name="wheels", argv=argv, environment=config.environment(hub=False))
+
+
 def hub_worker(config: Config) -> Command:
     """Return the hub's Celery worker."""
     argv = (

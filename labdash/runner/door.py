@@ -7,12 +7,14 @@ from typing import Any
 from labdash.env import store_socket
 from labdash.runner import commands
 from labdash.runner.config import Config
+from labdash.runner.errors import CannotStart
 from labdash.runner.listening import addresses
 from labdash.runner.store import web_socket
 from labdash.runner.supervisor import Supervisor
 
 LOOK_EVERY_S = 1.0
 OPEN_TIMEOUT_S = 15
+WHEELS_TIMEOUT_S = 600
 
 
 def watch(config: Config, supervisor: Supervisor) -> None:
@@ -24,7 +26,16 @@ def watch(config: Config, supervisor: Supervisor) -> None:
         supervisor.pause(LOOK_EVERY_S)
     if not config.options.tls:
         open_door(config, supervisor)
+    _keep_wheels(config, supervisor)
     supervisor.run()
+
+
+def _keep_wheels(config: Config, supervisor: Supervisor) -> None:
+    """Keep the packages that a machine needs to join, for one without a way to an index."""
+    try:
+        supervisor.run_once(commands.wheels(config), timeout_s=WHEELS_TIMEOUT_S)
+    except CannotStart as error:
+        supervisor.say(f"machines that join must fetch their packages themselves: {error}")
 
 
 def open_door(config: Config, supervisor: Supervisor) -> None:

@@ -29,7 +29,7 @@ class Supervisor:
         """``say`` gets each line for the user."""
         self._logs_dir = logs_dir
         self._guard = guard
-        self._say = say
+        self.say = say
         self._children: list[Child] = []
         self._asked_to_end = threading.Event()
         self._trimmed_at = time.monotonic()
@@ -123,7 +123,7 @@ class Supervisor:
             group = child.start(now)
         except OSError as error:
             pause_s = child.put_off(now)
-            self._say(
+            self.say(
                 f"{child.command.name} cannot be started ({_place(error)}); "
                 f"trying again in {pause_s} s"
             )
@@ -135,19 +135,19 @@ class Supervisor:
             try:
                 logs.trim(child.log)
             except OSError as error:
-                self._say(f"a log cannot be kept short ({_place(error)})")
+                self.say(f"a log cannot be kept short ({_place(error)})")
 
     def _tell_and_bury(self, child: Child, now: float) -> None:
         group = child.process.pid if child.process else 0
         code, pause_s = child.bury(now)
         self._guard.remove(group)
-        self._say(
+        self.say(
             f"{child.command.name} ended ({describe_exit(code)}); starting again in {pause_s} s"
         )
         if child.failures == TELLING_FAILURES:
             for line in logs.last_lines(child.log, TOLD_LINES):
-                self._say(f"  | {line}")
-            self._say(f"  | all of it: {child.log}")
+                self.say(f"  | {line}")
+            self.say(f"  | all of it: {child.log}")
 
 
 def _place(error: OSError) -> str:

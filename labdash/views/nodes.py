@@ -95,7 +95,9 @@ def _act(request: Request, slug: str, verb: Callable[..., None], text: str = "")
 @require_http_methods(["GET", "HEAD", "POST"])
 def node_new(request: Request) -> HttpResponse:
     """Add a machine that is only an Ollama address; the hub serves it."""
-    form = AgentlessNodeForm(posted(request))
+    # The page of joining sends a Mac here with what it knows of it.
+    told = {name: request.GET[name] for name in ("slug", "kind", "url") if name in request.GET}
+    form = AgentlessNodeForm(posted(request), initial=told)
     if form.is_valid() and (node := _add(form)):
         messages.success(request, f"{node.slug} is added. It turns green when it answers.")
         return redirect("node_detail", node.slug)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from labdash.domain.library import record_inventory
 from labdash.domain.telemetry import record_sample
-from labdash.models import Attempt, Node, OneTimeCode, Problem
+from labdash.models import Attempt, Invitation, Membership, Node, OneTimeCode, Problem
 from tests.factories import installed, inventory, make_job, make_node, sample
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
@@ -22,6 +22,8 @@ OBSERVED = [
     "family",
     "gpusample",
     "installedmodel",
+    "invitation",
+    "membership",
     "onetimecode",
     "problem",
     "variant",
@@ -33,12 +35,15 @@ def fill(count: int) -> None:
     now = timezone.now()
     for number in range(count):
         slug = f"n{number}"
-        make_job(make_node(slug).instances.get(), model=f"m{number}:1b")
+        node = make_node(slug)
+        make_job(node.instances.get(), model=f"m{number}:1b")
         record_sample(sample(slug), arrived_at=now, with_history=True)
         record_inventory(inventory(installed(f"m{number}:1b"), slug=slug), arrived_at=now)
         Problem.objects.create(code="x", node_slug=slug, text=f"x{number}", since=now)
         Attempt.objects.create(address=f"10.0.0.{number}")
         OneTimeCode.objects.create(code_hash=slug)
+        Invitation.objects.create(node=node, token_hash=slug, expires_at=now)
+        Membership.objects.create(node=node, address=f"10.0.0.{number}")
 
 
 def test_every_model_is_administered() -> None:

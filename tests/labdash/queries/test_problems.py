@@ -66,11 +66,15 @@ def test_what_a_silent_node_last_said_is_no_news() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agentless", "step"),
-    [(False, "Start the node worker on rog: labdash-node"), (True, "Its worker runs on the hub")],
+    ("fields", "step"),
+    [
+        ({}, "Run its line on rog"),
+        ({"agentless": True}, "Its worker runs on the hub"),
+        ({"started_with": "http://127.0.0.1:11434"}, "Its worker runs on the hub"),
+    ],
 )
-def test_a_node_that_never_reported_says_what_to_start(agentless: bool, step: str) -> None:
-    make_node("rog", agentless=agentless)
+def test_a_node_that_never_reported_says_what_to_start(fields: dict[str, Any], step: str) -> None:
+    make_node("rog", **fields)
     (problem,) = found()
     assert problem.code == "node_never_seen"
     assert problem.next_step.startswith(step)

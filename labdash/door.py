@@ -1,0 +1,53 @@
+"""The door for other machines: what the runner's forwarder has open, and whether it shall."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+
+from labdash.certificate import Certificate, own_certificate
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorState:
+    """The ports that are open now, ``None`` where one is not; ``errors`` say why, by its name."""
+
+    https_port: int | None = None
+    store_port: int | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a machine can join."""
+        return self.https_port is not None and self.store_port is not None
+
+
+def wanted_file() -> Path:
+    """Return the file whose existence makes the runner open the door."""
+    return Path(settings.DATA_DIR) / "run" / "door-wanted"
+
+
+def want(*, is_wanted: bool) -> None:
+    """Ask the runner to open the door, or to close it. Raises ``OSError``."""
+    if is_wanted:
+        wanted_file().touch()
+    else:
+        wanted_file().unlink(missing_ok=True)
+
+
+def read_door() -> DoorState:
+    """Return what is open now."""
+    try:
+        told = json.loads((Path(settings.DATA_DIR) / "run" / "door.json").read_text())
+        ports = told["ports"]
+        return DoorState(
+            https_port=ports["https"], store_port=ports["store"], errors=told["errors"]
+        )
+    except (FileNotFoundError, ValueError, KeyError):
+        return DoorState()
+
+
+def certificate() -> Certificate:
+    """Return the hub's own certificate. Raises ``OSError``."""
+    return own_certificate(Path(settings.DATA_DIR) / "tls")

@@ -1,0 +1,74 @@
+"""Adding a machine: its name, and then the line to run on it."""
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from labdash.domain import joining, nodes
+from labdash.domain.errors import LabDashError
+from labdash.forms import MachineForm
+from labdash.models import Node
+from labdash.queries.joining import TOKEN, JoinLines, join_lines, read_join
+from labdash.queries.problems import find_problems
+from labdash.views.http import Request, fragment, live_page, posted
+
+# Where Ollama listens on the machine itself, unless its joining says otherwise.
+OLLAMA_URL = "http://127.0.0.1:11434"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def machine_new(request: Request) -> HttpResponse:
+    """Add a machine that will join by a line."""
+    form = MachineForm(posted(request))
+    if form.is_valid():
+        try:
+            node = nodes.add_node(slug=form.cleaned_data["slug"], urls=[OLLAMA_URL])
+        except LabDashError as error:
+            form.refuse(error, "slug")
+        else:
+            return show_line(request, node)
+    status = 422 if form.is_bound else 200
+    return TemplateResponse(request, "nodes/machine.html", {"form": form}, status=status)
+
+
+def show_line(request: Request, node: Node) -> HttpResponse:
+    """Make a new line for a node and send the browser where it is shown, once."""
+    try:
+        request.session[TOKEN] = [node.slug, joining.invite(node=node)]
+    except LabDashError as error:
+        messages.error(request, str(error))
+    return redirect("node_join", node.slug)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def node_join(request: Request, slug: str) -> HttpResponse:
+    """Show the line of a machine that was just added, and turn green when it reports."""
+    if request.method == "POST":
+        return show_line(request, get_object_or_404(Node, slug=slug))
+    seen = read_join(slug, now=timezone.now())
+    if seen is None:
+        raise Http404(f"There is no node named {slug}.")
+    return live_page(
+        request,
+        "nodes/join.html",
+        [fragment("nodes/join.html#state", "state", node=seen.view, door=seen.door)],
+        title=f"Join {slug} · LabDash",
+        lab=seen.lab,
+        problems=find_problems(seen.lab),
+        node=seen.view.node,
+        lines=_lines(request, slug),
+    )
+
+
+def _lines(request: Request, slug: str) -> JoinLines | None:
+    """Return the line that waits for this node; a page loaded again shows none."""
+    waiting, token = request.session.get(TOKEN, ("", ""))
+    if waiting != slug:
+        return None
+    del request.session[TOKEN]
+    return join_lines(token, asked_by=request.get_host())
