@@ -1,0 +1,106 @@
+"""A hub whose owner adds machines, and a machine that joins it."""
+
+import html
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from labdash.env import ROOT
+from tests.deploy.running import Visitor, environment
+from tests.processes import PATIENCE_S
+
+PASSWORD = "a long enough pass phrase"
+
+
+class Hub:
+    """A hub with its owner signed in."""
+
+    def __init__(self, folder: Path, said: str, port: int) -> None:
+        self.folder, self.owner = folder, Visitor(port)
+        code = said.partition("setup code: ")[2].split()[0]
+        fields = {"code": code, "username": "jo", "password": PASSWORD}
+        assert self.owner.post("/set-up/", **fields) == (302, "/")
+
+    def line(self, slug: str, kind: str = "curl") -> str:
+        """Add a machine and return the line that its page shows."""
+        status, place = self.owner.post("/add-machine/", slug=slug)
+        assert status == 302
+        _, page = self.owner.get(place)
+        (line,) = re.findall(rf'id="line-{kind}">(.+?)</code>', page)
+        assert 'id="line-curl"' not in self.owner.get(place)[1]
+        return html.unescape(line)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``manage.py status`` says."""
+        python = ROOT / ".venv" / "bin" / "python"
+        told = subprocess.check_output(  # noqa: S603 - our own command
+            [str(python), str(ROOT / "manage.py"), "status", "--json"],
+            env=environment(self.folder),
+            timeout=PATIENCE_S,
+        )
+        found: dict[str, Any] = json.loads(told)
+        return found
+
+    def state(self, slug: str) -> str:
+        """Return a node's state."""
+        return str(next(n["state"] for n in self.status()["nodes"] if n["slug"] == slug))
+
+    def is_open(self) -> bool:
+        """Tell whether both ports are open."""
+        told = self.folder / "run" / "door.json"
+        return told.is_file() and None not in json.loads(told.read_text())["ports"].values()
+
+
+class Machine:
+    """Where the line is run."""
+
+    def __init__(self, folder: Path, *before: str, **more: str) -> None:
+        """``before`` stands before each command, as in ``ip netns exec NAME``."""
+        self.before = before
+        self.folder = folder / "node"
+        self.output = folder / "said.txt"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LABDASH_NODE_DIR": str(self.folder),
+            "LABDASH_PYTHON": str(ROOT / ".venv" / "bin" / "python"),
+            "UV_OFFLINE": "1",
+            **more,
+        }
+
+    def run(self, line: str, *options: str) -> int:
+        """Run a line to its end; return the exit code of what it runs."""
+        with self.output.open("ab") as output:
+            return subprocess.run(  # noqa: S603 - the line under test
+                [*self.before, "/bin/sh", "-c", f"{line} -s -- {' '.join(options)}"],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                timeout=PATIENCE_S,
+                check=False,
+            ).returncode
+
+    def start(self) -> None:
+        """Start the worker as its launcher does."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - the program under test
+                [*self.before, str(self.folder / "labdash-node")],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+            )
+
+    def end(self) -> None:
+        """End the worker."""
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(PATIENCE_S)
+
+    def said(self) -> str:
+        """Return what was printed."""
+        return self.output.read_text() if self.output.exists() else ""
