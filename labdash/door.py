@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
+from django.http.request import split_domain_port
 
 from labdash.certificate import Certificate, own_certificate
 
@@ -44,8 +45,15 @@ def read_door() -> DoorState:
         return DoorState(
             https_port=ports["https"], store_port=ports["store"], errors=told["errors"]
         )
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return DoorState()
+
+
+def https_address(host: str) -> str | None:
+    """Return where the page that is open at ``host`` answers by HTTPS, if it does."""
+    port = read_door().https_port
+    domain, _ = split_domain_port(host)
+    return f"https://{domain}:{port}" if port else None
 
 
 def certificate() -> Certificate:

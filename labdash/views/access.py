@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from labdash.domain import access
 from labdash.domain.errors import LabDashError
 from labdash.forms import ResetForm, SetUpForm, SignInForm
-from labdash.views.http import Request, button, next_url, posted
+from labdash.views.http import Request, button, by_https, next_url, posted
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 form_methods = require_http_methods(["GET", "HEAD", "POST"])
@@ -112,4 +112,5 @@ def sign_out(request: Request) -> HttpResponse:
 
 def _form_page(request: Request, template: str, form: Form, **context: object) -> HttpResponse:
     status = 422 if form.is_bound else 200
-    return TemplateResponse(request, template, {"form": form, **context}, status=status)
+    context = {"form": form, "by_https": by_https(request), **context}
+    return TemplateResponse(request, template, context, status=status)

@@ -20,6 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString, mark_safe
 from django_htmx.middleware import HtmxDetails
 
+from labdash import door
 from labdash.domain.errors import LabDashError
 from labdash.live import StoreDown, mark_watched
 from labdash.queries.lab import LabView
@@ -174,6 +175,14 @@ def button(page: str) -> Callable[[View], View]:
         return answer
 
     return decorate
+
+
+def by_https(request: HttpRequest) -> str | None:
+    """Return the address by HTTPS of a page that came in plain text, where there is one."""
+    if request.is_secure():
+        return None
+    host = door.https_address(request.get_host())
+    return host and host + request.get_full_path()
 
 
 def posted(request: HttpRequest) -> QueryDict | None:

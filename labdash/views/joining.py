@@ -14,7 +14,7 @@ from labdash.forms import MachineForm
 from labdash.models import Node
 from labdash.queries.joining import TOKEN, JoinLines, join_lines, read_join
 from labdash.queries.problems import find_problems
-from labdash.views.http import Request, fragment, live_page, posted
+from labdash.views.http import Request, by_https, fragment, live_page, posted
 
 # Where Ollama listens on the machine itself, unless its joining says otherwise.
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -62,6 +62,7 @@ def node_join(request: Request, slug: str) -> HttpResponse:
         problems=find_problems(seen.lab),
         node=seen.view.node,
         lines=_lines(request, slug),
+        by_https=by_https(request),
     )
 
 

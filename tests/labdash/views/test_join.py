@@ -3,11 +3,14 @@
 import ast
 import hashlib
 import io
+import json
 import re
 import tarfile
+from pathlib import Path
 
 import pytest
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from labdash import node_files
 from labdash.env import ROOT
@@ -91,3 +94,16 @@ def test_a_name_that_cannot_be_is_said_at_the_field(page: Client, slug: str) -> 
     answer = page.post("/add-machine/", {"slug": slug})
     assert answer.status_code == 422
     assert "id_slug_error" in text_of(answer)
+
+
+def test_the_sign_in_page_names_https_where_that_is_answered(
+    stranger: Client, settings: Settings, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    (tmp_path / "run").mkdir()
+    link = "https://testserver:8643/sign-in/?next=/nodes/"
+    assert link not in text_of(stranger.get("/sign-in/?next=/nodes/"))
+    told = {"ports": {"https": 8643, "store": None}, "errors": {}}
+    (tmp_path / "run" / "door.json").write_text(json.dumps(told))
+    assert link in text_of(stranger.get("/sign-in/?next=/nodes/"))
+    assert link not in text_of(stranger.get("/sign-in/?next=/nodes/", secure=True))
