@@ -5,9 +5,8 @@ from typing import Any
 
 import redis
 
-from labdash.live import store, store_errors
+from labdash.live import database_number, store, store_errors
 
-PREFIX = "node-"
 # What Celery's worker and a stream of reports need, on keys of its own node alone; no channel. To
 # ask for the names of keys is to learn of others. Tried with Celery 5.7 on Valkey 9.1.
 RIGHTS = (
@@ -48,7 +47,8 @@ def assert_users(wanted: Mapping[str, str]) -> None:
     """
     with store_errors():
         names = [str(name) for name in _ask("ACL USERS")]
-    present = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
+    prefix = user_name("")
+    present = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     for slug in present - wanted.keys():
         expel(slug)
     for slug, password_hash in _differing(wanted, present):
@@ -60,7 +60,7 @@ def require_control() -> None:
     with store_errors():
         try:
             lines = [str(line) for line in _ask("ACL LIST")]
-            _ask("ACL DELUSER", f"{PREFIX}-nobody")
+            _ask("ACL DELUSER", user_name(""))
         except redis.exceptions.NoPermissionError as error:
             raise NoControl(
                 "The account of REDIS_URL may not make others (ACL SETUSER), which nodes on other"
@@ -104,8 +104,8 @@ def _queue(pipe: redis.client.Pipeline, *words: str) -> None:
 
 
 def user_name(slug: str) -> str:
-    """Name the account of a node."""
-    return f"{PREFIX}{slug}"
+    """Name the account of a node; the database's number tells hubs of one server apart."""
+    return f"labdash{database_number()}-{slug}"
 
 
 def _write_down() -> None:

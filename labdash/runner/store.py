@@ -70,7 +70,7 @@ def prepare_accounts(folder: Path) -> None:
     digest = hashlib.sha256(password.read_text().strip().encode()).hexdigest()
     accounts = folder / ACCOUNTS
     known = accounts.read_text().splitlines() if accounts.is_file() else []
-    nodes = [line for line in known if line.startswith("user node-")]
+    nodes = [line for line in known if line.startswith("user labdash")]
     own = ["user default off", f"user {HUB_USER} on #{digest} ~* &* +@all"]
     _write_secret(accounts, "\n".join([*own, *nodes]))
 

@@ -54,7 +54,7 @@ def test_a_line_makes_a_machine_a_node_that_reports(hub: Hub, machine: Machine, 
     assert eventually(lambda: hub.state(f"by-{kind}") == "live"), machine.said()
     settings = machine.folder / "node.env"
     assert settings.stat().st_mode & 0o777 == 0o600
-    password = re.findall(r"node-by-[a-z]+:([^@]+)@", settings.read_text())[0]
+    password = re.findall(r"labdash0-by-[a-z]+:([^@]+)@", settings.read_text())[0]
     for secret in (password, re.findall("LABDASH_JOIN='(.+?)'", line)[0]):
         assert secret not in machine.said()
         logs = [path.read_text() for path in (hub.folder / "log").glob("*.log")]

@@ -219,7 +219,7 @@ class Lab:
 def test_machines_join_report_pull_and_outlive_a_cut_while_nobody_overhears(
     lab: Lab, cut_s: int
 ) -> None:
-    secrets = [b'"report"', b'"hostname"', b"memory_used_bytes", b"XADD node:", b"AUTH node-"]
+    secrets = [b'"report"', b'"hostname"', b"memory_used_bytes", b"XADD node:", b"AUTH labdash0-"]
     with lab.network.listened_to():
         for of, slug in (("a", "rog"), ("b", "tower")):
             line = lab.visit(lambda slug=slug: lab.hub.line(slug))  # type: ignore[misc]
@@ -229,7 +229,7 @@ def test_machines_join_report_pull_and_outlive_a_cut_while_nobody_overhears(
             machine = lab.machines[of]
             assert machine.run(line, "--no-start") == 0, machine.said()
             password = re.findall(
-                rf"node-{slug}:([^@]+)@", (machine.folder / "node.env").read_text()
+                rf"labdash0-{slug}:([^@]+)@", (machine.folder / "node.env").read_text()
             )
             secrets.append(password[0].encode())
             machine.start()

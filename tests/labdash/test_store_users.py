@@ -21,7 +21,7 @@ def client_of(slug: str, password: str = PASSWORD) -> redis.Redis:
     """Connect as a node."""
     url = os.environ["REDIS_URL"]
     return redis.Redis.from_url(
-        url, username=f"node-{slug}", password=password, decode_responses=True
+        url, username=f"labdash0-{slug}", password=password, decode_responses=True
     )
 
 
@@ -125,7 +125,7 @@ def test_what_a_node_may_do_without_a_key_is_harmless() -> None:
         takes_no_key = first_key == 0 and "movablekeys" not in flags
         words = name.split("|")
         words += ["x"] * (abs(arity) - len(words))
-        if takes_no_key and ask("ACL", "DRYRUN", "node-rog", *words) == "OK":
+        if takes_no_key and ask("ACL", "DRYRUN", "labdash0-rog", *words) == "OK":
             allowed.add(name)
     assert len(commands) > 200
     assert "ping" in allowed
@@ -153,11 +153,19 @@ def test_accounts_become_those_that_are_wanted() -> None:
     admit("gone", HASH)
     admit("changed", OTHER)
     assert_users({"changed": HASH, "forgotten": HASH})
-    names = {name for name in ask("ACL", "USERS") if name.startswith("node-")}
-    assert names == {"node-changed", "node-forgotten"}
+    names = {name for name in ask("ACL", "USERS") if name.startswith("labdash0-")}
+    assert names == {"labdash0-changed", "labdash0-forgotten"}
     for slug in ("changed", "forgotten"):
         with client_of(slug) as client:
             assert client.ping()
+
+
+def test_accounts_of_another_hub_on_the_same_server_stay() -> None:
+    ask("ACL", "SETUSER", "labdash1-rog", "on", f"#{HASH}", "~node:rog:*", "+get")
+    ask("ACL", "SETUSER", "labdash10-rog", "on", f"#{HASH}", "~node:rog:*", "+get")
+    assert_users({})
+    assert {"labdash1-rog", "labdash10-rog"} <= set(ask("ACL", "USERS"))
+    ask("ACL", "DELUSER", "labdash1-rog", "labdash10-rog")
 
 
 def test_what_is_as_wanted_keeps_its_connections(node: redis.Redis) -> None:

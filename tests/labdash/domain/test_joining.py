@@ -35,19 +35,19 @@ def _guarded_store(settings: Settings, tmp_path: Path) -> Iterator[None]:
     yield
     live.store().execute_command("ACL SETUSER", "default", "nopass")  # type: ignore[no-untyped-call]
     for name in live.store().acl_users():
-        if str(name).startswith("node-"):
+        if str(name).startswith("labdash0-"):
             live.store().acl_deluser(str(name))
     live.store.cache_clear()
 
 
 def accounts() -> set[str]:
     """Return the accounts of nodes in the store."""
-    return {str(name) for name in live.store().acl_users() if str(name).startswith("node-")}
+    return {str(name) for name in live.store().acl_users() if str(name).startswith("labdash0-")}
 
 
 def is_let_in(slug: str, password: str, settings: Settings) -> bool:
     """Try a password as a node."""
-    url = settings.REDIS_URL.replace("hub:hub", f"node-{slug}:{password}")
+    url = settings.REDIS_URL.replace("hub:hub", f"labdash0-{slug}:{password}")
     try:
         return bool(redis.Redis.from_url(url).get(f"node:{slug}:spec") or True)
     except redis.AuthenticationError:
@@ -128,7 +128,7 @@ def test_removing_a_node_ends_its_rights_at_once(settings: Settings) -> None:
 
 def test_a_store_that_forgot_its_accounts_is_told_them_again(settings: Settings) -> None:
     joined = joining.redeem(token=joining.invite(node=make_node("attic")), address=ADDRESS)
-    live.store().acl_deluser("node-attic")
+    live.store().acl_deluser("labdash0-attic")
     joining.assert_accounts()
     assert is_let_in("attic", joined.password, settings)
 

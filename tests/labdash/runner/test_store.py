@@ -69,7 +69,7 @@ def test_nobody_is_let_in_without_the_hubs_password(tmp_path: Path) -> None:
 def test_accounts_of_nodes_outlive_a_restart_and_the_hubs_is_set_anew(tmp_path: Path) -> None:
     store.prepare_accounts(tmp_path)
     first = (tmp_path / "users.acl").read_text()
-    node = "user node-rog on #" + "0" * 64 + " ~node:rog:* +@read"
+    node = "user labdash0-rog on #" + "0" * 64 + " ~node:rog:* +@read"
     (tmp_path / "users.acl").write_text(f"user default on nopass ~* +@all\n{node}\n")
     store.prepare_accounts(tmp_path)
     assert (tmp_path / "users.acl").read_text() == f"{first}{node}\n"
