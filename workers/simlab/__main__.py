@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workers.simlab import ctl
 from workers.simlab.control import control_app
-from workers.simlab.lab import Lab, Place, serve
+from workers.simlab.lab import Lab, Place
 from workers.simlab.life import live
 from workers.simlab.scenario import DEMO, REGISTRY_BYTES_PER_S
 
@@ -48,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
         "--state-dir", type=Path, required=True, help="what is installed is kept here, and ports"
     )
     result.add_argument(
-        "--control-port", type=int, default=0, help="port of the control API (0: any, the default)"
+        "--control-port",
+        type=int,
+        default=0,
+        help="port of the control API (0, the default: the one of the run before, or any)",
     )
     result.add_argument(
         "--ready-file", type=Path, help="written (JSON, as GET /lab) when all servers listen"
@@ -83,7 +86,7 @@ async def run(options: argparse.Namespace) -> int:
     )
     await lab.start()
     try:
-        url, control = await serve(control_app(lab), options.control_port, any_port=False)
+        url, control = await lab.serve_control(control_app(lab), options.control_port)
     except OSError as error:
         sys.stderr.write(f"the control API cannot listen: {error}\n")
         await lab.stop()

@@ -55,11 +55,13 @@ class Lab:
         self.registry_url = ""
         self._plans, self._folder, self._pace, self._clock = plans, state_dir, pace, clock
         self._registry_runner: web.AppRunner | None = None
+        self._control_port = 0
 
     async def start(self) -> None:
         """Let the registry and all servers listen; install what a new lab has."""
         self._folder.mkdir(parents=True, exist_ok=True)
         ports = self._read_ports()
+        self._control_port = ports.get("control", 0)
         self.registry_url, self._registry_runner = await serve(
             registry_app(self.registry), ports.get("registry", 0)
         )
@@ -88,6 +90,13 @@ class Lab:
             servers.append(Hosted(server, port=ports.get(f"{plan.slug}/{number}", 0)))
         return Place(plan=plan, machine=machine, servers=servers)
 
+    async def serve_control(self, app: web.Application, port: int) -> tuple[str, web.AppRunner]:
+        """Listen on ``port``; 0 is that of the run before, or any where somebody else has that."""
+        served = await serve(app, port or self._control_port, any_port=not port)
+        self._control_port = _port(served[0])
+        self._write_ports()
+        return served
+
     async def stop(self) -> None:
         """Close all ports."""
         for place in self.places.values():
@@ -113,15 +122,19 @@ class Lab:
         }
 
     def _read_ports(self) -> dict[str, int]:
-        """Read the ports of the run before: the hub remembers its nodes by their addresses."""
+        """Read the ports of the run before: hub and node workers know only those addresses."""
         path = self._folder / PORTS_FILE
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def _write_ports(self) -> None:
-        ports = {"registry": int(self.registry_url.rpartition(":")[2])}
+        ports = {"registry": _port(self.registry_url), "control": self._control_port}
         for slug, place in self.places.items():
             ports |= {f"{slug}/{number}": each.port for number, each in enumerate(place.servers)}
         (self._folder / PORTS_FILE).write_text(json.dumps(ports))
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 async def start_hosted(hosted: Hosted) -> None:

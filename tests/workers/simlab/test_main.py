@@ -45,6 +45,23 @@ def test_a_second_run_keeps_ports_and_what_is_installed(tmp_path: Path) -> None:
         assert [each["name"] for each in models] == ["llama3.2:1b"]
 
 
+def test_a_lab_that_was_killed_listens_where_it_did(tmp_path: Path) -> None:
+    with running_lab(tmp_path, "--no-life", "--control-port", "0") as lab:
+        first = lab.described
+        lab.process.kill()
+        lab.process.wait()
+    with running_lab(tmp_path, "--no-life", "--control-port", "0") as lab:
+        assert lab.described == first
+
+
+def test_a_kept_control_port_that_is_taken_is_given_up_for_another(tmp_path: Path) -> None:
+    with running_lab(tmp_path, "--no-life") as lab:
+        port = int(lab.control_url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)), running_lab(tmp_path, "--no-life") as lab:
+        assert not lab.control_url.endswith(f":{port}")
+        assert httpx.get(f"{lab.control_url}/lab", trust_env=False).is_success
+
+
 def test_a_control_port_that_is_taken_ends_the_start_with_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
