@@ -33,3 +33,8 @@ def age(seconds: float) -> str:
         return f"{seconds // HOUR_S:.0f} h"
     days = seconds // DAY_S
     return "1 day" if days == 1 else f"{days:.0f} days"
+
+
+def lasted(seconds: float) -> str:
+    """Write a span as ``age`` does, but below a minute in seconds."""
+    return f"{seconds // 1:.0f} s" if seconds < MINUTE_S else age(seconds)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from labdash.wording import age
+from labdash.wording import lasted
 
 # A worker reports at least every 5 s, so six reports in a row are missing by then.
 QUIET_AFTER_S = 30.0
@@ -165,4 +165,4 @@ def _why_waiting(place: Place) -> str:
 def _why_silent(place: Place) -> str:
     if place.seen_age_s is None:
         return f"Waits: {place.node} has not reported yet."
-    return f"Waits: {place.node} has not reported for {age(place.seen_age_s)}."
+    return f"Waits: {place.node} has not reported for {lasted(place.seen_age_s)}."

@@ -7,7 +7,7 @@ from datetime import timedelta
 from labdash.queries import gpu_rules, ollama_rules
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.problem_view import ProblemView, about
-from labdash.wording import age
+from labdash.wording import lasted
 from workers import wire
 
 __all__ = ["ProblemView", "find_problems"]
@@ -90,7 +90,7 @@ def _silent(view: NodeView, lab: LabView) -> ProblemView:
             else f"Run its line on {slug}: the node's page shows one under Join line."
         )
         return about(view, "node_never_seen", text, step, severity="attention")
-    text = f"{slug} has not reported for {age(view.age_s)}: it is asleep, off, or cut off."
+    text = f"{slug} has not reported for {lasted(view.age_s)}: it is asleep, off, or cut off."
     step = f"Wake {slug}. If it is awake, see whether labdash-node runs there and reaches the hub."
     silent = about(view, "node_silent", text, step, severity="bad")
     return replace(silent, since=lab.now - timedelta(seconds=view.age_s))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labdash.wording import GIB, MIB, age, size, speed
+from labdash.wording import GIB, MIB, age, lasted, size, speed
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,13 @@ from labdash.wording import GIB, MIB, age, size, speed
 )
 def test_a_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (34.6, "34 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h")]
+)
+def test_a_span_that_lasts_is_told_in_seconds_below_a_minute(seconds: float, text: str) -> None:
+    assert lasted(seconds) == text
 
 
 @pytest.mark.parametrize(
