@@ -122,6 +122,7 @@ def _job(job: PullJob, now: datetime) -> dict[str, Any]:
         "node": job.instance.node.slug,
         "model": job.model,
         "state": job.state,
+        "cancel_requested": job.cancel_requested,
         "done_bytes": job.done_bytes,
         "total_bytes": job.total_bytes,
         "bytes_per_s": job.bytes_per_s if silence_s(job, now) is None else None,

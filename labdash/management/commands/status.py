@@ -13,7 +13,7 @@ from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.lab import NodeView
 from labdash.queries.pulls import silence_s
 from labdash.queries.status import StatusView, as_json, gpus_of, read_status_view
-from labdash.wording import MINUTE_S, age, size, speed
+from labdash.wording import lasted, size, speed
 from workers import wire
 
 _BROKEN = {"lost": "lost", "error": "cannot be read"}
@@ -57,8 +57,7 @@ def _node(view: NodeView) -> Iterator[str]:
     if view.age_s is None:
         yield f"{view.node.slug}: never reported{paused}"
         return
-    ago = f"{view.age_s:.0f} s" if view.age_s < MINUTE_S else age(view.age_s)
-    yield f"{view.node.slug}: {view.liveness}, {ago} ago{paused}"
+    yield f"{view.node.slug}: {view.liveness}, {lasted(view.age_s)} ago{paused}"
     yield from (_gpu(gpu) for gpu in gpus_of(view))
     if no_gpu := without_gpu(view):
         yield f"  {no_gpu.text} {no_gpu.next_step}"
@@ -109,7 +108,8 @@ def _job(job: PullJob, now: datetime) -> str:
     if (silent_s := silence_s(job, now)) is not None:
         pace = f", no word for {silent_s:.0f} s"
     reason = f": {job.reason}" if job.reason else ""
-    return f"  {job.pk} {job}: {job.state}{done}{pace}{reason}"
+    state = "cancelling" if job.is_active and job.cancel_requested else job.state
+    return f"  {job.pk} {job}: {state}{done}{pace}{reason}"
 
 
 def _size(size_bytes: int | None) -> str:

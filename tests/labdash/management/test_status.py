@@ -123,6 +123,21 @@ def test_a_pull_of_which_nothing_is_heard_tells_that_in_place_of_its_speed(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [("queued", "cancelling"), ("downloading", "cancelling"), ("cancelled", "cancelled")],
+)
+def test_a_pull_that_is_being_cancelled_says_so_until_it_ended(
+    capsys: pytest.CaptureFixture[str], state: str, shown: str
+) -> None:
+    ended_at = timezone.now() if state == "cancelled" else None
+    instance = make_node("rog").instances.get()
+    make_job(instance, state=state, cancel_requested=True, finished_at=ended_at)
+    call_command("status")
+    assert f"rog/ollama: {shown}" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
 def test_a_lab_in_order_has_no_problems(capsys: pytest.CaptureFixture[str]) -> None:
     make_node("rog")
     seen("rog")

@@ -35,6 +35,7 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
             "node": "rog",
             "model": "qwen3:8b",
             "state": "downloading",
+            "cancel_requested": False,
             "done_bytes": 1,
             "total_bytes": 2,
             "bytes_per_s": None,
@@ -81,6 +82,12 @@ def test_jobs_that_ended_lately_are_shown_after_those_under_way() -> None:
     make_job(instance, state=PullState.FAILED, finished_at=now - timedelta(hours=2))
     jobs = read_status(now=now)["jobs"]
     assert [(job["id"], job["reason"]) for job in jobs] == [(running.pk, None), (failed.pk, "Why.")]
+
+
+def test_a_job_that_is_being_cancelled_says_so() -> None:
+    running_job(make_node("rog").instances.get(), cancel_requested=True)
+    (job,) = read_status(now=timezone.now())["jobs"]
+    assert (job["state"], job["cancel_requested"]) == ("downloading", True)
 
 
 def test_problems_are_those_of_the_pages() -> None:
