@@ -5,6 +5,7 @@ where it stopped, and a store that forgot everything is read from its new beginn
 node writes, its entries are passed and those of the others are read.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -46,11 +47,23 @@ STORE_EVERY_S = 4.5
 HISTORY_EVERY_S = 9.5
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+FAULT_TOLD_FOR_S = 10
+REASON_MAX = 200
 # What no later try can store: too long, out of range, not to be encoded.
 _UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
 _PASSING = (redis.RedisError, live.StoreDown, OperationalError, InterfaceError, OSError)
 
 type _Entries = dict[str, list[tuple[bytes, dict[bytes, bytes]]]]
+
+
+@contextmanager
+def _database_errors_told() -> Iterator[None]:
+    """Let pages tell a database that takes nothing from a worker that is gone."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        live.note_database_error(str(error))
+        raise
 
 
 class Intake:
@@ -81,6 +94,7 @@ class Intake:
         if self._thread:
             self._thread.join(SOCKET_TIMEOUT_S)
 
+    @_database_errors_told()
     def read_once(self, *, block_ms: int = BLOCK_MS) -> int:
         """Wait for reports, apply them, remember how far; return how many entries were read."""
         sources = _sources()
@@ -93,6 +107,7 @@ class Intake:
             _pass(pipe, key, found[-1][0])
         # Only now: before that, nodes whose reports wait here look silent.
         pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
+        pipe.delete(live.DATABASE_ERROR_KEY)
         pipe.execute()
         return sum(map(len, entries.values()))
 
@@ -148,12 +163,20 @@ class Intake:
                 continue
             except _PASSING as error:
                 log.warning("intake waits %.1f s: %s", pause_s, error)
+                self._tell_of_database(error)
             except Exception:
                 # Nothing else reads reports: whatever it was, the next round may do better.
                 log.exception("intake failed, goes on in %.1f s", pause_s)
             self._stop.wait(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
         connections.close_all()
+
+    def _tell_of_database(self, error: Exception) -> None:
+        """Let the pages say why nothing is stored, for a little longer than the longest pause."""
+        if isinstance(error, OperationalError | InterfaceError):
+            with contextlib.suppress(redis.RedisError, OSError):
+                reason = str(error).partition("\n")[0][:REASON_MAX]
+                self._client.set(live.DATABASE_FAULT_KEY, reason, ex=FAULT_TOLD_FOR_S)
 
     def _store_clock(self) -> timedelta:
         """Return what must be added to the store's clock, which dates entries, for the hub's."""

@@ -20,7 +20,12 @@ TIMEOUT_S = 1.0
 WATCHED_FOR_S = 10
 OTHER_PROTOCOLS_KEY = "hub:protocols"
 INTAKE_ALIVE_KEY = "hub:intake:alive"
+DATABASE_ERROR_KEY = "hub:intake:database"
+# Above the longest wait for a locked database and the pause after it.
+DATABASE_ERROR_FOR_S = 30
 BEAT_ALIVE_KEY = "hub:beat:alive"
+# Why the database took no report a moment ago.
+DATABASE_FAULT_KEY = "hub:database:fault"
 # Several ticks of its task, so that a worker that is busy for a moment is no news.
 BEAT_ALIVE_FOR_S = 30
 # The last entry that was read of each stream of reports.
@@ -48,12 +53,15 @@ class LiveLab:
     """What the store knows of the nodes, and of the hub's intake and scheduler.
 
     ``other_protocols`` holds the protocol version of workers that this hub does not understand.
+    ``database_error`` is why the intake could last not store what it read.
     """
 
     states: dict[str, NodeState]
     other_protocols: dict[str, int]
     intake_alive: bool
+    database_error: str | None
     beat_alive: bool
+    database_fault: str = ""
 
 
 @cache
@@ -121,10 +129,12 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         pipe = store().pipeline(transaction=False)
         pipe.hgetall(OTHER_PROTOCOLS_KEY)
         pipe.exists(INTAKE_ALIVE_KEY)
+        pipe.get(DATABASE_ERROR_KEY)
         pipe.exists(BEAT_ALIVE_KEY)
+        pipe.get(DATABASE_FAULT_KEY)
         for slug in wanted:
             pipe.get(state_key(slug))
-        protocols, intake, beat, *entries = pipe.execute()
+        protocols, intake, database_error, beat, *entries = pipe.execute()
     others = {
         slug: int(number)
         for slug, number in protocols.items()
@@ -134,7 +144,9 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         states=_states(wanted, entries),
         other_protocols=others,
         intake_alive=bool(intake),
+        database_error=database_error,
         beat_alive=bool(beat),
+        database_fault=fault or "",
     )
 
 
@@ -142,6 +154,13 @@ def note_beat() -> None:
     """Remember for ``BEAT_ALIVE_FOR_S`` that the scheduler gives the hub worker its tasks."""
     with store_errors():
         store().set(BEAT_ALIVE_KEY, 1, ex=BEAT_ALIVE_FOR_S)
+
+
+def note_database_error(text: str) -> None:
+    """Remember for ``DATABASE_ERROR_FOR_S`` why the database takes nothing: the first line."""
+    reason = text.strip().partition("\n")[0].rstrip(".") or "it does not say why"
+    with store_errors():
+        store().set(DATABASE_ERROR_KEY, reason, ex=DATABASE_ERROR_FOR_S)
 
 
 def note_protocol(slug: str, other: int | None) -> None:

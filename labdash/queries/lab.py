@@ -38,16 +38,19 @@ class LabView:
     """All nodes at ``now``. Without the store, samples are those that the database kept.
 
     ``intake_ok`` is false when the hub worker has not read reports for some seconds, ``beat_ok``
-    when it got no task of the scheduler for half a minute. ``since`` holds when each known problem
-    began, by its code, node and subject. ``with_models`` are the keys of the instances on which
-    anything is installed.
+    when it got no task of the scheduler for half a minute. ``database_error`` is why it could last
+    not store reports, which matters where ``intake_ok`` is false. ``since`` holds when each known
+    problem began, by its code, node and subject. ``with_models`` are the keys of the instances on
+    which anything is installed.
     """
 
     now: datetime
     store_ok: bool
     nodes: tuple[NodeView, ...]
     intake_ok: bool = True
+    database_error: str | None = None
     beat_ok: bool = True
+    database_fault: str = ""
     since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     with_models: frozenset[int] = frozenset()
 
@@ -62,7 +65,13 @@ def read_lab(*, now: datetime) -> LabView:
         kept = tuple(view_node(node, None, now=now) for node in nodes)
         return replace(lab, store_ok=False, nodes=kept)
     views = tuple(_view(node, found, now=now) for node in nodes)
-    return replace(lab, nodes=views, intake_ok=found.intake_alive, beat_ok=found.beat_alive)
+    return replace(
+        lab,
+        nodes=views,
+        intake_ok=found.intake_alive,
+        database_error=found.database_error,
+        beat_ok=found.beat_alive,
+    )
 
 
 def _since() -> dict[tuple[str, str, str], datetime]:

@@ -32,6 +32,20 @@ def _hub(lab: LabView) -> Iterator[ProblemView]:
             text="The store does not answer: what you see is the last known state.",
             next_step="See what deploy/up says in its terminal: it restarts its own store.",
         )
+    elif not lab.intake_ok and lab.database_error:
+        yield ProblemView(
+            code="database_down",
+            severity="bad",
+            text=f"The database takes nothing: {lab.database_error}.",
+            next_step="Make room on the hub's disk if it is full, or see that PostgreSQL runs.",
+        )
+    elif lab.database_fault:
+        yield ProblemView(
+            code="database_fault",
+            severity="bad",
+            text=f"The database takes nothing: {lab.database_fault}. What changes is not kept.",
+            next_step="Make room on the hub's disk; where PostgreSQL is used, see that it runs.",
+        )
     elif not lab.intake_ok:
         yield ProblemView(
             code="hub_worker_down",

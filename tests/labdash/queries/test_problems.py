@@ -195,6 +195,17 @@ def test_without_a_hub_worker_that_is_the_only_news() -> None:
     assert [problem.code for problem in found()] == ["hub_worker_down"]
 
 
+def test_a_database_that_takes_nothing_is_told_in_place_of_the_worker_once_it_lasts() -> None:
+    make_node("rog")
+    seen("rog")
+    live.note_database_error("database or disk is full")
+    assert found() == []
+    live.store().delete(live.INTAKE_ALIVE_KEY)
+    (problem,) = found()
+    assert problem.code == "database_down"
+    assert problem.text == "The database takes nothing: database or disk is full."
+
+
 def test_a_scheduler_that_left_no_trace_is_told_unless_the_worker_is_down_too() -> None:
     make_node("rog")
     seen("rog")
