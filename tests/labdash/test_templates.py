@@ -41,3 +41,10 @@ FOUND_BY_NAME = {"403.html", "403_csrf.html", "404.html", "500.html"}
 def test_template_is_used(path: Path) -> None:
     name = name_of(path)
     assert name in FOUND_BY_NAME or name.startswith("admin/") or name in SOURCES
+
+
+def test_the_page_of_a_fault_names_the_log_of_the_web_process() -> None:
+    assert (
+        "<code>log/web.log</code> in the data folder"
+        in (ROOT / "templates" / "500.html").read_text()
+    )
