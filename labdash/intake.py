@@ -5,7 +5,6 @@ where it stopped, and a store that forgot everything is read from its new beginn
 node writes, its entries are passed and those of the others are read.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -47,8 +46,6 @@ STORE_EVERY_S = 4.5
 HISTORY_EVERY_S = 9.5
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-FAULT_TOLD_FOR_S = 10
-REASON_MAX = 200
 # What no later try can store: too long, out of range, not to be encoded.
 _UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
 _PASSING = (redis.RedisError, live.StoreDown, OperationalError, InterfaceError, OSError)
@@ -163,20 +160,12 @@ class Intake:
                 continue
             except _PASSING as error:
                 log.warning("intake waits %.1f s: %s", pause_s, error)
-                self._tell_of_database(error)
             except Exception:
                 # Nothing else reads reports: whatever it was, the next round may do better.
                 log.exception("intake failed, goes on in %.1f s", pause_s)
             self._stop.wait(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
         connections.close_all()
-
-    def _tell_of_database(self, error: Exception) -> None:
-        """Let the pages say why nothing is stored, for a little longer than the longest pause."""
-        if isinstance(error, OperationalError | InterfaceError):
-            with contextlib.suppress(redis.RedisError, OSError):
-                reason = str(error).partition("\n")[0][:REASON_MAX]
-                self._client.set(live.DATABASE_FAULT_KEY, reason, ex=FAULT_TOLD_FOR_S)
 
     def _store_clock(self) -> timedelta:
         """Return what must be added to the store's clock, which dates entries, for the hub's."""

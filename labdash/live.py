@@ -24,8 +24,6 @@ DATABASE_ERROR_KEY = "hub:intake:database"
 # Above the longest wait for a locked database and the pause after it.
 DATABASE_ERROR_FOR_S = 30
 BEAT_ALIVE_KEY = "hub:beat:alive"
-# Why the database took no report a moment ago.
-DATABASE_FAULT_KEY = "hub:database:fault"
 # Several ticks of its task, so that a worker that is busy for a moment is no news.
 BEAT_ALIVE_FOR_S = 30
 # The last entry that was read of each stream of reports.
@@ -61,7 +59,6 @@ class LiveLab:
     intake_alive: bool
     database_error: str | None
     beat_alive: bool
-    database_fault: str = ""
 
 
 @cache
@@ -131,7 +128,6 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         pipe.exists(INTAKE_ALIVE_KEY)
         pipe.get(DATABASE_ERROR_KEY)
         pipe.exists(BEAT_ALIVE_KEY)
-        pipe.get(DATABASE_FAULT_KEY)
         for slug in wanted:
             pipe.get(state_key(slug))
         protocols, intake, database_error, beat, *entries = pipe.execute()
@@ -146,7 +142,6 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         intake_alive=bool(intake),
         database_error=database_error,
         beat_alive=bool(beat),
-        database_fault=fault or "",
     )
 
 

@@ -50,7 +50,6 @@ class LabView:
     intake_ok: bool = True
     database_error: str | None = None
     beat_ok: bool = True
-    database_fault: str = ""
     since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     with_models: frozenset[int] = frozenset()
 

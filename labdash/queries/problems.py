@@ -39,13 +39,6 @@ def _hub(lab: LabView) -> Iterator[ProblemView]:
             text=f"The database takes nothing: {lab.database_error}.",
             next_step="Make room on the hub's disk if it is full, or see that PostgreSQL runs.",
         )
-    elif lab.database_fault:
-        yield ProblemView(
-            code="database_fault",
-            severity="bad",
-            text=f"The database takes nothing: {lab.database_fault}. What changes is not kept.",
-            next_step="Make room on the hub's disk; where PostgreSQL is used, see that it runs.",
-        )
     elif not lab.intake_ok:
         yield ProblemView(
             code="hub_worker_down",

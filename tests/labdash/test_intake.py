@@ -327,33 +327,6 @@ def test_entries_stay_unread_while_the_database_fails(monkeypatch: pytest.Monkey
     assert (read(), Node.objects.get().worker_version) == (1, "kept")
 
 
-def test_a_database_that_takes_nothing_is_told_while_it_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make_node("rog")
-    send(sample("rog"))
-
-    def full(*_: object, **__: object) -> None:
-        raise OperationalError("database or disk is full")
-
-    monkeypatch.setattr(module, "record_sample", full)
-    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
-    live.store().delete(live.DATABASE_FAULT_KEY)
-    intake = Intake()
-    intake.start()
-    try:
-        assert eventually(lambda: live.read_live([]).database_fault != "")
-    finally:
-        intake.stop()
-    problems = find_problems(read_lab(now=timezone.now()))
-    told = [each.text for each in problems if each.code == "database_fault"]
-    assert told == [
-        "The database takes nothing: database or disk is full. What changes is not kept."
-    ]
-    assert 0 < live.store().ttl(live.DATABASE_FAULT_KEY) <= module.FAULT_TOLD_FOR_S
-    live.store().delete(live.DATABASE_FAULT_KEY)
-
-
 def test_reading_says_that_the_intake_lives() -> None:
     live.store().delete(live.INTAKE_ALIVE_KEY)
     assert live.read_live([]).intake_alive is False
