@@ -21,7 +21,7 @@ def parse_model_name(text: str) -> str:
     if not name:
         raise LabDashError("Write a model name, such as qwen3:8b.")
     if "://" in name:
-        raise LabDashError("Leave out the https://: write the name alone, such as qwen3:8b.")
+        raise LabDashError("Leave out what ends with ://: write the name alone, such as qwen3:8b.")
     host, namespace, model, tag = _split(name)
     _check(name, namespace, model, tag)
     if tag == "cloud" or tag.endswith("-cloud"):

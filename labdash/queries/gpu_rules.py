@@ -123,7 +123,7 @@ def _broken(view: NodeView, gpu: wire.GpuReading) -> ProblemView:
     slug, name = view.node.slug, f"GPU {gpu.index} ({gpu.name or 'unknown'})"
     why = f": {gpu.reason}" if gpu.reason else ""
     if gpu.state == "lost":
-        text = f"{name} of {slug} is lost{why}. What it held is gone."
+        text = f"{name} of {slug} is lost{why}. Ollama may still list what it held."
         step = f"Restart {slug}. If it comes again: check its power cables, riser and heat."
         return about(view, "gpu_lost", text, step, severity="bad", subject=gpu.uuid)
     text = f"{name} of {slug} cannot be read{why}."

@@ -154,7 +154,7 @@ class TestWithoutAnyNewPython:
     def test_without_a_network_it_is_one_line(self, machine: Machine) -> None:
         (machine.home / "no-network").touch()
         ended = machine.setup()
-        assert ended.returncode == 2
+        assert ended.returncode == 3
         assert ended.stderr == (
             "labdash: no Python 3.12 or newer is installed, and none could be fetched "
             "(no network?): install one, or name one in LABDASH_PYTHON\n"

@@ -146,7 +146,7 @@ def test_page_reads_without_javascript(browser: Browser, lab: LiveLab) -> None:
     page.get_by_role("textbox", name="Model").fill("https://x")
     page.get_by_label("rog").check()
     page.get_by_role("button", name="Pull", exact=True).click()
-    expect(page.locator("#pull-form")).to_contain_text("Leave out the https://")
+    expect(page.locator("#pull-form")).to_contain_text("Leave out what ends with ://")
     context.close()
 
 

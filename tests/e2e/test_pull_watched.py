@@ -110,7 +110,7 @@ def test_slip_in_a_name_is_told_beside_the_field(
     window.get_by_role("textbox", name="Model").fill("https://ollama.com/library/qwen3")
     window.get_by_label("rog").check()
     window.get_by_role("button", name="Pull", exact=True).click()
-    expect(window.locator("#pull-form")).to_contain_text("Leave out the https://")
+    expect(window.locator("#pull-form")).to_contain_text("Leave out what ends with ://")
     expect(window.get_by_label("rog")).to_be_checked()
 
 

@@ -30,7 +30,7 @@ def test_a_name_is_returned_as_ollama_lists_it(text: str, name: str) -> None:
     [
         ("", "Write a model name"),
         ("   ", "Write a model name"),
-        ("https://ollama.com/library/qwen3", "Leave out the https://"),
+        ("https://ollama.com/library/qwen3", "Leave out what ends with ://"),
         ("nas.lan:5000/library/qwen3:8b", "nas.lan:5000 is not a known source"),
         ("evil.example/library/qwen3", "evil.example is not a known source"),
         ("a/b/c/d", "too many parts"),

@@ -74,7 +74,7 @@ def test_two_clicks_are_one_job(page: Client, rog: Node) -> None:
     ("model", "words"),
     [
         ("", "Write a model name, such as qwen3:8b."),
-        ("https://ollama.com/x", "Leave out the https://"),
+        ("https://ollama.com/x", "Leave out what ends with ://"),
         ("example.org/a/b", "is not a known source"),
         ("qwen3 8b", "is no model name"),
     ],
