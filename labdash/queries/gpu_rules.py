@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from labdash.models import NodeKind
 from labdash.queries.lab import NodeView
 from labdash.queries.problem_view import ProblemView, about
+from labdash.wording import size
 from workers import wire
 
 # State of the driver → code, sentence, next step.
@@ -34,6 +35,8 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
         yield driver
     elif not sample.gpus and sample.driver.cards_seen != 0:
         yield _no_gpu(view, sample.driver)
+    if (too_little := _declared_too_little(view, sample)) is not None:
+        yield too_little
     for gpu in readings_of(sample):
         if gpu.state != "ok" and not (driver and _is_unread(gpu, sample.driver)):
             yield _broken(view, gpu)
@@ -117,6 +120,19 @@ def _no_gpu(view: NodeView, driver: wire.DriverReading) -> ProblemView:
         f" powered{look}"
     )
     return about(view, "no_gpu", text, step, severity="info")
+
+
+def _declared_too_little(view: NodeView, sample: wire.Sample) -> ProblemView | None:
+    """Say when Ollama tells of more on the GPUs than their declared memory."""
+    declared = sum(gpu.memory_total_bytes or 0 for gpu in sample.gpus if gpu.source == "declared")
+    loaded = [model for reading in sample.instances for model in reading.loaded or ()]
+    held = sum(model.size_vram_bytes or 0 for model in loaded)
+    if not declared or held <= declared:
+        return None
+    slug = view.node.slug
+    text = f"{slug} holds {size(held)} on its GPUs, and only {size(declared)} are declared."
+    step = f"Declare all its GPUs in Admin, under {slug}."
+    return about(view, "declared_too_little", text, step, severity="attention")
 
 
 def _broken(view: NodeView, gpu: wire.GpuReading) -> ProblemView:

@@ -124,6 +124,19 @@ def test_an_agentless_node_without_a_gpu_asks_for_a_declaration() -> None:
     assert problem.next_step == "Declare its GPUs in Admin, under attic."
 
 
+@pytest.mark.parametrize(("held_gib", "is_told"), [(24, False), (37.7, True)])
+def test_a_declaration_that_is_too_small_for_what_is_loaded_is_told(
+    held_gib: float, is_told: bool
+) -> None:
+    make_node("attic", agentless=True)
+    cards = (gpu(source="declared", memory_used_bytes=None, memory_free_bytes=None),)
+    seen("attic", gpus=cards, instances=(ollama(loaded=(loaded(vram_gib=held_gib),)),))
+    told = [each.text for each in found() if each.code == "declared_too_little"]
+    assert told == (
+        ["attic holds 37.7 GiB on its GPUs, and only 24.0 GiB are declared."] if is_told else []
+    )
+
+
 def test_a_missing_driver_does_not_matter_beside_a_gpu_of_another_make() -> None:
     make_node("rog")
     seen("rog", driver=wire.DriverReading(state="missing"), gpus=(gpu(source="amdgpu"),))
