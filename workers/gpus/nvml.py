@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from itertools import count as count_from
 from typing import Any, Literal
 
 import pynvml
@@ -69,8 +70,9 @@ class NvmlSource:
         return self._failure, self._all_gone(self._failure.reason)
 
     def _read_all(self) -> tuple[DriverReading, tuple[GpuReading, ...]]:
-        found, silent = self._read_cards(pynvml.nvmlDeviceGetCount())
-        gpus = self._with_lost(found)
+        count = pynvml.nvmlDeviceGetCount()
+        found, silent = self._read_cards(count)
+        gpus = self._with_lost(found, count)
         driver = self._driver(silent)
         self._renew_if_due(is_whole=not silent and all(gpu.state == "ok" for gpu in gpus))
         return driver, gpus
@@ -168,7 +170,16 @@ class NvmlSource:
         )
         return self._seen[uuid]
 
-    def _with_lost(self, found: dict[str, GpuReading]) -> tuple[GpuReading, ...]:
+    def _with_lost(self, found: dict[str, GpuReading], count: int) -> tuple[GpuReading, ...]:
+        """Add the cards that are gone, none of them under the number of another card."""
+        taken = {gpu.index for gpu in found.values()}
+        for gpu in [gpu for uuid, gpu in self._seen.items() if uuid not in found]:
+            index = gpu.index
+            if index in taken:
+                # NVML numbers the cards that are left from 0: one of them has moved here.
+                index = next(free for free in count_from(count) if free not in taken)
+            taken.add(index)
+            self._seen[gpu.uuid] = gpu.model_copy(update={"index": index})
         missing = [
             _gone(gpu, "lost", "the driver no longer sees this GPU")
             for uuid, gpu in self._seen.items()
@@ -182,8 +193,9 @@ class NvmlSource:
         """Return a card in trouble as it was known; of one never seen there is nothing to say."""
         if uuid is None:
             return None
-        known = self._seen.setdefault(uuid, GpuReading(uuid=uuid, index=index, source="nvml"))
-        return _gone(known, state, reason)
+        known = self._seen.get(uuid, GpuReading(uuid=uuid, index=index, source="nvml"))
+        self._seen[uuid] = known.model_copy(update={"index": index})
+        return _gone(self._seen[uuid], state, reason)
 
     def _all_gone(self, reason: str | None) -> tuple[GpuReading, ...]:
         return tuple(_gone(gpu, "lost", reason) for gpu in self._seen.values())
