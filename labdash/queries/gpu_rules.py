@@ -130,16 +130,18 @@ def _declared_too_little(view: NodeView, sample: wire.Sample) -> ProblemView | N
     if not declared or held <= declared:
         return None
     slug = view.node.slug
-    text = f"{slug} holds {size(held)} on its GPUs, and only {size(declared)} are declared."
+    text = f"{slug} holds {size(held)} on its GPUs: more than the {size(declared)} declared for it."
     step = f"Declare all its GPUs in Admin, under {slug}."
-    return about(view, "declared_too_little", text, step, severity="attention")
+    return about(view, "declared_too_little", text, step, severity="info")
 
 
 def _broken(view: NodeView, gpu: wire.GpuReading) -> ProblemView:
     slug, name = view.node.slug, f"GPU {gpu.index} ({gpu.name or 'unknown'})"
     why = f": {gpu.reason}" if gpu.reason else ""
     if gpu.state == "lost":
-        text = f"{name} of {slug} is lost{why}. Ollama may still list what it held."
+        # Numbers change when a card is gone; its place on the bus tells twins apart.
+        place = f" at {gpu.pci_id}" if gpu.pci_id else ""
+        text = f"{name}{place} of {slug} is lost{why}. Ollama may still list what it held."
         step = f"Restart {slug}. If it comes again: check its power cables, riser and heat."
         return about(view, "gpu_lost", text, step, severity="bad", subject=gpu.uuid)
     text = f"{name} of {slug} cannot be read{why}."

@@ -178,10 +178,11 @@ def bar(segments: Sequence[Segment], total_bytes: int | None) -> SafeString:
     """Draw segments as rectangles on a bar of ``BAR_WIDTH``, a thin gap after each."""
     left, parts = 0.0, []
     for segment in segments if total_bytes else ():
-        width = BAR_WIDTH * segment.size_bytes / (total_bytes or 1)
+        # More may be told than the bar holds.
+        width = min(BAR_WIDTH * segment.size_bytes / (total_bytes or 1), BAR_WIDTH - left)
         if segment.kind != "free" and width >= 1:
             shade = f"m{segment.colour}" if segment.kind == "model" else segment.kind
-            drawn = min(width, BAR_WIDTH - left) - (GAP if width > 3 * GAP else 0)
+            drawn = width - (GAP if width > 3 * GAP else 0)
             parts.append((shade, f"{left:.0f}", f"{drawn:.0f}"))
         left += width
     return format_html_join("", '<rect class="s-{}" x="{}" width="{}" height="16"/>', parts)

@@ -131,10 +131,9 @@ def test_a_declaration_that_is_too_small_for_what_is_loaded_is_told(
     make_node("attic", agentless=True)
     cards = (gpu(source="declared", memory_used_bytes=None, memory_free_bytes=None),)
     seen("attic", gpus=cards, instances=(ollama(loaded=(loaded(vram_gib=held_gib),)),))
-    told = [each.text for each in found() if each.code == "declared_too_little"]
-    assert told == (
-        ["attic holds 37.7 GiB on its GPUs, and only 24.0 GiB are declared."] if is_told else []
-    )
+    told = [(each.severity, each.text) for each in found() if each.code == "declared_too_little"]
+    text = "attic holds 37.7 GiB on its GPUs: more than the 24.0 GiB declared for it."
+    assert told == ([("info", text)] if is_told else [])
 
 
 def test_a_missing_driver_does_not_matter_beside_a_gpu_of_another_make() -> None:
@@ -149,6 +148,11 @@ def test_a_lost_gpu_is_named() -> None:
     assert problem.text.startswith(
         "GPU 1 (NVIDIA GeForce RTX 3090) of rog is lost: fell off the bus."
     )
+
+
+def test_a_lost_gpu_is_told_from_its_twin_by_its_place() -> None:
+    problem = only(gpus=(gpu(0), gpu(1, state="lost", pci_id="00000000:01:00.0")))
+    assert "(NVIDIA GeForce RTX 3090) at 00000000:01:00.0 of rog is lost" in problem.text
 
 
 @pytest.mark.parametrize("state", ["not_loaded", "mismatch", "error", "missing"])

@@ -115,8 +115,9 @@ def test_bar_of_unknown_size_is_empty(total: int | None) -> None:
 
 
 def test_bar_that_holds_too_much_ends_at_its_edge() -> None:
-    parts = (Segment(kind="model", label="a", size_bytes=1500, colour=1),)
-    assert 'width="998"' in tags.bar(parts, 1000)
+    model = Segment(kind="model", label="a", size_bytes=1500, colour=1)
+    for parts in [(model,), (model, model, model)]:
+        assert tags.bar(parts, 1000) == '<rect class="s-m1" x="0" width="998" height="16"/>'
 
 
 def test_keys_name_what_somebody_put_there() -> None:
