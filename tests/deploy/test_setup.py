@@ -161,6 +161,27 @@ class TestWithoutAnyNewPython:
         )
 
 
+def test_a_failing_apt_get_may_pass_by_itself(machine: Machine) -> None:
+    machine.python("python3.13")
+    (machine.folder / "bin" / "uv").unlink()
+    # In the way of what the venv module says: no environment for uv can be made.
+    (machine.tree / ".uv" / "venv.log").mkdir(parents=True)
+    machine.program("sudo", 'shift; exec "$@"')
+    machine.program("apt-get", "exit 100")
+    ended = machine.setup()
+    assert ended.returncode == 3
+    assert "labdash: Python's venv module is missing: run 'apt-get install" in ended.stderr
+
+
+def test_another_start_that_does_not_end_may_pass_by_itself(machine: Machine) -> None:
+    machine.program("flock", "exit 1")
+    ended = machine.setup()
+    assert (ended.returncode, ended.stderr) == (
+        3,
+        "labdash: another start has been installing here for 15 minutes: end it\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "told", "code"),
     [
