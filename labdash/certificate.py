@@ -1,8 +1,10 @@
 """The hub's own certificate: machines that join know the hub by it, whatever its address is."""
 
 import base64
+import contextlib
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,15 +95,11 @@ def _key_usage() -> x509.KeyUsage:
 
 def _write_once(path: Path, text: bytes) -> None:
     """Write a file whole or not at all; where another process was first, its file stays."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(text)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    with tempfile.NamedTemporaryFile(dir=path.parent) as draft:
+        draft.write(text)
+        draft.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(draft.name, path)
 
 
 def _read(path: Path) -> Certificate:

@@ -58,23 +58,7 @@ def parse_options(argv: list[str]) -> Options:
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="the web page's port (default %(default)s)"
     )
-    parser.add_argument(
-        "--tls",
-        action="store_true",
-        help="answer HTTPS too; without it, only once a node on another machine may join",
-    )
-    parser.add_argument(
-        "--tls-port",
-        type=_port,
-        metavar="PORT",
-        help="the port of HTTPS (default: the one after the page's)",
-    )
-    parser.add_argument(
-        "--store-port",
-        type=_port,
-        metavar="PORT",
-        help="the port by which nodes on other machines report (default: the next one)",
-    )
+    _add_tls(parser)
     parser.add_argument(
         "--demo",
         action="store_true",
@@ -98,3 +82,23 @@ def parse_options(argv: list[str]) -> Options:
         help="make it a systemd service (the user's own without root) that outlives the terminal",
     )
     return Options(**vars(parser.parse_args(argv)))
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="answer HTTPS too; without it, only once a node on another machine may join",
+    )
+    parser.add_argument(
+        "--tls-port",
+        type=_port,
+        metavar="PORT",
+        help="the port of HTTPS (default: the one after the page's)",
+    )
+    parser.add_argument(
+        "--store-port",
+        type=_port,
+        metavar="PORT",
+        help="the port by which nodes on other machines report (default: the next one)",
+    )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """A hub without a node of its own, whose further ports are free ones too."""
-    subprocess.run([str(ROOT / "deploy" / "wheels")], check=True, timeout=600)  # noqa: S603
+    subprocess.run([str(ROOT / "deploy" / "wheels")], check=True, timeout=600)  # noqa: S603 - ours
     folder = tmp_path_factory.mktemp("hub") / "lab"
     ports = ("--tls-port", str(free_port()), "--store-port", str(free_port()))
     up = Running.start(folder, "--no-local-node", *ports)

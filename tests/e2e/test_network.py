@@ -36,7 +36,7 @@ pytestmark = [
 
 def ip(*words: str) -> None:
     """Run the program of that name."""
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)  # noqa: S603, S607
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)  # noqa: S603, S607 - words of this file
 
 
 class Network:
@@ -68,8 +68,8 @@ class Network:
     def remove(self) -> None:
         """Remove the namespaces that there are."""
         for of in ("hub", "a", "b"):
-            subprocess.run(  # noqa: S603
-                ["ip", "netns", "del", self.name(of)],  # noqa: S607
+            subprocess.run(  # noqa: S603 - as above
+                ["ip", "netns", "del", self.name(of)],  # noqa: S607 - as above
                 capture_output=True,
                 check=False,
                 timeout=30,
@@ -137,7 +137,7 @@ def network() -> Iterator[Network]:
 def running(command: list[str], output: Path, **more: Any) -> Iterator[None]:
     """Run a program, and end it."""
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, **more)  # noqa: S603
+        process = subprocess.Popen(command, stdout=file, stderr=file, **more)  # noqa: S603 - our own programs
     try:
         yield
     finally:
@@ -148,7 +148,7 @@ def running(command: list[str], output: Path, **more: Any) -> Iterator[None]:
 @pytest.fixture
 def lab(network: Network, tmp_path: Path) -> Iterator["Lab"]:
     """A hub, and the simulated hardware of one machine in each of the other namespaces."""
-    subprocess.run([str(ROOT / "deploy" / "wheels")], check=True, timeout=600)  # noqa: S603
+    subprocess.run([str(ROOT / "deploy" / "wheels")], check=True, timeout=600)  # noqa: S603 - ours
     folder, said = tmp_path / "hub", tmp_path / "up.txt"
     with ExitStack() as ends:
         up = [*network.inside("hub"), str(ROOT / "deploy" / "up"), "--no-local-node"]

@@ -172,7 +172,10 @@ def application(environ, start_response):
     return [told]
 serve.make_server(application, [socket.socket(fileno=int(each)) for each in sys.argv[1:]]).run()
 """
-REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    b"X-Forwarded-For: 203.0.113.9\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -201,7 +204,8 @@ def through(path: Path, *pieces: bytes) -> bytes:
         for piece in pieces:
             client.sendall(piece)
             time.sleep(0.05)
-        return client.recv(65536).partition(b"\r\n\r\n")[2]
+        told = b"".join(iter(lambda: client.recv(65536), b""))
+    return told.partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_the_whole_server_dies_when_the_second_client_leaves_before() -> None:
         until(lambda: not lab.hosted.is_running)
         with pytest.raises(httpx.HTTPError):
             first.result()
-        with pytest.raises(httpx.ConnectError):
+        # A connection may still be taken by the system before nobody listens.
+        with pytest.raises((httpx.ConnectError, httpx.ReadError)):
             get(lab, "/api/version")
 
 
