@@ -27,7 +27,6 @@ from labdash.admin.forms import (
 from labdash.domain import joining, nodes
 from labdash.domain.errors import LabDashError
 from labdash.models import Gpu, GpuSource, Instance, Node
-from labdash.queries.joining import TOKEN
 
 # Behind every GPU there is, until all are numbered anew.
 LAST = 32767
@@ -135,7 +134,7 @@ class NodeAdmin(AskForPull, TellsRefusals):
         if obj.agentless or "_continue" in request.POST or "_addanother" in request.POST:
             return super().response_add(request, obj, post_url_continue)
         try:
-            request.session[TOKEN] = [obj.slug, joining.invite(node=obj)]
+            joining.leave_token(request.session, node=obj)
         except LabDashError as error:
             messages.error(request, str(error))
         return redirect("node_join", obj.slug)

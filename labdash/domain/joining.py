@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import secrets
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -23,6 +25,8 @@ TOKEN_BYTES = 20
 PASSWORD_BYTES = 32
 VALID_FOR = timedelta(hours=1)
 HOSTNAME_MAX = 100
+# Where a token waits in a session, until the page that shows it once has been loaded.
+_TOKEN = "join_token"  # noqa: S105 - the name of a place
 STORE_AWAY = "The store does not answer: try again in a moment."
 
 
@@ -58,6 +62,20 @@ def invite(*, node: Node) -> str:
     return token
 
 
+def leave_token(session: MutableMapping[str, Any], *, node: Node) -> None:
+    """Invite, and let the token wait for the page that shows it. Raises ``LabDashError``."""
+    session[_TOKEN] = [node.slug, invite(node=node)]
+
+
+def take_token(session: MutableMapping[str, Any], *, slug: str) -> str | None:
+    """Return the token that waits for a node's page, once."""
+    waiting, token = session.get(_TOKEN, ("", ""))
+    if waiting != slug:
+        return None
+    del session[_TOKEN]
+    return str(token)
+
+
 def redeem(*, token: str, address: str, hostname: str = "", ollama_urls: str = "") -> Joined:
     """Make the machine at ``address`` a node: give it an account of its own in the store.
 
@@ -79,28 +97,28 @@ def redeem(*, token: str, address: str, hostname: str = "", ollama_urls: str = "
         )
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     try:
-        _admit(invitation, _hash(password), address=address, hostname=hostname[:HOSTNAME_MAX])
+        with transaction.atomic():
+            if urls:
+                nodes.set_urls(node=invitation.node, urls=urls)
+            _admit(invitation, _hash(password), address=address, hostname=hostname[:HOSTNAME_MAX])
     except StoreDown as error:
         raise LabDashError(STORE_AWAY) from error
-    if urls:
-        nodes.set_urls(node=invitation.node, urls=urls)
     log.info("joined node=%s address=%s", invitation.node.slug, address)
     return Joined(slug=invitation.node.slug, password=password)
 
 
 def _admit(invitation: Invitation, password_hash: str, *, address: str, hostname: str) -> None:
-    with transaction.atomic():
-        used, _ = Invitation.objects.filter(
-            pk=invitation.pk, token_hash=invitation.token_hash
-        ).delete()
-        if not used:
-            raise LabDashError("This line was used a moment ago.")
-        Membership.objects.update_or_create(
-            node=invitation.node,
-            defaults={"password_hash": password_hash, "address": address, "hostname": hostname},
-        )
-        # Last: a store that is away leaves the line good for another try.
-        store_users.admit(invitation.node.slug, password_hash)
+    """Use the line up; what fails here, in a transaction, leaves it good for another try."""
+    line = Invitation.objects.filter(pk=invitation.pk, token_hash=invitation.token_hash)
+    used, _ = line.delete()
+    if not used:
+        raise LabDashError("This line was used a moment ago.")
+    Membership.objects.update_or_create(
+        node=invitation.node,
+        defaults={"password_hash": password_hash, "address": address, "hostname": hostname},
+    )
+    # Last, for it cannot be taken back.
+    store_users.admit(invitation.node.slug, password_hash)
 
 
 def assert_accounts() -> None:

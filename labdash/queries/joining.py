@@ -13,8 +13,6 @@ from labdash.door import DoorState, certificate, read_door
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.runner.listening import addresses
 
-# Where a token waits in the session, until the page that shows it once has been loaded.
-TOKEN = "join_token"  # noqa: S105 - the name of a place
 # What fetches the same program where curl is missing: the certificate is compared before anything
 # is asked, and nothing runs of what another machine sends.
 PYTHON = (

@@ -12,9 +12,9 @@ from labdash.domain import joining, nodes
 from labdash.domain.errors import LabDashError
 from labdash.forms import MachineForm
 from labdash.models import Node
-from labdash.queries.joining import TOKEN, JoinLines, join_lines, read_join
+from labdash.queries.joining import JoinLines, join_lines, read_join
 from labdash.queries.problems import find_problems
-from labdash.views.http import Request, by_https, fragment, live_page, posted
+from labdash.views.http import Request, by_https, fragment, is_poll, live_page, posted
 
 # Where Ollama listens on the machine itself, unless its joining says otherwise.
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -38,7 +38,7 @@ def machine_new(request: Request) -> HttpResponse:
 def show_line(request: Request, node: Node) -> HttpResponse:
     """Make a new line for a node and send the browser where it is shown, once."""
     try:
-        request.session[TOKEN] = [node.slug, joining.invite(node=node)]
+        joining.leave_token(request.session, node=node)
     except LabDashError as error:
         messages.error(request, str(error))
     return redirect("node_join", node.slug)
@@ -67,9 +67,11 @@ def node_join(request: Request, slug: str) -> HttpResponse:
 
 
 def _lines(request: Request, slug: str) -> JoinLines | None:
-    """Return the line that waits for this node; a page loaded again shows none."""
-    waiting, token = request.session.get(TOKEN, ("", ""))
-    if waiting != slug:
+    """Return the line that waits for this node; a page loaded again shows none.
+
+    What a page that is still open asks each second must not take it away.
+    """
+    if is_poll(request) or request.method == "HEAD":
         return None
-    del request.session[TOKEN]
-    return join_lines(token, asked_by=request.get_host())
+    token = joining.take_token(request.session, slug=slug)
+    return join_lines(token, asked_by=request.get_host()) if token else None

@@ -112,8 +112,9 @@ def test_a_machine_says_where_its_ollama_listens() -> None:
     told = list(node.instances.values_list("url", flat=True))
     assert told == ["http://127.0.0.1:11434", "http://127.0.0.1:11435"]
     token = joining.invite(node=node)
-    with pytest.raises(LabDashError, match="no http or https address"):
-        joining.redeem(token=token, address=ADDRESS, ollama_urls="ftp://x")
+    for wrong in ("ftp://x", "http://127.0.0.1:1,http://127.0.0.1:1"):
+        with pytest.raises(LabDashError):
+            joining.redeem(token=token, address=ADDRESS, ollama_urls=wrong)
     assert joining.redeem(token=token, address=ADDRESS)
 
 
@@ -171,6 +172,26 @@ def test_the_door_is_wanted_while_somebody_joined_or_may_join(tmp_path: Path) ->
     node.delete()
     joining.tend_door()
     assert not wanted.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hub_that_may_make_no_accounts_serves_all_else(settings: Settings) -> None:
+    node = make_node("attic")
+    live.store().set("node:attic:spec", "x")
+    live.store().execute_command(  # type: ignore[no-untyped-call]
+        "ACL SETUSER", "limited", "on", ">limited", "~*", "+@all", "-acl"
+    )
+    everything = settings.REDIS_URL
+    settings.REDIS_URL = everything.replace("hub:hub@", "limited:limited@")
+    live.store.cache_clear()
+    with pytest.raises(LabDashError, match="may not make others"):
+        joining.invite(node=node)
+    joining.assert_accounts()
+    nodes.remove_node(node=node)
+    assert live.store().get("node:attic:spec") is None
+    settings.REDIS_URL = everything
+    live.store.cache_clear()
+    live.store().acl_deluser("limited")
 
 
 def test_a_store_that_is_away_leaves_the_line_good(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from labdash import node_files
 from labdash.env import ROOT
 from labdash.models import Node
-from tests.labdash.views.polling import text_of
+from tests.labdash.views.polling import POLL, text_of
 
 pytestmark = pytest.mark.django_db
 FILES = ("/join/node.sh", "/join/files/node.tar.gz", "/join/files/wheels.json")
@@ -86,6 +86,20 @@ def test_a_hub_without_a_door_adds_the_machine_and_says_why_nothing_joins(page: 
     assert "was not started by deploy/up" in text_of(answer)
     assert "Show a new line" in text_of(answer)
     assert Node.objects.get().slug == "attic"
+
+
+def test_a_page_that_is_open_takes_no_line_away(
+    page: Client, settings: Settings, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    Node.objects.create(slug="attic")
+    session = page.session
+    session["join_token"] = ["attic", "the-token"]
+    session.save()
+    assert "the-token" not in text_of(page.get("/nodes/attic/join/", headers=POLL))
+    page.head("/nodes/attic/join/")
+    assert "LABDASH_JOIN=&#x27;the-token&#x27;" in text_of(page.get("/nodes/attic/join/"))
+    assert "the-token" not in text_of(page.get("/nodes/attic/join/"))
 
 
 @pytest.mark.parametrize("slug", ["", "The Attic", "rog"])
