@@ -123,6 +123,17 @@ class NodeSpec(Message):
     declared: DeclaredHardware | None = None
 
 
+# --- joining ----------------------------------------------------------------------------------
+
+
+class JoinRequest(Message):
+    """What a machine says with its token. ``ollama_urls`` are separated by commas."""
+
+    token: Text
+    hostname: Text = ""
+    ollama_urls: Text = ""
+
+
 # --- orders -----------------------------------------------------------------------------------
 
 

@@ -22,11 +22,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 TIMEOUT_S = 30
 INSTALL_TIMEOUT_S = 900
-CHUNK_BYTES = 1 << 16
 MAX_BYTES = 200 * 2**20
 OLDEST = (3, 8)
 # What the worker needs of a Python: its version, and what some are built without.
@@ -326,7 +325,8 @@ def _write_settings(folder: Path, hub: Hub, answer: dict[str, Any]) -> None:
     """Write what the worker is told by its environment; it holds the password."""
     host = f"[{hub.host}]" if ":" in hub.host else hub.host
     account = f"{answer['user']}:{answer['password']}"
-    trust = f"ssl_cert_reqs=required&ssl_check_hostname=false&ssl_ca_certs={folder / 'hub.pem'}"
+    pem = quote(str(folder / "hub.pem"))
+    trust = f"ssl_cert_reqs=required&ssl_check_hostname=false&ssl_ca_certs={pem}"
     place = f"{host}:{answer['store_port']}/{answer['database']}"
     settings = {"LABDASH_NODE": answer["slug"], "REDIS_URL": f"rediss://{account}@{place}?{trust}"}
     for name in ("LABDASH_OLLAMA_URLS", "LABDASH_HARDWARE"):

@@ -1,6 +1,5 @@
 """What a machine that joins asks for. Nobody signs in here: the token is the right to join."""
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
@@ -13,12 +12,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
+from pydantic import ValidationError
 
 from labdash import door, node_files
 from labdash.domain import joining
 from labdash.domain.errors import LabDashError
 from labdash.live import database_number
 from labdash.store_users import user_name
+from workers import wire
 
 type View = Callable[..., HttpResponseBase]
 
@@ -42,7 +43,9 @@ def over_tls(view: View) -> View:
 @require_safe
 def join(request: HttpRequest) -> HttpResponse:
     """Tell a person with a browser how this very machine joins."""
-    context = {"address": request.META["REMOTE_ADDR"], "system": _system(request)}
+    address = request.META["REMOTE_ADDR"]
+    host = f"[{address}]" if ":" in address else address
+    context = {"url": f"http://{host}:11434", "system": _system(request)}
     return TemplateResponse(request, "join.html", context)
 
 
@@ -100,7 +103,12 @@ def join_redeem(request: HttpRequest) -> HttpResponse:
     """Exchange a token for the node's own account in the store."""
     try:
         asked = _asked(request)
-        joined = joining.redeem(**asked, address=request.META["REMOTE_ADDR"])
+        joined = joining.redeem(
+            token=asked.token,
+            address=request.META["REMOTE_ADDR"],
+            hostname=asked.hostname,
+            ollama_urls=asked.ollama_urls,
+        )
     except LabDashError as error:
         return JsonResponse({"error": str(error)}, status=HTTPStatus.FORBIDDEN)
     return JsonResponse(
@@ -115,9 +123,8 @@ def join_redeem(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _asked(request: HttpRequest) -> dict[str, str]:
+def _asked(request: HttpRequest) -> wire.JoinRequest:
     try:
-        given = json.loads(request.body)
-        return {name: str(given.get(name, "")) for name in ("token", "hostname", "ollama_urls")}
-    except (ValueError, AttributeError) as error:
+        return wire.JoinRequest.model_validate_json(request.body)
+    except ValidationError as error:
         raise LabDashError("This is no request to join: run the line of the page.") from error

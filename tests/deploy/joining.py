@@ -61,7 +61,7 @@ class Machine:
     def __init__(self, folder: Path, *before: str, **more: str) -> None:
         """``before`` stands before each command, as in ``ip netns exec NAME``."""
         self.before = before
-        self.folder = folder / "node"
+        self.folder = folder / "my node"
         self.output = folder / "said.txt"
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = {

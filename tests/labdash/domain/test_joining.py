@@ -15,6 +15,7 @@ from labdash.domain import joining, nodes
 from labdash.domain.errors import LabDashError
 from labdash.models import Attempt, Invitation, Membership, Node
 from tests.factories import make_node
+from workers import wire
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "192.168.1.7"
@@ -65,6 +66,13 @@ def test_a_token_becomes_an_account_once(settings: Settings) -> None:
     membership = Membership.objects.get()
     assert (membership.node.slug, membership.hostname) == ("attic", "attic.lan")
     assert membership.password_hash == hashlib.sha256(joined.password.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("hostname", ["x" * 5000, "a\x00b", "\u2028", "日本"])
+def test_whatever_a_machine_calls_itself_it_joins(hostname: str) -> None:
+    token = joining.invite(node=make_node("attic"))
+    asked = wire.JoinRequest(token=token, hostname=hostname)
+    assert joining.redeem(token=asked.token, address=ADDRESS, hostname=asked.hostname)
 
 
 def test_nothing_of_a_token_or_a_password_is_stored() -> None:

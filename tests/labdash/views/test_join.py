@@ -53,7 +53,14 @@ def test_only_packages_are_given(stranger: Client, name: str) -> None:
     assert stranger.get(f"/join/files/{name}", secure=True).status_code == 404
 
 
-@pytest.mark.parametrize("body", ["", "[]", '"x"', "{}", '{"token": null}', "\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "[]", '"x"', "{}", '{"token": null}', '{"token": 1}', "\xff", '{"token": "\\ud800"}'),
+        '{"token": "\\u0000", "hostname": "\\u0000", "ollama_urls": "\\ud800"}',
+        f'{{"token": "{"x" * 100_000}"}}',
+    ],
+)
 def test_a_request_without_a_token_is_one_line(stranger: Client, body: str) -> None:
     answer = stranger.post("/join/redeem/", body, "application/json", secure=True)
     assert answer.status_code == 403
@@ -79,6 +86,12 @@ def test_a_mac_gets_the_form_filled_in(page: Client) -> None:
     form = text_of(page.get(link.replace("&amp;", "&")))
     assert 'value="http://127.0.0.1:11434"' in form
     assert '<option value="mac" selected>' in form
+
+
+def test_the_address_of_a_mac_may_be_one_of_ipv6(page: Client) -> None:
+    answer = page.get("/join/", headers={"user-agent": "Macintosh"}, REMOTE_ADDR="fd00::7")
+    (link,) = re.findall(r'href="(/add-node/[^"]+)"', text_of(answer))
+    assert 'value="http://[fd00::7]:11434"' in text_of(page.get(link.replace("&amp;", "&")))
 
 
 def test_a_hub_without_a_door_adds_the_machine_and_says_why_nothing_joins(page: Client) -> None:
