@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from labdash.certificate import own_certificate
 from labdash.env import env_str
@@ -30,6 +30,8 @@ CONNECT_TIMEOUT_S = 5
 CHUNK_BYTES = 64 * 2**10
 # A browser opens six connections, a node worker about ten; one device may not take them all.
 CONNECTIONS_PER_ADDRESS = 64
+# Two files each: both doors together stay under the usual limit of 1024.
+CONNECTIONS = 200
 # How long until it looks again whether the store's port is wanted, or can be had now.
 LOOK_EVERY_S = 1.0
 # A machine that vanished without a word is noticed after two minutes of silence.
@@ -80,14 +82,14 @@ def store_target(url: str) -> Target:
 
 
 def _store_context(parts: SplitResult) -> ssl.SSLContext:
-    options = dict(part.split("=", 1) for part in parts.query.split("&") if "=" in part)
-    context = ssl.create_default_context(cafile=unquote(options.get("ssl_ca_certs", "")) or None)
+    options = dict(parse_qsl(parts.query))
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     context.check_hostname = options.get("ssl_check_hostname") != "false"
-    if options.get("ssl_cert_reqs") in {"none", "optional"}:
+    if options.get("ssl_cert_reqs") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate := unquote(options.get("ssl_certfile", "")):
-        context.load_cert_chain(certificate, unquote(options.get("ssl_keyfile", "")) or None)
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(certificate, options.get("ssl_keyfile"))
     return context
 
 
@@ -164,7 +166,7 @@ async def _answer(door: Door, reader: asyncio.StreamReader, writer: asyncio.Stre
     address = writer.get_extra_info("peername")[0]
     door.held[address] += 1
     try:
-        if door.held[address] <= CONNECTIONS_PER_ADDRESS:
+        if door.held[address] <= CONNECTIONS_PER_ADDRESS and door.held.total() <= CONNECTIONS:
             await _carry(door.target, reader, writer)
     except OSError as error:
         log.debug("%s: a connection broke: %s", door.name, error)

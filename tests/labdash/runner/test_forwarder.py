@@ -64,12 +64,12 @@ class Lab:
         return self.state_file.is_file() and self.state()["ports"][name] is not None
 
     @contextmanager
-    def connected(self, port: int) -> Iterator[ssl.SSLSocket]:
+    def connected(self, port: int, source: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
         """Connect as a machine that trusts this hub alone."""
         context = ssl.create_default_context(cadata=self.certificate.pem)
         context.check_hostname = False
         with (
-            socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client,
+            socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0)) as client,
             context.wrap_socket(client) as secure,
         ):
             yield secure
@@ -194,6 +194,18 @@ def test_one_address_cannot_take_all_connections(lab: Lab) -> None:
             assert refused.recv(4) == b""
     with lab.connected(lab.https) as client:
         assert client.recv(4) == b"web:"
+
+
+def test_all_addresses_together_cannot_take_more_than_there_are_files_for(lab: Lab) -> None:
+    lab.start()
+    assert eventually(lambda: lab.is_open("https"))
+    sources = [f"127.0.0.{2 + n // 50}" for n in range(forwarder.CONNECTIONS)]
+    with ExitStack() as opened:
+        for source in sources:
+            client = opened.enter_context(lab.connected(lab.https, source))
+            assert client.recv(4) == b"web:"
+        with lab.connected(lab.https) as refused:
+            assert refused.recv(4) == b""
 
 
 def test_a_store_that_is_away_ends_the_connection_and_not_the_door(lab: Lab) -> None:
