@@ -227,8 +227,13 @@ def store_socket(folder: Path) -> Path:
 
 def own_store_url(folder: Path) -> str:
     """Return the address of a data folder's own store, with the account that the runner made."""
-    password = folder / "store" / "password"
-    account = f"{HUB_USER}:{password.read_text().strip()}@" if password.is_file() else ""
+    path = folder / "store" / "password"
+    try:
+        account = f"{HUB_USER}:{path.read_text().strip()}@"
+    except FileNotFoundError:
+        account = ""
+    except OSError as error:
+        raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     return f"unix://{account}{store_socket(folder)}?db=0"
 
 

@@ -16,6 +16,7 @@ from labdash.env import (
     env_bool,
     env_list,
     env_str,
+    own_store_url,
     store_socket,
     time_zone,
 )
@@ -159,6 +160,17 @@ def test_a_time_zone_may_be_written_as_the_system_writes_it(
     link.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
     monkeypatch.setenv("TZ", given.format(link=link))
     assert time_zone() == "Europe/Berlin"
+
+
+def test_the_own_store_is_asked_with_the_password_that_the_start_wrote(tmp_path: Path) -> None:
+    assert own_store_url(tmp_path) == f"unix://{store_socket(tmp_path)}?db=0"
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "password").write_text("a-secret\n")
+    assert own_store_url(tmp_path) == f"unix://hub:a-secret@{store_socket(tmp_path)}?db=0"
+    (tmp_path / "store" / "password").unlink()
+    (tmp_path / "store" / "password").mkdir()
+    with pytest.raises(BadSetting, match=r"password cannot be read: [^\n]+$"):
+        own_store_url(tmp_path)
 
 
 def test_the_demo_lies_inside_the_data_folder(
