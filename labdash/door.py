@@ -18,11 +18,6 @@ class DoorState:
     store_port: int | None = None
     errors: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a machine can join."""
-        return self.https_port is not None and self.store_port is not None
-
 
 def wanted_file() -> Path:
     """Return the file whose existence makes the runner open the door."""
@@ -31,10 +26,11 @@ def wanted_file() -> Path:
 
 def want(*, is_wanted: bool) -> None:
     """Ask the runner to open the door, or to close it. Raises ``OSError``."""
-    if is_wanted:
-        wanted_file().touch()
-    else:
-        wanted_file().unlink(missing_ok=True)
+    path = wanted_file()
+    if is_wanted and not path.exists():
+        path.touch()
+    elif not is_wanted:
+        path.unlink(missing_ok=True)
 
 
 def read_door() -> DoorState:

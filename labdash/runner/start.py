@@ -74,6 +74,7 @@ def _listen_inside(config: Config) -> socket.socket:
 
 
 def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> None:
+    door.state_file(config).unlink(missing_ok=True)
     _start_store(config, supervisor)
     nodes = _start_simlab(config, supervisor) if config.options.demo else lab.this_machine(config)
     say("Preparing the database and the pages …")
@@ -90,7 +91,6 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
             )
         )
     supervisor.start(commands.node_worker(config, commands.HUB_NODE))
-    door.state_file(config).unlink(missing_ok=True)
     if config.options.tls:
         door.open_door(config, supervisor)
     if answers:

@@ -30,9 +30,9 @@ def test_what_cannot_be_read_is_a_closed_door(told: Path, text: str | None) -> N
     assert read_door() == DoorState()
 
 
-def test_it_is_open_when_both_ports_are(told: Path) -> None:
+def test_it_tells_which_ports_are_open_and_why_another_is_not(told: Path) -> None:
     write(told, 8643, None, "port 8644 is in use")
-    assert not read_door().is_open
+    assert (read_door().https_port, read_door().store_port) == (8643, None)
     assert read_door().errors == {"store": "port 8644 is in use"}
     write(told, 8643, 8644)
-    assert read_door().is_open
+    assert read_door() == DoorState(https_port=8643, store_port=8644)
