@@ -119,7 +119,7 @@ class PullForm(PlainForm):
 
 
 class MachineForm(PlainForm):
-    """A machine on which a worker of LabDash will run."""
+    """The name of a machine on which a worker of LabDash will run."""
 
     slug = forms.CharField(
         label="Name",
@@ -133,15 +133,9 @@ class MachineForm(PlainForm):
         return _checked(check_slug, self.cleaned_data["slug"])
 
 
-class AgentlessNodeForm(PlainForm):
+class AgentlessNodeForm(MachineForm):
     """A machine that is only an Ollama address, and the hardware that nobody can measure."""
 
-    slug = forms.CharField(
-        label="Name",
-        max_length=50,
-        help_text="Small letters, digits and hyphens.",
-        widget=forms.TextInput(attrs={"autocapitalize": "none", "placeholder": "attic"}),
-    )
     url = forms.CharField(
         label="Ollama address",
         max_length=300,
@@ -168,10 +162,6 @@ class AgentlessNodeForm(PlainForm):
         required=False,
         help_text="Then its memory is what the GPU may use of the RAM.",
     )
-
-    def clean_slug(self) -> str:
-        """Check the grammar of names."""
-        return _checked(check_slug, self.cleaned_data["slug"])
 
     def clean_url(self) -> str:
         """Check scheme, host and port."""

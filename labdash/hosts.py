@@ -45,6 +45,13 @@ def is_ours(host: str) -> bool:
     return validate_host(domain, [*_NAMES, *machine_names(), *settings.LABDASH_ALLOWED_HOSTS])
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or an address means the machine that asks, whichever that is."""
+    if (address := _address(host)) is not None:
+        return address.is_loopback or address.is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
+
+
 def _is_of_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Tell whether an interface here has this address: the system lets only such be bound."""
     if address.is_unspecified or address.is_multicast:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from labdash.domain.errors import LabDashError
+from labdash.hosts import is_loopback
 from labdash.models import Instance, Node
 from workers import wire
 
@@ -80,17 +81,9 @@ def _server(node: Node, url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or DEFAULT_PORTS[parts.scheme]
-    return (_machine(node) if _is_loopback(host) else host), port
+    return (_machine(node) if is_loopback(host) else host), port
 
 
 def _machine(node: Node) -> str:
     """Name the machine whose worker asks: nodes that start with the hub run on it."""
     return wire.HUB_NODE if node.agentless or node.started_with else f"{node.slug}:"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified

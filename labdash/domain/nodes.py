@@ -90,9 +90,10 @@ def remove_node(*, node: Node) -> None:
 
 def number_gpus(*, node: Node) -> None:
     """Number the declared GPUs of a node from 0, as its worker does, and let that know them."""
-    declared = node.gpus.filter(source=GpuSource.DECLARED).order_by("index", "pk")
+    declared = list(node.gpus.filter(source=GpuSource.DECLARED).order_by("index", "pk"))
     for index, gpu in enumerate(declared):
-        Gpu.objects.filter(pk=gpu.pk).update(index=index)
+        gpu.index = index
+    Gpu.objects.bulk_update(declared, ["index"])
     publish_on_commit()
 
 

@@ -77,8 +77,7 @@ def _send(task: str, order: wire.Order, node: Node) -> None:
     timeouts = {"socket_timeout": SEND_TIMEOUT_S, "socket_connect_timeout": SEND_TIMEOUT_S}
     try:
         # kombu would try for 6 s to reach a store that is down; this tells within a second.
-        with live.store_errors():
-            live.store().ping()
+        live.ping()
         # A fresh connection declares the queue anew, also for a store that forgot everything.
         with app.connection_for_write(transport_options=timeouts) as connection:
             app.send_task(

@@ -1,6 +1,5 @@
 """The line that makes a machine a node, as it is shown to be copied."""
 
-import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from django.http.request import split_domain_port
 
 from labdash.certificate import Certificate
 from labdash.door import DoorState, certificate, read_door
+from labdash.hosts import is_loopback
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.runner.listening import addresses
 
@@ -68,15 +68,8 @@ def _hosts(asked_by: str) -> list[str]:
     """Return how other machines may reach this hub, the likeliest first."""
     own = [urlsplit(each).hostname or "" for each in addresses(None, 1)]
     asked = split_domain_port(asked_by)[0].strip("[]")
-    reachable = [host for host in (asked, *own) if not _is_loopback(host)]
+    reachable = [host for host in (asked, *own) if not is_loopback(host)]
     return list(dict.fromkeys(reachable)) or [asked]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _in_url(host: str) -> str:

@@ -5,11 +5,10 @@ Ollama itself adds the scheme and the port that are missing; so does this (``env
 
 import ipaddress
 
-from labdash.env import BadSetting, shown
+from labdash.env import MAX_PORT, BadSetting, shown
 
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
-MAX_PORT = 65535
 
 
 def url_from_ollama_host(text: str) -> str:

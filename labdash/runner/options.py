@@ -3,10 +3,11 @@
 import argparse
 from dataclasses import dataclass
 
+from labdash.env import MAX_PORT
+
 # Not the default of anything that such a machine often runs (Ollama, Open WebUI, ComfyUI, vLLM,
 # LM Studio, Jupyter, Home Assistant), and not assigned in /etc/services.
 DEFAULT_PORT = 8642
-MAX_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
