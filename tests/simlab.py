@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from tests.workers.simlab.running import Running, running_lab
 from workers.simlab.machine import Machine
-from workers.simlab.ollama.host import Hosted
+from workers.simlab.ollama.host import Door, Hosted
 from workers.simlab.ollama.server import OllamaServer
 from workers.simlab.ollama.settings import Environment, Pace, Quirks
 from workers.simlab.ollama.upstream import Upstream
@@ -47,7 +45,7 @@ class OllamaLab:
     registry: Registry
     registry_url: str
     loop: asyncio.AbstractEventLoop
-    registry_runner: web.AppRunner
+    registry_door: Door
 
     @property
     def url(self) -> str:
@@ -65,12 +63,12 @@ class OllamaLab:
 
     def stop_registry(self) -> None:
         """Close the registry's port and cut all its connections."""
-        self.call(self.registry_runner.cleanup())
+        self.call(self.registry_door.close())
 
     def start_registry(self) -> None:
         """Open the registry's port again."""
         port = int(self.registry_url.rpartition(":")[2])
-        self.registry_runner, _ = self.call(_serve(self.registry, port))
+        self.registry_door, _ = self.call(_serve(self.registry, port))
 
 
 def machine(**changes: Any) -> Machine:
@@ -118,7 +116,7 @@ def ollama_lab(  # noqa: PLR0913 - keyword only, all with a good default
     with _event_loop() as loop, tempfile.TemporaryDirectory(prefix="simlab-") as fresh:
         registry = Registry()
         publish_catalog(registry)
-        runner, registry_url = _run(loop, _serve(registry))
+        registry_door, registry_url = _run(loop, _serve(registry))
         server = OllamaServer(
             machine=lab_machine,
             folder=folder or Path(fresh),
@@ -138,7 +136,7 @@ def ollama_lab(  # noqa: PLR0913 - keyword only, all with a good default
             registry=registry,
             registry_url=registry_url,
             loop=loop,
-            registry_runner=runner,
+            registry_door=registry_door,
         )
         lab.call(hosted.start())
         try:
@@ -148,13 +146,9 @@ def ollama_lab(  # noqa: PLR0913 - keyword only, all with a good default
             lab.stop_registry()
 
 
-async def _serve(registry: Registry, port: int = 0) -> tuple[web.AppRunner, str]:
-    runner = web.AppRunner(
-        registry_app(registry), access_log=None, handler_cancellation=True, shutdown_timeout=0.01
-    )
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+async def _serve(registry: Registry, port: int = 0) -> tuple[Door, str]:
+    door = Door(registry_app(registry))
+    return door, f"http://127.0.0.1:{await door.open(port)}"
 
 
 def _run[T](loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """Serving one fake server on a port: start, stop, crash, start again."""
 
 import asyncio
+import socket
 
 from aiohttp import web
 
@@ -11,6 +12,44 @@ from workers.simlab.ollama.server import OllamaServer
 _SHUTDOWN_S = 0.01
 # What systemd waits before it starts a server that crashed.
 RESTART_S = 3.0
+_BACKLOG = 128
+# Of the event loop: to take a connection in, to hand it over, and one to spare.
+_TURNS = 3
+
+
+class Door:
+    """An application behind a port of the loopback address."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
+        )
+        self._listener: socket.socket | None = None
+
+    async def open(self, port: int) -> int:
+        """Listen on a port, any for 0, and return it."""
+        await self._runner.setup()
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+        await web.SockSite(self._runner, self._listener, backlog=_BACKLOG).start()
+        return int(self._listener.getsockname()[1])
+
+    async def cut(self) -> None:
+        """Take nobody in any more, and end every connection.
+
+        asyncio loses the connections that it is taking in while a server is closed.
+        """
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        for handler in self._runner.server.connections if self._runner.server else ():
+            if handler.transport:
+                handler.transport.abort()
+
+    async def close(self) -> None:
+        """Close the port."""
+        await self.cut()
+        await self._runner.cleanup()
 
 
 class Hosted:
@@ -27,7 +66,7 @@ class Hosted:
         self.crashes = 0
         self.restart_s = restart_s
         self._revival: asyncio.Task[None] | None = None
-        self._runner: web.AppRunner | None = None
+        self._door: Door | None = None
         server.on_crash = self._crash
 
     @property
@@ -38,20 +77,14 @@ class Hosted:
     @property
     def is_running(self) -> bool:
         """Whether the port is open."""
-        return self._runner is not None
+        return self._door is not None
 
     async def start(self) -> str:
         """Listen, and give the address."""
-        if self._runner is None:
+        if self._door is None:
             self.server.start()
-            app = ollama_app(self.server)
-            self._runner = web.AppRunner(
-                app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
-            )
-            await self._runner.setup()
-            site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-            await site.start()
-            self.port = self._runner.addresses[0][1]
+            self._door = Door(ollama_app(self.server))
+            self.port = await self._door.open(self.port)
         return self.url
 
     async def stop(self, *, kill: bool = False, spoil: bool = False) -> None:
@@ -59,15 +92,12 @@ class Hosted:
         if self._revival and self._revival is not asyncio.current_task():
             self._revival.cancel()
             await asyncio.wait([self._revival])
-        runner, self._runner = self._runner, None
-        if runner is None:
+        door, self._door = self._door, None
+        if door is None:
             return
-        if runner.server:
-            for handler in runner.server.connections:
-                if handler.transport:
-                    handler.transport.abort()
+        await door.cut()
         await self.server.stop(kill=kill, spoil=spoil)
-        await runner.cleanup()
+        await door.close()
 
     def _crash(self) -> None:
         self.crashes += 1
