@@ -1,0 +1,95 @@
+"""Every message between hub and node.
+
+Orders go down as Celery tasks whose only argument is one of the ``…Order`` messages as a dict.
+Reports come up as entries ``{"report": <JSON>}`` on the stream ``node:<slug>:reports``.
+A value that could not be read is ``None``, never 0.
+
+Both sides build what they send of what others wrote: drivers, Ollama, file names. So texts of
+reports are cut and cleaned, what may be unknown and makes no sense is unknown, and an entry of a
+list that makes no sense is left out of it.
+"""
+
+from workers.wire.base import (
+    HIGHEST_PROTOCOL,
+    MODEL_HOSTS,
+    PROTOCOL_VERSION,
+    InstanceUrl,
+    Message,
+    ModelName,
+    Protocol,
+    Slug,
+)
+from workers.wire.hardware import (
+    MOST_GPUS,
+    MOST_PROCESSES,
+    DiskReading,
+    DriverReading,
+    GpuProcess,
+    GpuReading,
+    HostReading,
+)
+from workers.wire.instances import (
+    MOST_INSTANCES,
+    MOST_LOADED,
+    MOST_MODELS,
+    InstalledModel,
+    InstanceReading,
+    LoadedModel,
+)
+from workers.wire.keys import (
+    HUB_NODE,
+    cancel_key,
+    hub_nodes_key,
+    orders_queue,
+    reports_key,
+    spec_key,
+    watched_key,
+)
+from workers.wire.orders import Order, PullOrder, RefreshOrder
+from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
+from workers.wire.specs import DeclaredGpu, DeclaredHardware, InstanceSpec, JoinRequest, NodeSpec
+
+__all__ = [
+    "HIGHEST_PROTOCOL",
+    "HUB_NODE",
+    "MODEL_HOSTS",
+    "MOST_GPUS",
+    "MOST_INSTANCES",
+    "MOST_LOADED",
+    "MOST_MODELS",
+    "MOST_PROCESSES",
+    "PROTOCOL_VERSION",
+    "DeclaredGpu",
+    "DeclaredHardware",
+    "DiskReading",
+    "DriverReading",
+    "GpuProcess",
+    "GpuReading",
+    "HostReading",
+    "InstalledModel",
+    "InstanceReading",
+    "InstanceSpec",
+    "InstanceUrl",
+    "Inventory",
+    "JoinRequest",
+    "LoadedModel",
+    "Message",
+    "ModelName",
+    "NodeSpec",
+    "Order",
+    "Protocol",
+    "PullOrder",
+    "PullPhase",
+    "PullProgress",
+    "RefreshOrder",
+    "Report",
+    "Sample",
+    "Slug",
+    "cancel_key",
+    "hub_nodes_key",
+    "orders_queue",
+    "report_adapter",
+    "reports_key",
+    "spec_key",
+    "watched_key",
+]

@@ -1,0 +1,32 @@
+"""What all messages share, and the grammar of what orders may name."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+PROTOCOL_VERSION = 1
+
+# What no version of LabDash will reach: other numbers are noise.
+HIGHEST_PROTOCOL = 9999
+
+Protocol = Annotated[int, Field(strict=True, ge=1, le=HIGHEST_PROTOCOL)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")]
+# Where models may come from: an order must not make a node open an arbitrary address.
+MODEL_HOSTS = ("registry.ollama.ai", "hf.co", "huggingface.co")
+# [[host/]namespace/]model[:tag], parts of 80 characters, as Ollama's grammar has it.
+ModelName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^((registry\.ollama\.ai|hf\.co|huggingface\.co)/[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}/"
+        r"|[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}/)?"
+        r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}(:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79})?$",
+        max_length=350,
+    ),
+]
+InstanceUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+$", max_length=300)]
+
+
+class Message(BaseModel):
+    """A frozen value. Unknown fields are dropped: the other side may be one version newer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

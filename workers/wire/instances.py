@@ -1,0 +1,70 @@
+"""What a node reports of its Ollama servers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workers.values import Count, Each, Identity, Maybe, Medium, Moment, Name, Text
+from workers.wire.base import Message
+from workers.wire.hardware import DiskReading
+
+# More than a machine can hold is noise that would fill the database.
+MOST_INSTANCES = 100
+MOST_LOADED = 250
+MOST_MODELS = 10_000
+
+
+class LoadedModel(Message):
+    """An entry of ``/api/ps``. ``context_length`` counts tokens per slot."""
+
+    name: Name
+    digest: Text
+    size_bytes: Count
+    size_vram_bytes: Maybe[Count]
+    context_length: Maybe[Medium] = None
+    expires_at: Maybe[Moment] = None
+
+
+class InstanceReading(Message):
+    """One Ollama server at one moment.
+
+    ``refused``: the machine answers and nothing listens. ``unreachable``: no answer at all.
+    ``home``: where the server seems to run; ``container``: its port answers on this machine, but
+    neither its process nor its files are to be seen. ``installed``: whether an ``ollama``
+    program lies on this machine (``None`` where that cannot be told).
+    """
+
+    name: Text
+    url: Text
+    state: Literal["ok", "refused", "unreachable", "timeout", "error"]
+    reason: Maybe[Text] = None
+    version: Maybe[Text] = None
+    home: Maybe[Literal["process", "container", "remote"]] = None
+    installed: Maybe[bool] = None
+    loaded: Maybe[Annotated[tuple[Each[LoadedModel], ...], Field(max_length=MOST_LOADED)]] = None
+    disk: Maybe[DiskReading] = None
+
+
+class InstalledModel(Message):
+    """A name in ``/api/tags`` with what ``/api/show`` adds to it.
+
+    ``digest`` is that of the manifest; ``blob_digest`` that of the weights, by which names that
+    share one file are told. ``size_bytes`` counts shared blobs once per name. A cloud stub has
+    no weights here and must not be counted.
+    """
+
+    name: Name
+    digest: Text
+    size_bytes: Count
+    modified_at: Moment
+    is_cloud: bool = False
+    format: Maybe[Text] = None
+    architecture: Maybe[Text] = None
+    parameter_size: Maybe[Text] = None
+    parameter_count: Maybe[Count] = None
+    quant: Maybe[Text] = None
+    context_length: Maybe[Medium] = None
+    block_count: Maybe[Medium] = None
+    parent_model: Maybe[Name] = None
+    blob_digest: Maybe[Identity] = None
+    capabilities: tuple[Text, ...] = ()

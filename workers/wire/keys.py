@@ -1,0 +1,34 @@
+"""Keys and queues of a node in the store: all of them begin with ``node:<slug>:``."""
+
+# No slug holds an "@" or a ":", so "@hub" and a key's separator can never be mistaken for one.
+HUB_NODE = "@hub"
+
+
+def orders_queue(slug: str) -> str:
+    """Name the Celery queue of a node."""
+    return f"node:{slug}:orders"
+
+
+def reports_key(slug: str) -> str:
+    """Name the stream on which a node reports."""
+    return f"node:{slug}:reports"
+
+
+def spec_key(slug: str) -> str:
+    """Name the key that holds the ``NodeSpec`` of a node, written by the hub."""
+    return f"node:{slug}:spec"
+
+
+def hub_nodes_key() -> str:
+    """Name the key that holds the list of ``NodeSpec`` served from the hub."""
+    return f"node:{HUB_NODE}:nodes"
+
+
+def watched_key(slug: str) -> str:
+    """Name the short-lived key that exists while somebody looks at the node's pages."""
+    return f"node:{slug}:watched"
+
+
+def cancel_key(slug: str, job_id: int) -> str:
+    """Name the key whose existence asks the node to stop a job."""
+    return f"node:{slug}:cancel:{job_id}"
