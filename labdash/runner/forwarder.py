@@ -233,6 +233,14 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
+async def _until_sigterm(serving: Coroutine[None, None, None]) -> None:
+    """Serve until the signal; raised anywhere at all, SystemExit could be lost in a destructor."""
+    task = asyncio.ensure_future(serving)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m labdash.runner.forwarder", allow_abbrev=False)
     parser.add_argument("--host", help="listen on this address alone")
@@ -260,9 +268,8 @@ def main(argv: list[str]) -> None:
             wanted=given.store_wanted,
         ),
     ]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     certificate = own_certificate(given.certificates)
-    asyncio.run(serve(doors, certificate.path, given.state))
+    asyncio.run(_until_sigterm(serve(doors, certificate.path, given.state)))
 
 
 if __name__ == "__main__":

@@ -208,6 +208,18 @@ def test_all_addresses_together_cannot_take_more_than_there_are_files_for(lab: L
             assert refused.recv(4) == b""
 
 
+def test_it_ends_when_asked_in_the_middle_of_a_hundred_goodbyes(lab: Lab) -> None:
+    for _ in range(2):
+        lab.start()
+        assert eventually(lambda: lab.is_open("https"))
+        with ExitStack() as opened:
+            for n in range(100):
+                client = opened.enter_context(lab.connected(lab.https, f"127.0.0.{2 + n // 50}"))
+                assert client.recv(4) == b"web:"
+        lab.end()
+        lab.state_file.unlink()
+
+
 def test_a_store_that_is_away_ends_the_connection_and_not_the_door(lab: Lab) -> None:
     lab.wanted.touch()
     lab.start(redis_url=f"redis://127.0.0.1:{free_port()}/0")
