@@ -3,12 +3,20 @@
 from django.contrib import admin
 
 from labdash.admin.base import StaysAsSeen, size_column
-from labdash.models import Attempt, GpuSample, Invitation, Membership, OneTimeCode, Problem
+from labdash.models import (
+    Attempt,
+    GpuPeriod,
+    GpuSample,
+    Invitation,
+    Membership,
+    OneTimeCode,
+    Problem,
+)
 
 
 @admin.register(GpuSample)
 class GpuSampleAdmin(StaysAsSeen):
-    """GPUs over the last day."""
+    """GPUs over the last hour."""
 
     list_display = (
         "gpu",
@@ -22,7 +30,29 @@ class GpuSampleAdmin(StaysAsSeen):
     list_select_related = ("gpu__node",)
     search_fields = ("gpu__name", "gpu__uuid", "gpu__node__slug")
     date_hierarchy = "at"
-    # Counting a day's samples would cost more than the page.
+    # Counting all samples would cost more than the page.
+    show_full_result_count = False
+
+
+@admin.register(GpuPeriod)
+class GpuPeriodAdmin(StaysAsSeen):
+    """What was made of older samples."""
+
+    list_display = (
+        "gpu",
+        "length_s",
+        "at",
+        size_column("memory_used_bytes", "memory used"),
+        size_column("memory_peak_bytes", "memory peak"),
+        "utilization_percent",
+        "temperature_celsius",
+        "power_watts",
+        "samples",
+    )
+    list_filter = ("length_s", "gpu__node")
+    list_select_related = ("gpu__node",)
+    search_fields = ("gpu__name", "gpu__uuid", "gpu__node__slug")
+    # Counting a year's periods would cost more than the page.
     show_full_result_count = False
 
 

@@ -6,7 +6,7 @@ from labdash.models.library import Family, InstalledModel, Variant
 from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from labdash.models.problem import Problem
 from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
-from labdash.models.sample import GpuSample
+from labdash.models.sample import GpuPeriod, GpuSample, Tier
 
 __all__ = [
     "ENDED",
@@ -16,6 +16,7 @@ __all__ = [
     "CodePurpose",
     "Family",
     "Gpu",
+    "GpuPeriod",
     "GpuSample",
     "GpuSource",
     "InstalledModel",
@@ -28,5 +29,6 @@ __all__ = [
     "Problem",
     "PullJob",
     "PullState",
+    "Tier",
     "Variant",
 ]

@@ -64,6 +64,8 @@ class Gpu(models.Model):
     unified = models.BooleanField(default=False, help_text="Its memory is a part of RAM.")
     memory_total_bytes = models.BigIntegerField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # The samples before this have become periods of history.
+    rolled_up_to = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["node", "index"]

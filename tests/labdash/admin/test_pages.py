@@ -12,7 +12,16 @@ from django.utils import timezone
 
 from labdash.domain.library import record_inventory
 from labdash.domain.telemetry import record_sample
-from labdash.models import Attempt, Invitation, Membership, Node, OneTimeCode, Problem
+from labdash.models import (
+    Attempt,
+    GpuPeriod,
+    Invitation,
+    Membership,
+    Node,
+    OneTimeCode,
+    Problem,
+    Tier,
+)
 from tests.factories import installed, inventory, make_job, make_node, sample
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
@@ -20,6 +29,7 @@ NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
     "attempt",
     "family",
+    "gpuperiod",
     "gpusample",
     "installedmodel",
     "invitation",
@@ -38,6 +48,9 @@ def fill(count: int) -> None:
         node = make_node(slug)
         make_job(node.instances.get(), model=f"m{number}:1b")
         record_sample(sample(slug), arrived_at=now, with_history=True)
+        GpuPeriod.objects.create(
+            gpu=node.gpus.get(), length_s=Tier.MINUTE, at=now, samples=1, held={"other": 1}
+        )
         record_inventory(inventory(installed(f"m{number}:1b"), slug=slug), arrived_at=now)
         Problem.objects.create(code="x", node_slug=slug, text=f"x{number}", since=now)
         Attempt.objects.create(address=f"10.0.0.{number}")
