@@ -20,12 +20,18 @@ from pydantic_core import PydanticOmit
 # Control characters, further line ends, and halves of surrogate pairs: no page can show them, and
 # no database needs to hold them.
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# The same, but for what sets text: a line feed and a tab.
+_UNSET = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 
 
 def _one_line(longest: int) -> Callable[[Any], Any]:
     """Return what makes one line of at most so many characters of a text."""
     return lambda text: _UNSHOWN.sub(" ", text[:longest]) if isinstance(text, str) else text
+
+
+def _some_lines(text: Any) -> Any:
+    return _UNSET.sub(" ", text[:MOST_PROSE]) if isinstance(text, str) else text
 
 
 def _or_unknown(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -47,6 +53,9 @@ def _in_range(moment: datetime) -> datetime:
     return min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)
 
 
+# A piece of a longer text, of several lines.
+MOST_PROSE = 1000
+Prose = Annotated[str, BeforeValidator(_some_lines)]
 Text = Annotated[str, BeforeValidator(_one_line(500))]
 # As long as a model's name may be, whatever registry it is from.
 Name = Annotated[str, BeforeValidator(_one_line(350))]

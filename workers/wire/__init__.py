@@ -43,11 +43,24 @@ from workers.wire.keys import (
     orders_queue,
     reports_key,
     spec_key,
+    try_answer_key,
+    try_prompt_key,
+    try_wish_key,
     watched_key,
 )
-from workers.wire.orders import Order, PullOrder, RefreshOrder
+from workers.wire.orders import Order, PullOrder, RefreshOrder, TryOrder
 from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
 from workers.wire.specs import DeclaredGpu, DeclaredHardware, InstanceSpec, JoinRequest, NodeSpec
+from workers.wire.tries import (
+    TryBegan,
+    TryEnd,
+    TryGpu,
+    TryLine,
+    TryOutcome,
+    TryPlace,
+    TryText,
+    try_line_adapter,
+)
 
 __all__ = [
     "HIGHEST_PROTOCOL",
@@ -85,11 +98,23 @@ __all__ = [
     "Report",
     "Sample",
     "Slug",
+    "TryBegan",
+    "TryEnd",
+    "TryGpu",
+    "TryLine",
+    "TryOrder",
+    "TryOutcome",
+    "TryPlace",
+    "TryText",
     "cancel_key",
     "hub_nodes_key",
     "orders_queue",
     "report_adapter",
     "reports_key",
     "spec_key",
+    "try_answer_key",
+    "try_line_adapter",
+    "try_prompt_key",
+    "try_wish_key",
     "watched_key",
 ]

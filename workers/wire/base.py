@@ -23,6 +23,12 @@ ModelName = Annotated[
         max_length=350,
     ),
 ]
+# A name under which something is installed, from whatever registry it once came.
+InstalledName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:/\-]*$", max_length=350)
+]
+# 128 bits, so that nobody guesses one.
+TryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 InstanceUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+$", max_length=300)]
 
 

@@ -32,3 +32,18 @@ def watched_key(slug: str) -> str:
 def cancel_key(slug: str, job_id: int) -> str:
     """Name the key whose existence asks the node to stop a job."""
     return f"node:{slug}:cancel:{job_id}"
+
+
+def try_prompt_key(slug: str, try_id: str) -> str:
+    """Name the key that holds a prompt until the node takes it."""
+    return f"node:{slug}:try:{try_id}:prompt"
+
+
+def try_wish_key(slug: str, try_id: str) -> str:
+    """Name the key that exists while somebody waits for an answer."""
+    return f"node:{slug}:try:{try_id}:wish"
+
+
+def try_answer_key(slug: str, try_id: str) -> str:
+    """Name the key to which the node writes an answer."""
+    return f"node:{slug}:try:{try_id}:answer"

@@ -1,6 +1,15 @@
 """What the hub asks a node to do."""
 
-from workers.wire.base import PROTOCOL_VERSION, InstanceUrl, Message, ModelName, Protocol, Slug
+from workers.wire.base import (
+    PROTOCOL_VERSION,
+    InstalledName,
+    InstanceUrl,
+    Message,
+    ModelName,
+    Protocol,
+    Slug,
+    TryId,
+)
 
 
 class Order(Message):
@@ -23,3 +32,11 @@ class PullOrder(Order):
 
 class RefreshOrder(Order):
     """Read and report the whole inventory now."""
+
+
+class TryOrder(Order):
+    """Ask ``model`` once; the prompt is under ``try_prompt_key``."""
+
+    try_id: TryId
+    instance_url: InstanceUrl
+    model: InstalledName
