@@ -13,6 +13,7 @@ from celery.signals import worker_shutting_down
 from workers.app import make_app, make_worker
 from workers.config import WORKER_VERSION, BadConfig, NodeConfig
 from workers.engines.pulls import Pulls
+from workers.engines.try_out import Tries
 from workers.store import Store
 from workers.tasks import add_tasks
 from workers.telemetry import Telemetry
@@ -57,8 +58,9 @@ def _serve(config: NodeConfig) -> int:
     telemetry = Telemetry(config, store)
     stopping = threading.Event()
     pulls = Pulls(telemetry=telemetry, store=store, stopping=stopping)
+    tries = Tries(telemetry=telemetry, store=store, stopping=stopping)
     app = make_app(config)
-    add_tasks(app, telemetry=telemetry, pulls=pulls)
+    add_tasks(app, telemetry=telemetry, pulls=pulls, tries=tries)
     # Celery waits for its threads, so each pull must hear of the end.
     worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     telemetry.start()

@@ -79,6 +79,15 @@ class NodeWatch:
         watches = self._instances.values()
         return next((watch for watch in watches if watch.spec.url == url.rstrip("/")), None)
 
+    def gpus(self, *, wait_s: float) -> tuple[GpuReading, ...]:
+        """Return the GPUs as they are now, or after ``wait_s`` as they were last."""
+        self._hardware.ask()
+        return self._read_hardware(wait_s=wait_s).gpus
+
+    def same_weights(self, instance: str, model: str) -> frozenset[str]:
+        """Return the names on an instance that stand for the same weights, this one included."""
+        return self._names.sharing(instance, model) | {model}
+
     def refresh(self) -> None:
         """Tell the inventory of all instances now."""
         for watch in self._instances.values():

@@ -64,6 +64,24 @@ class Store:
         """Tell whether a job shall stop. Raises ``StoreDown``."""
         return bool(self._call("EXISTS", wire.cancel_key(self.slug, job_id)))
 
+    def take_prompt(self, try_id: str) -> str | None:
+        """Return the prompt of a try, once. Raises ``StoreDown``."""
+        value = self._call("GETDEL", wire.try_prompt_key(self.slug, try_id))
+        return None if value is None else str(value)
+
+    def is_try_wanted(self, try_id: str) -> bool:
+        """Tell whether somebody waits for an answer. Raises ``StoreDown``."""
+        return bool(self._call("EXISTS", wire.try_wish_key(self.slug, try_id)))
+
+    def write_answer(self, try_id: str, *, at: int, text: str, keep_s: int) -> None:
+        """Write a piece of an answer at its place, twice the same as once; it lives ``keep_s``.
+
+        Raises ``StoreDown``.
+        """
+        key = wire.try_answer_key(self.slug, try_id)
+        self._call("SETRANGE", key, at, text)
+        self._call("EXPIRE", key, keep_s)
+
     def send(self, report: wire.Report) -> None:
         """Put a report on the stream; what no later one replaces is kept for ``flush``."""
         with self._sending:

@@ -7,13 +7,14 @@ from celery import Celery
 from pydantic import ValidationError
 
 from workers.engines.pulls import Pulls
+from workers.engines.try_out import Tries
 from workers.telemetry import Telemetry
-from workers.wire import Order, PullOrder, RefreshOrder
+from workers.wire import Order, PullOrder, RefreshOrder, TryOrder
 
 log = logging.getLogger(__name__)
 
 
-def add_tasks(app: Celery, *, telemetry: Telemetry, pulls: Pulls) -> None:
+def add_tasks(app: Celery, *, telemetry: Telemetry, pulls: Pulls, tries: Tries) -> None:
     """Give the app its tasks. A bad order is told in one line and changes nothing."""
 
     @app.task(name="workers.pull")  # type: ignore[untyped-decorator]
@@ -27,6 +28,11 @@ def add_tasks(app: Celery, *, telemetry: Telemetry, pulls: Pulls) -> None:
         watch = telemetry.find(order.node) if order else None
         if watch is not None:
             watch.refresh()
+
+    @app.task(name="workers.try_out")  # type: ignore[untyped-decorator]
+    def try_out(fields: dict[str, Any]) -> None:
+        if order := _checked(TryOrder, fields):
+            tries.carry_out(order)
 
 
 def _checked[O: Order](kind: type[O], fields: dict[str, Any]) -> O | None:

@@ -96,6 +96,9 @@ class FakeOllama:
     failures: dict[str, Refuse] = field(default_factory=dict)
     # One script a pull of the model, the last one for all further pulls.
     scripts: dict[str, list[list[Step]]] = field(default_factory=dict)
+    # What a question to a model is answered with.
+    chats: dict[str, list[Step]] = field(default_factory=dict)
+    asked: list[Seen] = field(default_factory=list)
     pulls: list[Seen] = field(default_factory=list)
     calls: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
 
@@ -144,6 +147,7 @@ class FakeOllama:
         app.router.add_get("/api/ps", self._ps)
         app.router.add_post("/api/show", self._show)
         app.router.add_post("/api/pull", self._pull)
+        app.router.add_post("/api/chat", self._chat)
         return app
 
     async def _answer(self, request: web.Request, body: Any) -> web.Response:
@@ -177,6 +181,17 @@ class FakeOllama:
         seen = Seen(model, time.monotonic())
         self.pulls.append(seen)
         script = self._next_script(model)
+        if script and isinstance(script[0], Refuse):
+            seen.ended_at = time.monotonic()
+            return web.Response(status=script[0].status, text=script[0].text)
+        return await self._play(request, script, seen)
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        payload = await request.json()
+        self.calls.append((request.path, payload, dict(request.headers)))
+        seen = Seen(payload["model"], time.monotonic())
+        self.asked.append(seen)
+        script = self.chats[payload["model"]]
         if script and isinstance(script[0], Refuse):
             seen.ended_at = time.monotonic()
             return web.Response(status=script[0].status, text=script[0].text)

@@ -108,6 +108,13 @@ class Ollama:
         """Return names with their digests, to see cheaply whether anything changed."""
         return frozenset((tag.name, tag.digest) for tag in self._tags())
 
+    def capabilities(self, model: str) -> tuple[str, ...] | None:
+        """Return what a model can do, ``None`` where its server does not tell (before 0.9.1).
+
+        Raises ``EngineDown``.
+        """
+        return _parse(_Shown, self._json.post("/api/show", {"model": model})).capabilities
+
     def store(self) -> str | None:
         """Return the folder of the models as the server wrote it when they were last listed."""
         # Lists are made in another thread.

@@ -43,6 +43,13 @@ class BlobNames:
             ]
         return min(names, key=lambda name: (name not in loaded, name), default=None)
 
+    def sharing(self, instance: str, model: str) -> frozenset[str]:
+        """Return the names on an instance that use the same blob as ``model``."""
+        with self._lock:
+            digests = self._installed.get(instance, {})
+            digest = digests.get(model)
+            return frozenset(name for name, found in digests.items() if found == digest)
+
 
 def blob_of(command_line: list[str]) -> str | None:
     """Return the digest of the blob after ``--model``, where there is one."""
