@@ -26,7 +26,8 @@ BEAT = {
     "let in who joined, and nobody else": ("labdash.tasks.assert_accounts", 5.0),
     "assert what the nodes shall serve": ("labdash.tasks.publish_specs", 30.0),
     "drop stale orders": ("labdash.tasks.drop_stale_orders", 60.0),
-    "prune": ("labdash.tasks.prune", 3600.0),
+    "roll history up": ("labdash.tasks.roll_up", 20.0),
+    "prune": ("labdash.tasks.prune", 600.0),
 }
 
 

@@ -8,7 +8,7 @@ node writes, its entries are passed and those of the others are read.
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from django.db import close_old_connections as close_stale_connections
 from django.utils import timezone
 
 from labdash import live
+from labdash.domain.history import LATE_FOR, Moment, moment_of
 from labdash.domain.library import record_inventory
 from labdash.domain.progress import record_progress
 from labdash.domain.telemetry import record_sample
@@ -41,9 +42,10 @@ LONG_STREAM_BYTES = 32 * 2**20
 KEPT_OF_A_LONG_STREAM = 20
 HIGHEST_SEQUENCE = 2**64 - 1
 ALIVE_FOR_S = 10
-# Slightly under 5 and 10 s, so that a sample every 5 s is stored every time, and every second time.
+# Slightly under 5 s, so that a sample every 5 s is stored every time.
 STORE_EVERY_S = 4.5
-HISTORY_EVERY_S = 9.5
+# So many moments are stored at once, although that time has not passed.
+MOST_WAITING = 60
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 # What no later try can store: too long, out of range, not to be encoded.
@@ -71,7 +73,7 @@ class Intake:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._stored_at: dict[str, float] = {}
-        self._history_at: dict[str, float] = {}
+        self._waiting: defaultdict[str, dict[datetime, Moment]] = defaultdict(dict)
         self._understood: set[str] = set()
         self._client = redis.Redis.from_url(
             settings.REDIS_URL,
@@ -188,10 +190,20 @@ class Intake:
     def _apply(self, arrivals: list[Arrival]) -> None:
         """Apply what still matters. Pages see the newest samples even if the database fails."""
         kept = newest(arrivals)
+        self._collect(arrivals)
         for apply in (self._show, self._record):
             for arrival in kept:
                 with self._rejecting(arrival.report.node):
                     apply(arrival.report, arrival.at)
+
+    def _collect(self, arrivals: list[Arrival]) -> None:
+        """Keep what history needs of each sample, one a second, until it is stored."""
+        oldest = timezone.now() - LATE_FOR
+        for arrival in arrivals:
+            with self._rejecting(arrival.report.node):
+                if isinstance(arrival.report, wire.Sample) and arrival.at >= oldest:
+                    moment = moment_of(arrival.report, at=arrival.at)
+                    self._waiting[arrival.report.node][moment.at] = moment
 
     @contextmanager
     def _rejecting(self, source: str) -> Iterator[None]:
@@ -223,14 +235,14 @@ class Intake:
             record_progress(report, arrived_at=at)
 
     def _record_sample(self, sample: wire.Sample, at: datetime) -> None:
+        """Store a node's sample every ``STORE_EVERY_S``, with all that came since the last."""
         now = time.monotonic()
-        if now - self._stored_at.get(sample.node, -STORE_EVERY_S) < STORE_EVERY_S:
+        is_early = now - self._stored_at.get(sample.node, -STORE_EVERY_S) < STORE_EVERY_S
+        if is_early and len(self._waiting[sample.node]) < MOST_WAITING:
             return
-        with_history = now - self._history_at.get(sample.node, -HISTORY_EVERY_S) >= HISTORY_EVERY_S
-        record_sample(sample, arrived_at=at, with_history=with_history)
+        moments = self._waiting.pop(sample.node, {}).values()
+        record_sample(sample, arrived_at=at, moments=moments)
         self._stored_at[sample.node] = now
-        if with_history:
-            self._history_at[sample.node] = now
 
     def _note_understood(self, slug: str) -> None:
         if slug not in self._understood:

@@ -6,7 +6,16 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.celery import app
-from labdash.domain import access, joining, nodes, orders, problems, reconciliation, telemetry
+from labdash.domain import (
+    access,
+    history,
+    joining,
+    nodes,
+    orders,
+    problems,
+    reconciliation,
+    telemetry,
+)
 from labdash.live import StoreDown
 
 log = logging.getLogger(__name__)
@@ -61,10 +70,18 @@ def drop_stale_orders() -> None:
         log.warning("stale orders not dropped: %s", error)
 
 
+@app.task(name="labdash.tasks.roll_up")
+def roll_up() -> None:
+    """Make history of the samples of the last minute."""
+    history.roll_up(now=timezone.now())
+
+
 @app.task(name="labdash.tasks.prune")
 def prune() -> None:
     """Delete what is too old to be of use."""
     now = timezone.now()
-    samples, gpus = telemetry.prune_samples(now=now), telemetry.prune_gpus(now=now)
+    # First: what is older than its tier is kept for may not be rolled up after a long stop.
+    history.roll_up(now=now)
+    rows, gpus = history.prune(now=now), telemetry.prune_gpus(now=now)
     attempts = access.forget_attempts()
-    log.info("pruned samples=%d gpus=%d attempts=%d", samples, gpus, attempts)
+    log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

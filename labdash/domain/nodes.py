@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from labdash import live, store_users
-from labdash.domain import orders, pulls
+from labdash.domain import history, orders, pulls
 from labdash.domain.addresses import check_url, require_distinct
 from labdash.domain.errors import LabDashError
 from labdash.models import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
@@ -80,6 +80,7 @@ def refresh_inventory(*, node: Node) -> None:
 def remove_node(*, node: Node) -> None:
     """Forget a node with all that was known of it. What runs there for LabDash is stopped."""
     slug = node.slug
+    history.forget(node.gpus.all())
     with transaction.atomic():
         for job in pulls.active_jobs(node=node):
             pulls.abandon(job=job)

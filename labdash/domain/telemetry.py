@@ -1,4 +1,4 @@
-"""Samples of nodes become rows: what the node looks like, its GPUs, and their history."""
+"""Samples of nodes become rows: what the node looks like, and its GPUs."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 
-from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
+from labdash.domain import history
+from labdash.models import Gpu, GpuSource, Instance, Node
 from workers import wire
 
-# One tier for now: a day at one sample in 10 s is 8640 rows a GPU.
-SAMPLES_KEPT_FOR = timedelta(hours=24)
 # A card that is out of its machine for so long, while the machine reports, does not come back.
 GPUS_KEPT_FOR = timedelta(days=30)
 # So that made-up cards cannot fill the database in that time.
@@ -18,8 +17,10 @@ MOST_GPUS_KEPT = 4 * wire.MOST_GPUS
 _FACTS = ("index", "name", "pci_id", "source", "unified", "memory_total_bytes")
 
 
-def record_sample(sample: wire.Sample, *, arrived_at: datetime, with_history: bool) -> None:
-    """Store a node's newest sample; with ``with_history`` also a ``GpuSample`` of each GPU."""
+def record_sample(
+    sample: wire.Sample, *, arrived_at: datetime, moments: Iterable[history.Moment] = ()
+) -> None:
+    """Store a node's newest sample, and what its GPUs showed since the one before."""
     with transaction.atomic():
         node = Node.objects.filter(slug=sample.node).first()
         if node is None:
@@ -30,17 +31,7 @@ def record_sample(sample: wire.Sample, *, arrived_at: datetime, with_history: bo
         node.worker_version = sample.worker_version[:20]
         node.save(update_fields=["last_seen_at", "last_sample", "clock_offset_s", "worker_version"])
         _record_versions(node, sample.instances)
-        rows = _record_gpus(node, sample.gpus, arrived_at)
-        if with_history:
-            GpuSample.objects.bulk_create(
-                _history(row, reading, arrived_at) for row, reading in rows
-            )
-
-
-def prune_samples(*, now: datetime) -> int:
-    """Delete the samples that are older than ``SAMPLES_KEPT_FOR``; return how many."""
-    deleted, _ = GpuSample.objects.filter(at__lt=now - SAMPLES_KEPT_FOR).delete()
-    return deleted
+        history.store_moments(_record_gpus(node, sample.gpus, arrived_at), moments)
 
 
 def prune_gpus(*, now: datetime) -> int:
@@ -50,6 +41,7 @@ def prune_gpus(*, now: datetime) -> int:
         node__last_seen_at__gt=F("last_seen_at") + GPUS_KEPT_FOR,
     )
     count = gone.count()
+    history.forget(gone)
     gone.delete()
     return count
 
@@ -67,12 +59,12 @@ def _record_versions(node: Node, readings: Iterable[wire.InstanceReading]) -> No
 
 def _record_gpus(
     node: Node, readings: Iterable[wire.GpuReading], arrived_at: datetime
-) -> list[tuple[Gpu, wire.GpuReading]]:
-    """Update or add a row for each reading, and return both together."""
+) -> dict[str, Gpu]:
+    """Update or add a row for each reading, and return it by the uuid that was read."""
     known = list(node.gpus.all())
     by_uuid = {gpu.uuid: gpu for gpu in known if gpu.uuid}
     declared = {gpu.index: gpu for gpu in known if gpu.source == "declared"}
-    pairs: list[tuple[Gpu, wire.GpuReading]] = []
+    rows: dict[str, Gpu] = {}
     added: list[Gpu] = []
     for reading in {reading.uuid: reading for reading in readings}.values():
         if reading.source == "declared":
@@ -86,10 +78,11 @@ def _record_gpus(
                 _update_facts(row, reading)
         if row is not None:
             row.last_seen_at = arrived_at
-            pairs.append((row, reading))
-    Gpu.objects.bulk_update([row for row, _ in pairs if row.pk], [*_FACTS, "last_seen_at"])
+            rows[reading.uuid] = row
+    seen = [row for row in rows.values() if row.pk]
+    Gpu.objects.bulk_update(seen, [*_FACTS, "last_seen_at"])
     Gpu.objects.bulk_create(added)
-    return pairs
+    return rows
 
 
 def _update_facts(row: Gpu, reading: wire.GpuReading) -> None:
@@ -101,14 +94,3 @@ def _update_facts(row: Gpu, reading: wire.GpuReading) -> None:
     row.unified = reading.unified
     if reading.memory_total_bytes is not None:
         row.memory_total_bytes = reading.memory_total_bytes
-
-
-def _history(row: Gpu, reading: wire.GpuReading, at: datetime) -> GpuSample:
-    return GpuSample(
-        gpu=row,
-        at=at,
-        memory_used_bytes=reading.memory_used_bytes,
-        utilization_percent=reading.utilization_percent,
-        temperature_celsius=reading.temperature_celsius,
-        power_watts=reading.power_watts,
-    )

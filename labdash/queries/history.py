@@ -1,137 +1,173 @@
-"""How GPUs did over the last hour or day, in few points that a chart can draw."""
+"""How GPUs did over an hour, a day, a month or a year, in few points that a chart can draw."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from django.core.cache import cache
-from django.db.models import Avg, FloatField, Func, IntegerField, Max
-from django.db.models.functions import Cast
 
-from labdash.models import GpuSample
+from labdash.models import GpuPeriod, GpuSample, Tier
+from labdash.queries.measured import METRICS, Measured, by_period, by_slot
 
-type Span = Literal["1h", "24h"]
-type Metric = Literal[
-    "memory_used_bytes", "utilization_percent", "temperature_celsius", "power_watts"
-]
-METRICS: tuple[Metric, ...] = (
-    "memory_used_bytes",
-    "utilization_percent",
-    "temperature_celsius",
-    "power_watts",
+type Span = Literal["1h", "24h", "30d", "1y"]
+type Series = tuple[float | None, ...]
+type Moments = list[tuple[int, Measured]]
+
+PEAKS = (
+    "memory_peak_bytes",
+    "utilization_peak_percent",
+    "temperature_peak_celsius",
+    "power_peak_watts",
 )
+SPARK_BUCKETS = 60
+SPARK_KEPT_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How far back a chart looks and how wide one of its points is."""
+    """How far back a chart looks, how wide one of its points is, and what it is drawn from.
+
+    ``tier`` is ``None`` for samples. ``fresh_s`` is for how long a chart is not drawn anew.
+    ``ticks`` are the words under its axis.
+    """
 
     label: str
+    tab: str
     bucket_s: int
     buckets: int
+    tier: Tier | None
+    fresh_s: int
+    ticks: tuple[str, ...]
 
-    def last_bucket(self, now: datetime) -> int:
-        """Return the number of the bucket before the one that still fills."""
-        return int(now.timestamp()) // self.bucket_s - 1
+    def first_bucket(self, now: datetime) -> int:
+        """Return the number, since 1970, of the first of its buckets.
+
+        The last is the newest that is full or, in periods, that has begun to fill.
+        """
+        end_s = int(now.timestamp()) // self.fresh_s * self.fresh_s
+        return (end_s - 1) // self.bucket_s + 1 - self.buckets
 
 
 SCALES: Mapping[Span, Scale] = {
-    "1h": Scale(label="1 hour", bucket_s=60, buckets=60),
-    "24h": Scale(label="24 hours", bucket_s=900, buckets=96),
+    "1h": Scale(
+        label="1 hour",
+        tab="1 h",
+        bucket_s=30,
+        buckets=120,
+        tier=None,
+        fresh_s=30,
+        ticks=("1 h ago", "45 min", "30 min", "15 min", "now"),
+    ),
+    "24h": Scale(
+        label="24 hours",
+        tab="24 h",
+        bucket_s=600,
+        buckets=144,
+        tier=Tier.TEN_MINUTES,
+        fresh_s=60,
+        ticks=("24 h ago", "18 h", "12 h", "6 h", "now"),
+    ),
+    "30d": Scale(
+        label="30 days",
+        tab="30 days",
+        bucket_s=4 * 3600,
+        buckets=180,
+        tier=Tier.TWO_HOURS,
+        fresh_s=600,
+        ticks=("30 days ago", "20 days", "10 days", "now"),
+    ),
+    "1y": Scale(
+        label="1 year",
+        tab="1 year",
+        bucket_s=2 * 86400,
+        buckets=183,
+        tier=Tier.TWO_HOURS,
+        fresh_s=600,
+        ticks=("1 year ago", "9 months", "6 months", "3 months", "now"),
+    ),
 }
+# Instead of an hour while the lab is younger than this: an hour would be an empty chart.
+YOUNG = Scale(
+    label="10 minutes",
+    tab="",
+    bucket_s=5,
+    buckets=120,
+    tier=None,
+    fresh_s=5,
+    ticks=("10 min ago", "5 min", "now"),
+)
 
 
-class Bucket(Func):
-    """Number of the bucket of ``bucket_s`` seconds since 1970 in which a moment lies."""
-
-    output_field: ClassVar[Any] = IntegerField()
-
-    def __init__(self, moment: str, bucket_s: int) -> None:
-        super().__init__(moment, bucket_s=bucket_s)
-
-    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        """Count in SQLite, whose times are text in UTC."""
-        template = "CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(bucket_s)d"
-        return self.as_sql(compiler, connection, template=template, **extra)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        """Count in PostgreSQL."""
-        template = "(EXTRACT(EPOCH FROM %(expressions)s)::bigint / %(bucket_s)d)"
-        return self.as_sql(compiler, connection, template=template, **extra)
-
-
-type Series = tuple[float | None, ...]
-
-
-def memory_by_node(*, now: datetime) -> Mapping[str, Series]:
-    """Return the bytes in use on all GPUs of each node, minute by minute over the last hour.
-
-    Counted once a minute in each process: every open page asks for it each second.
-    """
-    scale = SCALES["1h"]
-    last = scale.last_bucket(now)
-    key = f"memory-by-node-{last}"
-    found: Mapping[str, Series] | None = cache.get(key)
-    if found is None:
-        found = _memory_by_node(scale, last)
-        cache.set(key, found, scale.bucket_s * 2)
-    return found
-
-
-def _memory_by_node(scale: Scale, last: int) -> Mapping[str, Series]:
-    rows = (
-        _samples(scale, last)
-        .values_list("gpu__node__slug", "gpu_id", "bucket")
-        .annotate(value=Max("memory_used_bytes"))
-        .order_by()
-    )
-    sums: defaultdict[str, dict[int, float]] = defaultdict(dict)
-    for slug, _gpu, bucket, value in rows:
-        if value is not None:
-            sums[slug][bucket] = sums[slug].get(bucket, 0) + value
-    return {slug: _series(values, scale, last) for slug, values in sums.items()}
+def scale_of(span: Span, gpu_ids: Iterable[int], *, now: datetime) -> Scale:
+    """Return the scale of a span, and a shorter one where all that there is fits into that."""
+    scale = SCALES[span]
+    if scale.tier is not None:
+        return scale
+    start, young = (at_second(each.first_bucket(now) * each.bucket_s) for each in (scale, YOUNG))
+    older = GpuSample.objects.filter(gpu_id__in=sorted(gpu_ids), at__gte=start, at__lt=young)
+    return scale if older.exists() else YOUNG
 
 
 def gpu_history(
-    gpu_ids: Iterable[int], span: Span, *, now: datetime
-) -> Mapping[int, Mapping[Metric, Series]]:
-    """Return what each GPU reported over the span: memory at its peak, the rest on average."""
-    scale, ids = SCALES[span], sorted(gpu_ids)
-    last = scale.last_bucket(now)
-    rows = (
-        _samples(scale, last)
-        .filter(gpu_id__in=ids)
-        .values_list("gpu_id", "bucket")
-        .annotate(
-            memory=Max("memory_used_bytes"),
-            utilization=Avg(Cast("utilization_percent", FloatField())),
-            temperature=Avg(Cast("temperature_celsius", FloatField())),
-            power=Avg("power_watts"),
-        )
-        .order_by()
+    gpu_ids: Iterable[int], scale: Scale, *, now: datetime
+) -> Mapping[int, tuple[Measured | None, ...]]:
+    """Return what was measured of each GPU in each bucket, ``None`` where nothing was."""
+    ids, first = sorted(gpu_ids), scale.first_bucket(now)
+    start_s, end_s = first * scale.bucket_s, (first + scale.buckets) * scale.bucket_s
+    found = moments_of(ids, scale.tier, start_s, end_s)
+    starts = range(start_s, end_s, scale.bucket_s)
+    points = {gpu_id: by_period(found.get(gpu_id, ()), scale.bucket_s) for gpu_id in ids}
+    return {gpu_id: tuple(map(points[gpu_id].get, starts)) for gpu_id in ids}
+
+
+def moments_of(
+    gpu_ids: Iterable[int], tier: Tier | None, start_s: int, end_s: int
+) -> Mapping[int, Moments]:
+    """Return what was stored of each GPU between two moments, of samples one a slot."""
+    rows = _rows(tier).filter(
+        gpu_id__in=list(gpu_ids), at__gte=at_second(start_s), at__lt=at_second(end_s)
     )
-    found: dict[int, dict[Metric, dict[int, float]]] = {
-        gpu_id: {metric: {} for metric in METRICS} for gpu_id in ids
-    }
-    for gpu_id, bucket, *values in rows:
-        for metric, value in zip(METRICS, values, strict=True):
-            if value is not None:
-                found[gpu_id][metric][bucket] = float(value)
-    return {
-        gpu_id: {metric: _series(values, scale, last) for metric, values in metrics.items()}
-        for gpu_id, metrics in found.items()
-    }
+    names = ("samples", *METRICS, *PEAKS) if tier else METRICS
+    found: defaultdict[int, Moments] = defaultdict(list)
+    for gpu_id, at, held, *values in rows.values_list("gpu_id", "at", "held", *names):
+        samples, figures = (values[0], tuple(values[1:])) if tier else (1, tuple(values) * 2)
+        each = Measured(samples=samples, averages=figures[:4], peaks=figures[4:], held=held)
+        found[gpu_id].append((int(at.timestamp()), each))
+    return found if tier else {gpu_id: by_slot(moments) for gpu_id, moments in found.items()}
 
 
-def _samples(scale: Scale, last: int) -> Any:
-    start = datetime.fromtimestamp((last + 1 - scale.buckets) * scale.bucket_s).astimezone()
-    end = start + timedelta(seconds=scale.buckets * scale.bucket_s)
-    return GpuSample.objects.filter(at__gte=start, at__lt=end).annotate(
-        bucket=Bucket("at", scale.bucket_s)
+def memory_by_node(*, now: datetime) -> Mapping[str, Series]:
+    """Return the bytes in use on all GPUs of each node, minute by minute over an hour.
+
+    It ends a minute ago, since when all minutes are rolled up. Counted once a minute in each
+    process: every open page asks for it each second.
+    """
+    last_s = int(now.timestamp()) // Tier.MINUTE * Tier.MINUTE - 2 * Tier.MINUTE
+    key = f"memory-by-node-{last_s}"
+    found: Mapping[str, Series] | None = cache.get(key)
+    if found is None:
+        found = _memory_by_node(last_s)
+        cache.set(key, found, SPARK_KEPT_S)
+    return found
+
+
+def _memory_by_node(last_s: int) -> Mapping[str, Series]:
+    starts = range(last_s - (SPARK_BUCKETS - 1) * Tier.MINUTE, last_s + 1, Tier.MINUTE)
+    rows = _rows(Tier.MINUTE).filter(
+        at__gte=at_second(starts[0]), at__lte=at_second(last_s), memory_peak_bytes__isnull=False
     )
+    sums: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for slug, at, peak in rows.values_list("gpu__node__slug", "at", "memory_peak_bytes"):
+        sums[slug][int(at.timestamp())] += peak
+    return {slug: tuple(map(values.get, starts)) for slug, values in sums.items()}
 
 
-def _series(values: Mapping[int, float], scale: Scale, last: int) -> Series:
-    return tuple(values.get(bucket) for bucket in range(last + 1 - scale.buckets, last + 1))
+def _rows(tier: Tier | None) -> Any:
+    return GpuPeriod.objects.filter(length_s=tier) if tier else GpuSample.objects.all()
+
+
+def at_second(second: int) -> datetime:
+    """Return the moment so many seconds after 1970."""
+    return datetime.fromtimestamp(second, tz=UTC)

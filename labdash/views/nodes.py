@@ -58,7 +58,7 @@ def fragments(seen: NodePage) -> list[Fragment]:
         fragment(f"{template}#state", "state", card=card, now=now),
         fragment(f"{template}#gpus", "gpus", card=card),
         fragment(f"{template}#processes", "processes", card=card),
-        fragment(f"{template}#history", "history", seen=seen, spans=list(SCALES)),
+        fragment(f"{template}#history", "history", seen=seen, spans=SCALES.items()),
         fragment(f"{template}#instances", "instances", instances=seen.instances, now=now),
         fragment(f"{template}#jobs", "jobs", jobs=seen.jobs, now=now),
     ]

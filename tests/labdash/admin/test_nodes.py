@@ -177,7 +177,7 @@ def test_what_nobody_has_counted_yet_is_unknown_and_not_0(page: Client, what: st
     column = "gpu_count" if what == "node" else "models"
     cell = re.compile(rf'field-{column}">([^<]*)<')
     assert cell.findall(page.get(url).text) == ["unknown"]
-    record_sample(sample("rog", gpus=()), arrived_at=timezone.now(), with_history=False)
+    record_sample(sample("rog", gpus=()), arrived_at=timezone.now())
     record_inventory(inventory(), arrived_at=timezone.now())
     assert cell.findall(page.get(url).text) == ["0"]
     assert node.gpus.count() == 0

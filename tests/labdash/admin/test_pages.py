@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from labdash.domain.history import moment_of
 from labdash.domain.library import record_inventory
 from labdash.domain.telemetry import record_sample
 from labdash.models import (
@@ -47,7 +48,8 @@ def fill(count: int) -> None:
         slug = f"n{number}"
         node = make_node(slug)
         make_job(node.instances.get(), model=f"m{number}:1b")
-        record_sample(sample(slug), arrived_at=now, with_history=True)
+        report = sample(slug)
+        record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
         GpuPeriod.objects.create(
             gpu=node.gpus.get(), length_s=Tier.MINUTE, at=now, samples=1, held={"other": 1}
         )

@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from labdash.domain import telemetry
-from labdash.domain.telemetry import prune_gpus, prune_samples, record_sample
+from labdash.domain.history import moment_of
+from labdash.domain.telemetry import prune_gpus, record_sample
 from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
 from tests.factories import GIB, gpu, make_node, ollama, sample
 from workers import wire
@@ -17,8 +18,9 @@ pytestmark = pytest.mark.django_db
 
 def record(report: wire.Sample, **options: Any) -> None:
     """Record a sample that arrives now."""
-    options = {"arrived_at": timezone.now(), "with_history": True, **options}
-    record_sample(report, **options)
+    options = {"arrived_at": timezone.now(), **options}
+    moments = [moment_of(report, at=options["arrived_at"])]
+    record_sample(report, **{"moments": moments, **options})
 
 
 def test_a_node_keeps_its_newest_sample_and_when_it_came() -> None:
@@ -55,7 +57,6 @@ def test_a_lost_gpu_keeps_what_was_known_of_it() -> None:
     record(sample("rog", gpus=(lost,)))
     row = Gpu.objects.get()
     assert (row.name, row.memory_total_bytes) == ("NVIDIA GeForce RTX 3090", 24 * GIB)
-    assert GpuSample.objects.last().memory_used_bytes is None  # type: ignore[union-attr]  # two were stored
 
 
 def test_a_declared_gpu_stays_as_its_owner_typed_it() -> None:
@@ -81,7 +82,7 @@ def test_history_holds_what_each_gpu_reported_and_null_for_the_rest() -> None:
 
 def test_no_history_is_kept_where_none_is_due() -> None:
     make_node()
-    record(sample("rog"), with_history=False)
+    record(sample("rog"), moments=())
     assert (Gpu.objects.count(), GpuSample.objects.count()) == (1, 0)
 
 
@@ -97,18 +98,11 @@ def test_a_sample_of_no_node_is_dropped() -> None:
     assert not Gpu.objects.exists()
 
 
-def test_history_older_than_a_day_is_pruned() -> None:
-    make_node()
-    now = timezone.now()
-    record(sample("rog"), arrived_at=now - timedelta(hours=25))
-    record(sample("rog"), arrived_at=now - timedelta(hours=23))
-    assert (prune_samples(now=now), GpuSample.objects.count()) == (1, 1)
-
-
 def test_two_readings_of_one_gpu_are_one_gpu() -> None:
     make_node()
-    record(sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="A"))))
-    record(sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="A"))))
+    report, now = sample("rog", gpus=(gpu(0, uuid="A"), gpu(1, uuid="A"))), timezone.now()
+    record(report, arrived_at=now - timedelta(seconds=5))
+    record(report, arrived_at=now)
     assert (Gpu.objects.get().index, GpuSample.objects.count()) == (1, 2)
 
 
@@ -146,5 +140,5 @@ def test_as_many_queries_for_three_gpus_as_for_one(
     make_node()
     report = sample("rog", gpus=tuple(gpu(index) for index in range(count)))
     record(report)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         record(report)

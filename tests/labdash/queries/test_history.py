@@ -1,14 +1,18 @@
 """How GPUs did, in few points."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.core.cache import cache
 
-from labdash.models import Gpu, GpuSample, Node
-from labdash.queries.history import SCALES, gpu_history, memory_by_node
+from labdash.models import Gpu, GpuPeriod, GpuSample, Node, Tier
+from labdash.queries.history import SCALES, YOUNG, Span, gpu_history, memory_by_node, scale_of
+from labdash.queries.measured import Measured
 
 NOW = datetime(2026, 11, 25, 12, 30, 10, tzinfo=UTC)
+SPANS: list[Span] = ["1h", "24h", "30d", "1y"]
+PERIODS: list[Span] = ["24h", "30d", "1y"]
 pytestmark = pytest.mark.django_db
 
 
@@ -22,60 +26,111 @@ def make_gpu(slug: str = "rog", index: int = 0) -> Gpu:
     return Gpu.objects.create(node=node, uuid=f"{slug}-{index}", index=index, name="P40")
 
 
-def measure(gpu: Gpu, ago_s: float, **values: float | None) -> None:
+def measure(gpu: Gpu, ago_s: float, **values: Any) -> None:
+    """Store a sample."""
     GpuSample.objects.create(gpu=gpu, at=NOW - timedelta(seconds=ago_s), **values)
 
 
-def test_minute_keeps_the_peak_of_memory_and_the_mean_of_the_rest() -> None:
-    gpu = make_gpu()
-    measure(gpu, 20, memory_used_bytes=5, temperature_celsius=40, utilization_percent=10)
-    measure(gpu, 40, memory_used_bytes=9, temperature_celsius=50, utilization_percent=25)
-    found = gpu_history([gpu.pk], "1h", now=NOW)[gpu.pk]
-    assert found["memory_used_bytes"][-1] == 9
-    assert found["temperature_celsius"][-1] == 45
-    assert found["utilization_percent"][-1] == 17.5
-    assert found["power_watts"] == (None,) * 60
+def period(gpu: Gpu, ago_s: float, tier: Tier = Tier.MINUTE, **values: Any) -> None:
+    """Store the period of a tier that held the moment ``ago_s`` ago."""
+    second = int(NOW.timestamp() - ago_s)
+    at = datetime.fromtimestamp(second - second % tier, tz=UTC)
+    GpuPeriod.objects.create(gpu=gpu, length_s=tier, at=at, **{"samples": 12, **values})
 
 
-@pytest.mark.parametrize(("span", "ago_s"), [("1h", 3600), ("24h", 86400)])
-def test_series_begins_where_its_span_does(span: str, ago_s: float) -> None:
-    scale = SCALES["1h" if span == "1h" else "24h"]
+def points(gpu: Gpu, span: Span) -> tuple[Measured | None, ...]:
+    return gpu_history([gpu.pk], SCALES[span], now=NOW)[gpu.pk]
+
+
+def test_a_point_of_an_hour_is_the_average_and_the_peak_of_its_samples() -> None:
     gpu = make_gpu()
-    measure(gpu, ago_s, memory_used_bytes=1)
-    measure(gpu, ago_s + scale.bucket_s, memory_used_bytes=2)
-    found = gpu_history([gpu.pk], "1h" if span == "1h" else "24h", now=NOW)[gpu.pk]
-    series = found["memory_used_bytes"]
+    measure(gpu, 13, memory_used_bytes=5, temperature_celsius=40, held={"other": 5})
+    measure(gpu, 33, memory_used_bytes=9, temperature_celsius=50, held={"model:a": 9})
+    point = points(gpu, "1h")[-1]
+    assert point == Measured(
+        samples=2,
+        averages=(7, None, 45, None),
+        peaks=(9, None, 50, None),
+        held={"other": 2.5, "model:a": 4.5},
+    )
+
+
+def test_a_watched_second_weighs_no_more_than_an_unwatched_one() -> None:
+    gpu = make_gpu()
+    for ago_s in (11, 12, 13, 14, 15):
+        measure(gpu, ago_s, utilization_percent=100)
+    measure(gpu, 22, utilization_percent=0)
+    point = points(gpu, "1h")[-1]
+    assert point is not None
+    assert (point.averages[1], point.peaks[1], point.samples) == (50, 100, 2)
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_series_begins_where_its_span_does(span: Span) -> None:
+    scale, gpu = SCALES[span], make_gpu()
+    first_s = scale.first_bucket(NOW) * scale.bucket_s
+    for second, use in ((first_s, 1), (first_s - 1, 2)):
+        ago_s = NOW.timestamp() - second
+        if scale.tier:
+            period(gpu, ago_s, scale.tier, memory_used_bytes=use, memory_peak_bytes=use)
+        else:
+            measure(gpu, ago_s, memory_used_bytes=use)
+    series = points(gpu, span)
     assert len(series) == scale.buckets
-    assert series[0] == 1
-    assert series[1:] == (None,) * (scale.buckets - 1)
+    assert [each and each.averages[0] for each in series] == [1, *[None] * (scale.buckets - 1)]
 
 
-def test_bucket_that_still_fills_is_left_out() -> None:
+def test_points_of_samples_are_left_out_until_they_are_full() -> None:
     gpu = make_gpu()
     measure(gpu, 5, memory_used_bytes=1)
-    assert set(gpu_history([gpu.pk], "1h", now=NOW)[gpu.pk]["memory_used_bytes"]) == {None}
+    assert set(points(gpu, "1h")) == {None}
+
+
+@pytest.mark.parametrize("span", PERIODS)
+def test_a_point_of_periods_is_shown_while_it_fills(span: Span) -> None:
+    gpu, tier = make_gpu(), SCALES[span].tier
+    assert tier
+    period(gpu, 60, tier, memory_used_bytes=3, memory_peak_bytes=4)
+    point = points(gpu, span)[-1]
+    assert point is not None
+    assert (point.averages[0], point.peaks[0]) == (3, 4)
 
 
 def test_other_gpus_are_left_out() -> None:
     gpu, other = make_gpu(), make_gpu("oldie")
     measure(other, 30, memory_used_bytes=1)
-    assert list(gpu_history([gpu.pk], "1h", now=NOW)) == [gpu.pk]
+    assert list(gpu_history([gpu.pk], SCALES["1h"], now=NOW)) == [gpu.pk]
+
+
+@pytest.mark.parametrize(("ago_s", "scale"), [(500, YOUNG), (700, SCALES["1h"]), (4000, YOUNG)])
+def test_an_hour_is_ten_minutes_until_there_is_more(ago_s: float, scale: object) -> None:
+    gpu = make_gpu()
+    measure(gpu, ago_s, memory_used_bytes=1)
+    assert scale_of("1h", [gpu.pk], now=NOW) == scale
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_the_words_under_a_chart_stand_at_equal_distances(span: Span) -> None:
+    scale = SCALES[span]
+    assert len(scale.ticks) in {3, 4, 5}
+    assert scale.fresh_s <= scale.bucket_s
+    assert scale.tier is None or scale.bucket_s % scale.tier == 0
 
 
 def test_memory_of_a_node_sums_its_gpus() -> None:
     first, second = make_gpu(index=0), make_gpu(index=1)
-    measure(first, 30, memory_used_bytes=3)
-    measure(second, 30, memory_used_bytes=4)
-    measure(make_gpu("oldie"), 30, memory_used_bytes=None)
+    period(first, 75, memory_peak_bytes=3)
+    period(second, 75, memory_peak_bytes=4)
+    period(make_gpu("oldie"), 75, memory_peak_bytes=None)
     found = memory_by_node(now=NOW)
     assert list(found) == ["rog"]
-    assert found["rog"][-1] == 7
+    assert (len(found["rog"]), found["rog"][-1]) == (60, 7)
 
 
 def test_memory_of_nodes_is_counted_once_a_minute() -> None:
-    gpu = make_gpu()
-    measure(gpu, 30, memory_used_bytes=3)
+    gpu, other = make_gpu(), make_gpu(index=1)
+    period(gpu, 75, memory_peak_bytes=3)
     assert memory_by_node(now=NOW)["rog"][-1] == 3
-    measure(gpu, 31, memory_used_bytes=5)
+    period(other, 75, memory_peak_bytes=5)
     assert memory_by_node(now=NOW)["rog"][-1] == 3
-    assert memory_by_node(now=NOW + timedelta(minutes=1))["rog"][-2] == 5
+    assert memory_by_node(now=NOW + timedelta(minutes=1))["rog"][-2] == 8

@@ -6,6 +6,7 @@ from math import sin
 
 from django.utils import timezone
 
+from labdash.domain.history import roll_up
 from labdash.live import save_state
 from labdash.models import (
     Family,
@@ -306,8 +307,8 @@ def _fill(nodes: dict[str, Node]) -> None:
 
 
 def history(node: Node, *, minutes: int = 60, every_s: int = 30) -> None:
-    """Store how the GPUs of a node did: memory in steps, the rest in waves."""
-    now = timezone.now()
+    """Store how the GPUs of a node did, until now: memory in steps, the rest in waves."""
+    now = timezone.now().replace(microsecond=0)
     moments = range(0, minutes * 60, every_s)
     GpuSample.objects.bulk_create(
         GpuSample(
@@ -317,7 +318,14 @@ def history(node: Node, *, minutes: int = 60, every_s: int = 30) -> None:
             utilization_percent=int(50 + 45 * sin(second / 170)),
             temperature_celsius=int(55 + 14 * sin(second / 400)),
             power_watts=160 + 120 * sin(second / 170),
+            held={
+                "model:qwen3:8b": 3 * GIB,
+                **({"model:gemma3:27b": 9 * GIB} if second // 900 % 2 else {}),
+                "other": int((1 + sin(second / 200)) * GIB),
+                "reserve": 360 * MIB,
+            },
         )
         for each in node.gpus.all()
         for second in moments
     )
+    roll_up(now=now + timedelta(minutes=2))

@@ -83,14 +83,28 @@ def test_cloud_stubs_stand_apart_and_weigh_nothing(page: Client) -> None:
     assert "Pull one" in shown
 
 
-@pytest.mark.parametrize(("span", "label"), [("1h", "1 hour"), ("24h", "24 hours")])
+@pytest.mark.parametrize(
+    ("span", "label"),
+    [("1h", "1 hour"), ("24h", "24 hours"), ("30d", "30 days"), ("1y", "1 year")],
+)
 def test_history_has_charts_with_words(page: Client, span: str, label: str) -> None:
     node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
     history(node, minutes=70)
     shown = text_of(page.get(f"/nodes/rog/?span={span}"))
-    for title in ("Memory", "Utilisation", "Temperature", "Power"):
-        assert f'aria-label="{title} over {label}: now ' in shown
-    assert len(re.findall(r'class="trace" d="M\d', shown)) == 4
+    for title in ("Memory by model", "Utilisation", "Temperature", "Power"):
+        assert f'aria-label="{title} over {label}: last ' in shown
+    assert len(re.findall(r'class="trace" d="M\d', shown)) == 3
+    assert len(re.findall(r'class="layer s-\w+" d="M\d', shown)) == 4
+    assert f"<caption>GPU 0 · RTX 3090 over {label}</caption>" in shown
+    assert f'href="?span={span}" aria-current="true"' in shown
+
+
+def test_history_of_a_young_lab_is_drawn_over_ten_minutes(page: Client) -> None:
+    node = add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
+    history(node, minutes=3, every_s=5)
+    shown = text_of(page.get("/nodes/rog/"))
+    assert 'aria-label="Memory by model over 10 minutes: last ' in shown
+    assert "<span>10 min ago</span>" in shown
 
 
 def test_span_that_is_not_offered_becomes_an_hour(page: Client) -> None:
