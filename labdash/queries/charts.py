@@ -16,7 +16,8 @@ from labdash.queries.measured import METRICS, MODEL, OTHER, Held, Measured, Metr
 
 # The kinds that are no model, from below, and what the charts call them.
 UNTOLD = "untold"
-LABELS = {OTHER: "other", "reserve": "driver", UNTOLD: "not told by model"}
+RESERVE = "reserve"
+LABELS = {OTHER: "other", RESERVE: "driver", UNTOLD: "not told by model"}
 TITLES: Mapping[Metric, str] = {
     "memory_used_bytes": "Memory",
     "utilization_percent": "Utilisation",
@@ -25,6 +26,8 @@ TITLES: Mapping[Metric, str] = {
 }
 # The upper edge of what has no limit that is known: at least this, and in steps of it.
 STEP = 100
+# A peak is drawn where it stands out from the average by this part of the height.
+SEEN = 0.01
 
 type Points = Sequence[Measured | None]
 type Values = Sequence[float | None]
@@ -51,7 +54,10 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One measure over time, as paths. ``top`` is the value at the upper line."""
+    """One measure over time, as paths. ``top`` is the value at the upper line.
+
+    ``peak`` is where that can be told from the average.
+    """
 
     metric: Metric
     title: str
@@ -109,7 +115,7 @@ def draw(gpu: Gpu, points: Points, library: Library) -> GpuCharts:
     return GpuCharts(
         label=f"GPU {gpu.index} · {gpu.name}",
         total_bytes=gpu.memory_total_bytes,
-        memory=_drawn("memory_used_bytes", points, uses, peaks, top),
+        memory=_drawn("memory_used_bytes", points, uses, peaks, top, base=_reserves(told)),
         layers=tuple(_layers(points, told, top or 1.0, library)),
         lines=tuple(line for line in lines if line),
     )
@@ -124,17 +130,29 @@ def _line(metric: Metric, points: Points) -> Line | None:
 
 
 def _drawn(
-    metric: Metric, points: Points, averages: Values, peaks: Values, top: float | None
+    metric: Metric,
+    points: Points,
+    averages: Values,
+    peaks: Values,
+    top: float | None,
+    *,
+    base: Sequence[float] | None = None,
 ) -> Line | None:
+    """Draw a measure. ``base`` is what a stack holds beside it, on which its peaks stand."""
     figures = _figures(points, averages, peaks)
     if figures.newest is None or not top:
         return None
+    base = base or [0.0] * len(averages)
+    apart = [
+        high + low if high is not None and high - (average or 0.0) > SEEN * top else None
+        for high, average, low in zip(peaks, averages, base, strict=True)
+    ]
     return Line(
         metric=metric,
         title=TITLES[metric],
         average=paths.line(averages, top),
         area=paths.area([0.0] * len(averages), averages, top),
-        peak=paths.line(peaks, top),
+        peak=paths.line(apart, top),
         gaps=paths.gaps([value is not None for value in averages]),
         top=top,
         figures=figures,
@@ -200,7 +218,12 @@ def _use(point: Measured | None) -> float | None:
         return None
     if point.averages[0] is not None or point.held is None:
         return point.averages[0]
-    return sum(value for key, value in point.held.items() if key != "reserve")
+    return sum(value for key, value in point.held.items() if key != RESERVE)
+
+
+def _reserves(told: Sequence[Held | None]) -> list[float]:
+    """Return what the driver keeps, which is in the stack and not in what is used."""
+    return [(each or {}).get(RESERVE, 0.0) for each in told]
 
 
 def _sum(held: Held | None) -> float | None:

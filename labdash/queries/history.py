@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from django.core.cache import cache
 
-from labdash.models import GpuPeriod, GpuSample, Tier
+from labdash.models import Gpu, GpuPeriod, GpuSample, Tier
 from labdash.queries.measured import METRICS, Measured, by_period, by_slot
 
 type Span = Literal["1h", "24h", "30d", "1y"]
@@ -21,6 +21,9 @@ PEAKS = (
     "temperature_peak_celsius",
     "power_peak_watts",
 )
+# Samples wait for so long to be stored, several at once; and for so long, to be rolled up.
+STORED_AFTER_S = 5
+ROLLED_UP_AFTER_S = 180
 SPARK_BUCKETS = 60
 SPARK_KEPT_S = 120
 
@@ -44,9 +47,9 @@ class Scale:
     def first_bucket(self, now: datetime) -> int:
         """Return the number, since 1970, of the first of its buckets.
 
-        The last is the newest that is full or, in periods, that has begun to fill.
+        The last is the newest that is full, or that fills for ``fresh_s``.
         """
-        end_s = int(now.timestamp()) // self.fresh_s * self.fresh_s
+        end_s = (int(now.timestamp()) - STORED_AFTER_S) // self.fresh_s * self.fresh_s
         return (end_s - 1) // self.bucket_s + 1 - self.buckets
 
 
@@ -54,10 +57,10 @@ SCALES: Mapping[Span, Scale] = {
     "1h": Scale(
         label="1 hour",
         tab="1 h",
-        bucket_s=30,
-        buckets=120,
-        tier=None,
-        fresh_s=30,
+        bucket_s=60,
+        buckets=60,
+        tier=Tier.MINUTE,
+        fresh_s=20,
         ticks=("1 h ago", "45 min", "30 min", "15 min", "now"),
     ),
     "24h": Scale(
@@ -84,7 +87,7 @@ SCALES: Mapping[Span, Scale] = {
         bucket_s=2 * 86400,
         buckets=183,
         tier=Tier.TWO_HOURS,
-        fresh_s=600,
+        fresh_s=3600,
         ticks=("1 year ago", "9 months", "6 months", "3 months", "now"),
     ),
 }
@@ -92,10 +95,10 @@ SCALES: Mapping[Span, Scale] = {
 YOUNG = Scale(
     label="10 minutes",
     tab="",
-    bucket_s=5,
-    buckets=120,
+    bucket_s=10,
+    buckets=60,
     tier=None,
-    fresh_s=5,
+    fresh_s=10,
     ticks=("10 min ago", "5 min", "now"),
 )
 
@@ -103,7 +106,7 @@ YOUNG = Scale(
 def scale_of(span: Span, gpu_ids: Iterable[int], *, now: datetime) -> Scale:
     """Return the scale of a span, and a shorter one where all that there is fits into that."""
     scale = SCALES[span]
-    if scale.tier is not None:
+    if span != "1h":
         return scale
     start, young = (at_second(each.first_bucket(now) * each.bucket_s) for each in (scale, YOUNG))
     older = GpuSample.objects.filter(gpu_id__in=sorted(gpu_ids), at__gte=start, at__lt=young)
@@ -113,12 +116,20 @@ def scale_of(span: Span, gpu_ids: Iterable[int], *, now: datetime) -> Scale:
 def gpu_history(
     gpu_ids: Iterable[int], scale: Scale, *, now: datetime
 ) -> Mapping[int, tuple[Measured | None, ...]]:
-    """Return what was measured of each GPU in each bucket, ``None`` where nothing was."""
+    """Return what was measured of each GPU in each bucket, ``None`` where nothing was.
+
+    Minutes that are not rolled up yet are taken from samples.
+    """
     ids, first = sorted(gpu_ids), scale.first_bucket(now)
     start_s, end_s = first * scale.bucket_s, (first + scale.buckets) * scale.bucket_s
-    found = moments_of(ids, scale.tier, start_s, end_s)
+    found = [moments_of(ids, scale.tier, start_s, end_s)]
+    if scale.tier == Tier.MINUTE:
+        found.insert(0, moments_of(ids, None, end_s - ROLLED_UP_AFTER_S, end_s))
     starts = range(start_s, end_s, scale.bucket_s)
-    points = {gpu_id: by_period(found.get(gpu_id, ()), scale.bucket_s) for gpu_id in ids}
+    points: dict[int, dict[int, Measured]] = {gpu_id: {} for gpu_id in ids}
+    for each in found:
+        for gpu_id, moments in each.items():
+            points[gpu_id].update(by_period(moments, scale.bucket_s))
     return {gpu_id: tuple(map(points[gpu_id].get, starts)) for gpu_id in ids}
 
 
@@ -131,7 +142,8 @@ def moments_of(
     )
     names = ("samples", *METRICS, *PEAKS) if tier else METRICS
     found: defaultdict[int, Moments] = defaultdict(list)
-    for gpu_id, at, held, *values in rows.values_list("gpu_id", "at", "held", *names):
+    ordered = rows.order_by("gpu_id", "at").values_list("gpu_id", "at", "held", *names)
+    for gpu_id, at, held, *values in ordered:
         samples, figures = (values[0], tuple(values[1:])) if tier else (1, tuple(values) * 2)
         each = Measured(samples=samples, averages=figures[:4], peaks=figures[4:], held=held)
         found[gpu_id].append((int(at.timestamp()), each))
@@ -154,13 +166,17 @@ def memory_by_node(*, now: datetime) -> Mapping[str, Series]:
 
 
 def _memory_by_node(last_s: int) -> Mapping[str, Series]:
+    slugs = dict(Gpu.objects.order_by().values_list("pk", "node__slug"))
     starts = range(last_s - (SPARK_BUCKETS - 1) * Tier.MINUTE, last_s + 1, Tier.MINUTE)
+    # With the GPUs named, their index is used.
     rows = _rows(Tier.MINUTE).filter(
-        at__gte=at_second(starts[0]), at__lte=at_second(last_s), memory_peak_bytes__isnull=False
+        gpu_id__in=list(slugs), at__gte=at_second(starts[0]), at__lte=at_second(last_s)
     )
-    sums: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
-    for slug, at, peak in rows.values_list("gpu__node__slug", "at", "memory_peak_bytes"):
-        sums[slug][int(at.timestamp())] += peak
+    sums: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    for gpu_id, at, peak in rows.order_by().values_list("gpu_id", "at", "memory_peak_bytes"):
+        if peak is not None:
+            values, second = sums[slugs[gpu_id]], int(at.timestamp())
+            values[second] = values.get(second, 0) + peak
     return {slug: tuple(map(values.get, starts)) for slug, values in sums.items()}
 
 

@@ -7,12 +7,19 @@ import pytest
 from django.core.cache import cache
 
 from labdash.models import Gpu, GpuPeriod, GpuSample, Node, Tier
-from labdash.queries.history import SCALES, YOUNG, Span, gpu_history, memory_by_node, scale_of
+from labdash.queries.history import (
+    SCALES,
+    YOUNG,
+    Scale,
+    Span,
+    gpu_history,
+    memory_by_node,
+    scale_of,
+)
 from labdash.queries.measured import Measured
 
 NOW = datetime(2026, 11, 25, 12, 30, 10, tzinfo=UTC)
 SPANS: list[Span] = ["1h", "24h", "30d", "1y"]
-PERIODS: list[Span] = ["24h", "30d", "1y"]
 pytestmark = pytest.mark.django_db
 
 
@@ -38,16 +45,15 @@ def period(gpu: Gpu, ago_s: float, tier: Tier = Tier.MINUTE, **values: Any) -> N
     GpuPeriod.objects.create(gpu=gpu, length_s=tier, at=at, **{"samples": 12, **values})
 
 
-def points(gpu: Gpu, span: Span) -> tuple[Measured | None, ...]:
-    return gpu_history([gpu.pk], SCALES[span], now=NOW)[gpu.pk]
+def points(gpu: Gpu, scale: Scale) -> tuple[Measured | None, ...]:
+    return gpu_history([gpu.pk], scale, now=NOW)[gpu.pk]
 
 
-def test_a_point_of_an_hour_is_the_average_and_the_peak_of_its_samples() -> None:
+def test_a_point_of_samples_is_their_average_and_their_peak() -> None:
     gpu = make_gpu()
-    measure(gpu, 13, memory_used_bytes=5, temperature_celsius=40, held={"other": 5})
-    measure(gpu, 33, memory_used_bytes=9, temperature_celsius=50, held={"model:a": 9})
-    point = points(gpu, "1h")[-1]
-    assert point == Measured(
+    measure(gpu, 11, memory_used_bytes=5, temperature_celsius=40, held={"other": 5})
+    measure(gpu, 19, memory_used_bytes=9, temperature_celsius=50, held={"model:a": 9})
+    assert points(gpu, YOUNG)[-1] == Measured(
         samples=2,
         averages=(7, None, 45, None),
         peaks=(9, None, 50, None),
@@ -59,15 +65,15 @@ def test_a_watched_second_weighs_no_more_than_an_unwatched_one() -> None:
     gpu = make_gpu()
     for ago_s in (11, 12, 13, 14, 15):
         measure(gpu, ago_s, utilization_percent=100)
-    measure(gpu, 22, utilization_percent=0)
-    point = points(gpu, "1h")[-1]
+    measure(gpu, 16, utilization_percent=0)
+    point = points(gpu, YOUNG)[-1]
     assert point is not None
     assert (point.averages[1], point.peaks[1], point.samples) == (50, 100, 2)
 
 
-@pytest.mark.parametrize("span", SPANS)
-def test_series_begins_where_its_span_does(span: Span) -> None:
-    scale, gpu = SCALES[span], make_gpu()
+@pytest.mark.parametrize("scale", [*SCALES.values(), YOUNG], ids=lambda scale: scale.label)
+def test_series_begins_where_its_span_does(scale: Scale) -> None:
+    gpu = make_gpu()
     first_s = scale.first_bucket(NOW) * scale.bucket_s
     for second, use in ((first_s, 1), (first_s - 1, 2)):
         ago_s = NOW.timestamp() - second
@@ -75,25 +81,33 @@ def test_series_begins_where_its_span_does(span: Span) -> None:
             period(gpu, ago_s, scale.tier, memory_used_bytes=use, memory_peak_bytes=use)
         else:
             measure(gpu, ago_s, memory_used_bytes=use)
-    series = points(gpu, span)
+    series = points(gpu, scale)
     assert len(series) == scale.buckets
     assert [each and each.averages[0] for each in series] == [1, *[None] * (scale.buckets - 1)]
 
 
-def test_points_of_samples_are_left_out_until_they_are_full() -> None:
+def test_samples_are_left_out_until_all_of_their_time_are_stored() -> None:
     gpu = make_gpu()
     measure(gpu, 5, memory_used_bytes=1)
-    assert set(points(gpu, "1h")) == {None}
+    assert set(points(gpu, YOUNG)) == {None}
 
 
-@pytest.mark.parametrize("span", PERIODS)
+@pytest.mark.parametrize("span", SPANS)
 def test_a_point_of_periods_is_shown_while_it_fills(span: Span) -> None:
-    gpu, tier = make_gpu(), SCALES[span].tier
-    assert tier
-    period(gpu, 60, tier, memory_used_bytes=3, memory_peak_bytes=4)
-    point = points(gpu, span)[-1]
-    assert point is not None
+    gpu, scale = make_gpu(), SCALES[span]
+    assert scale.tier
+    period(gpu, 70, scale.tier, memory_used_bytes=3, memory_peak_bytes=4)
+    point = next(each for each in reversed(points(gpu, scale)) if each)
     assert (point.averages[0], point.peaks[0]) == (3, 4)
+
+
+def test_an_hour_has_the_minutes_that_are_not_rolled_up_yet() -> None:
+    gpu = make_gpu()
+    period(gpu, 130, memory_used_bytes=3, memory_peak_bytes=4)
+    for ago_s, use in ((125, 99), (65, 5), (55, 7), (5, 99)):
+        measure(gpu, ago_s, memory_used_bytes=use)
+    found = [each and each.averages[0] for each in points(gpu, SCALES["1h"])[-3:]]
+    assert found == [None, 3, 6]
 
 
 def test_other_gpus_are_left_out() -> None:
@@ -114,7 +128,8 @@ def test_the_words_under_a_chart_stand_at_equal_distances(span: Span) -> None:
     scale = SCALES[span]
     assert len(scale.ticks) in {3, 4, 5}
     assert scale.fresh_s <= scale.bucket_s
-    assert scale.tier is None or scale.bucket_s % scale.tier == 0
+    assert scale.tier
+    assert scale.bucket_s % scale.tier == 0
 
 
 def test_memory_of_a_node_sums_its_gpus() -> None:
