@@ -113,7 +113,7 @@ def ollama_lab(  # noqa: PLR0913 - keyword only, all with a good default
     base URL (``None``: that registry).
     """
     lab_machine = lab_machine or machine()
-    with _event_loop() as loop, tempfile.TemporaryDirectory(prefix="simlab-") as fresh:
+    with event_loop() as loop, tempfile.TemporaryDirectory(prefix="simlab-") as fresh:
         registry = Registry()
         publish_catalog(registry)
         registry_door, registry_url = _run(loop, _serve(registry))
@@ -156,7 +156,7 @@ def _run[T](loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

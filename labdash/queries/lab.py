@@ -11,9 +11,9 @@ from labdash.live import LiveLab, NodeState, StoreDown, read_live
 from labdash.models import InstalledModel, Node, Problem
 from workers import wire
 
-# A worker samples every 5 s: one lost sample is no news, three are.
+# A worker samples every 5 s: one lost sample is no news, two are; a dead node shows within 15 s.
 LATE_AFTER_S = 8.0
-SILENT_AFTER_S = 20.0
+SILENT_AFTER_S = 13.0
 
 type Liveness = Literal["live", "late", "silent", "never"]
 

@@ -1,0 +1,156 @@
+"""Ten simulated machines with four GPUs each, and a real hub that real node workers report to."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labdash.env import ROOT, own_store_url
+from tests.deploy.running import Running, environment
+from tests.processes import eventually, processes_of
+from tests.simlab import event_loop
+from tests.workers.node_process import Node, node_process
+from workers.simlab.control import control_app
+from workers.simlab.lab import Lab
+from workers.simlab.life import live
+from workers.simlab.scenario import MachinePlan, StartLoad
+
+NODES, GPUS = 10, 4
+START_TIMEOUT_S = 120
+COMMAND_TIMEOUT_S = 60
+OWNER, PASSWORD = "owner", "correct horse battery"
+HUB = ("web", "hub-worker", "scheduler", "store")
+
+
+def _load(model: str, main_gpu: int) -> StartLoad:
+    options = {"num_ctx": 16384, "num_batch": 512, "main_gpu": main_gpu}
+    return StartLoad(model=model, options=options)
+
+
+LOADS = tuple(
+    _load(model, gpu)
+    for gpu, model in enumerate(("gemma3:12b", "qwen3:30b-a3b", "llama3.1:8b", "qwen3:8b"))
+)
+
+
+def plans() -> list[MachinePlan]:
+    """Return the machines: each GPU holds a model, and the first a desktop too."""
+    return [
+        MachinePlan(
+            slug=f"node{number}",
+            cards=("rtx-3090",) * GPUS,
+            desktop_mib=412,
+            environment={"OLLAMA_CONTEXT_LENGTH": "16384", "LLAMA_ARG_FIT": "off"},
+            contexts=(16384,),
+            installed=tuple(load.model for load in LOADS),
+            loads=LOADS,
+        )
+        for number in range(NODES)
+    ]
+
+
+@dataclass
+class BigLab:
+    """The running hub, its node workers by name, and what the simulation tells of itself."""
+
+    running: Running
+    folder: Path
+    workers: dict[str, Node]
+    simulation: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.running.port}"
+
+    def pids(self) -> dict[str, int]:
+        """Return the hub's processes by the names of their logs."""
+        return {log: pid for pid, log in processes_of(self.folder).items()}
+
+    def order(self, path: str, **body: object) -> None:
+        """Make something happen to a simulated machine."""
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.simulation['control_url']}{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=COMMAND_TIMEOUT_S) as answer:  # noqa: S310 - as above
+            answer.read()
+
+
+def manage(folder: Path, *arguments: str) -> None:
+    """Run a command of ``manage.py`` on the hub of a data folder."""
+    subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(folder, DJANGO_SUPERUSER_PASSWORD=PASSWORD),
+        stdout=subprocess.DEVNULL,
+        timeout=COMMAND_TIMEOUT_S,
+        check=True,
+    )
+
+
+@contextmanager
+def big_lab(folder: Path) -> Iterator[BigLab]:
+    """Run it all, until the last node has reported."""
+    with ExitStack() as stack:
+        simulation = stack.enter_context(simulated(folder / "simlab"))
+        data = folder / "var"
+        running = Running.start(data, "--no-local-node", "--host", "127.0.0.1")
+        stack.callback(running.end)
+        running.wait()
+        machines = simulation["machines"]
+        pairs = [f"{each['slug']}={each['ollama_urls'][0]}" for each in machines]
+        manage(data, "prepare", *(word for pair in pairs for word in ("--node", pair)))
+        manage(
+            data, "createsuperuser", "--noinput", "--username", OWNER, "--email", "owner@lab.lan"
+        )
+        workers = {
+            each["slug"]: stack.enter_context(
+                node_process(
+                    each["slug"],
+                    store_url=own_store_url(data),
+                    folder=folder,
+                    LABDASH_OLLAMA_URLS=each["ollama_urls"][0],
+                    LABDASH_HARDWARE=f"simulated:{each['hardware_url']}",
+                )
+            )
+            for each in machines
+        }
+        for worker in workers.values():
+            worker.wait_until_ready()
+        yield BigLab(running, data, workers, simulation)
+
+
+@contextmanager
+def simulated(folder: Path) -> Iterator[dict[str, Any]]:
+    """Run the machines within this process, with their models loaded."""
+    with event_loop() as loop:
+        lab = Lab(plans(), state_dir=folder, registry_bytes_per_s=None)
+
+        def call(work: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(work, loop).result(START_TIMEOUT_S)
+
+        call(lab.start())
+        url, control = call(lab.serve_control(control_app(lab), 0))
+        lives = [
+            asyncio.run_coroutine_threadsafe(live(place), loop) for place in lab.places.values()
+        ]
+        try:
+            assert eventually(lambda: all(_is_full(place) for place in lab.places.values()))
+            yield lab.describe(url)
+        finally:
+            for each in lives:
+                each.cancel()
+            call(lab.stop())
+            call(control.cleanup())
+
+
+def _is_full(place: Any) -> bool:
+    return all(gpu.held for gpu in place.machine.gpus)
