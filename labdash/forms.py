@@ -1,7 +1,7 @@
 """Forms of the pages: what was typed becomes what ``labdash.domain`` takes."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -10,9 +10,10 @@ from labdash.domain.addresses import check_url
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.nodes import check_slug
-from labdash.models import Instance, NodeKind
+from labdash.models import InstalledModel, Instance, Node, NodeKind
 from labdash.wording import GIB
 from workers import wire
+from workers.wire.tries import MOST_PROMPT
 
 RULES = "At least 8 characters, not a common password, not digits alone."
 
@@ -116,6 +117,32 @@ class PullForm(PlainForm):
     def clean_model(self) -> str:
         """Check the name against Ollama's grammar."""
         return _checked(parse_model_name, self.cleaned_data["model"])
+
+
+class TryForm(PlainForm):
+    """A model of one node and what to ask it."""
+
+    model = forms.ModelChoiceField(
+        label="Model",
+        queryset=InstalledModel.objects.none(),
+        error_messages={
+            "required": "Choose a model.",
+            "invalid_choice": "This model is no longer installed there: reload the page.",
+        },
+    )
+    prompt = forms.CharField(
+        label="Prompt",
+        max_length=MOST_PROMPT,
+        strip=False,
+        error_messages={"required": "Write something to ask."},
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    def __init__(self, *args: Any, node: Node, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rows = InstalledModel.objects.filter(instance__node=node, is_cloud=False)
+        field = cast("forms.ModelChoiceField[InstalledModel]", self.fields["model"])
+        field.queryset = rows.select_related("instance__node")
 
 
 class MachineForm(PlainForm):

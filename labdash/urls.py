@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from labdash.views import access, health, join, joining, models, nodes, overview, pulls
+from labdash.views import access, health, join, joining, models, nodes, overview, pulls, trying
 
 node_urls = [
     path("", nodes.nodes, name="nodes"),
@@ -12,6 +12,10 @@ node_urls = [
     path("<slug:slug>/refresh/", nodes.node_refresh, name="node_refresh"),
     path("<slug:slug>/pause/", nodes.node_pause, name="node_pause"),
     path("<slug:slug>/resume/", nodes.node_resume, name="node_resume"),
+    path("<slug:slug>/try/", trying.node_try, name="node_try"),
+    path("<slug:slug>/try/ask/", trying.node_try_ask, name="node_try_ask"),
+    path("<slug:slug>/try/<str:run_id>/", trying.node_try_part, name="node_try_part"),
+    path("<slug:slug>/try/<str:run_id>/stop/", trying.node_try_stop, name="node_try_stop"),
 ]
 pull_urls = [
     path("", pulls.pulls, name="pulls"),

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from labdash import live
 from labdash.celery import app
 from labdash.domain.errors import LabDashError
-from labdash.models import Node, PullJob
+from labdash.models import InstalledModel, Node, PullJob
 from workers import wire
 
 # A page that sends an order waits no longer than this for a store that does not answer.
@@ -48,6 +48,18 @@ def send_pull(job: PullJob) -> None:
 def send_refresh(node: Node) -> None:
     """Tell the node to report its whole inventory. Raises ``NotSent``."""
     _send("workers.refresh", wire.RefreshOrder(node=node.slug), node)
+
+
+def send_try(try_id: str, *, installed: InstalledModel) -> None:
+    """Tell the node to ask a model what lies under ``try_prompt_key``. Raises ``NotSent``."""
+    node = installed.instance.node
+    order = wire.TryOrder(
+        node=node.slug,
+        try_id=try_id,
+        instance_url=installed.instance.url,
+        model=installed.name,
+    )
+    _send("workers.try_out", order, node)
 
 
 def drop_stale(*, now: datetime) -> None:

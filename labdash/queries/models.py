@@ -17,6 +17,7 @@ from labdash.queries.pulls import JobView, active_jobs
 class Present:
     """A name of a family on an instance. ``own_name`` is set where it says more than its quant."""
 
+    pk: int
     name: str
     own_name: str
     quant: str
@@ -120,6 +121,7 @@ def _cell(
         instance=instance,
         present=tuple(
             Present(
+                pk=model.pk,
                 name=(name := plain_name(model.name)),
                 own_name="" if name.startswith(plain_name(family_name(model))) else name,
                 quant=model.variant.quant if model.variant else "",

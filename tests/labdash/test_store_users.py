@@ -51,6 +51,21 @@ def test_a_node_reads_and_reports_under_its_own_name(node: redis.Redis) -> None:
     live.store().delete(wire.reports_key("rog"))
 
 
+def test_a_node_takes_a_prompt_and_writes_an_answer_under_its_own_name(node: redis.Redis) -> None:
+    prompt, wish, answer = (
+        name("rog", "ab" * 16)
+        for name in (wire.try_prompt_key, wire.try_wish_key, wire.try_answer_key)
+    )
+    live.store().mset({prompt: "Why?", wish: 1})
+    assert node.getdel(prompt) == "Why?"
+    assert node.exists(wish)
+    assert node.setrange(answer, 0, "{}\n")
+    assert node.expire(answer, 15)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        node.getdel(wire.try_prompt_key("rog-2", "ab" * 16))
+    live.store().delete(wish, answer)
+
+
 KEYS_OF_OTHERS = (
     "hub:secret",
     wire.spec_key("rog-2"),

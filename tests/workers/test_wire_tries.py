@@ -20,6 +20,8 @@ from workers.wire import (
 from workers.wire.base import InstalledName
 
 NAMES: TypeAdapter[str] = TypeAdapter(InstalledName)
+# What makes no sense in these makes none of the line.
+NEEDED = {"text", "thinking", "outcome", "is_empty"}
 PLACE = TryPlace(
     size_bytes=2,
     size_vram_bytes=1,
@@ -32,6 +34,8 @@ FULL = [
     TryEnd(
         outcome="answered",
         reason="why",
+        is_empty=True,
+        was_loaded=True,
         first_token_s=0.5,
         load_s=0.1,
         prompt_tokens=12,
@@ -75,7 +79,7 @@ def test_what_is_strange_is_refused_or_made_harmless(line: TryLine, value: str) 
         try:
             read = try_line_adapter.validate_json(json.dumps(fields).replace('"here"', value))
         except ValidationError:
-            assert field in {"text", "thinking", "outcome"} or value == VALUES["half a pair"]
+            assert field in NEEDED or value == VALUES["half a pair"]
             continue
         _is_bounded(json.loads(read.model_dump_json()))
 

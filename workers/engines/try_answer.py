@@ -16,12 +16,14 @@ END_OFFERED_S = 10.0
 class Answer:
     """Collects what a model says and writes it in pieces.
 
-    It may be filled and written from different threads, by one writer at a time.
+    ``is_empty`` until a word of an answer came, whatever the model thinks. It may be filled and
+    written from different threads, by one writer at a time.
     """
 
     def __init__(self, store: Store, try_id: str) -> None:
         self._store = store
         self._try_id = try_id
+        self.is_empty = True
         self._at = 0
         self._unsent = ""
         self._waiting: deque[TryLine] = deque()
@@ -37,6 +39,8 @@ class Answer:
 
     def add_text(self, text: str, *, thinking: bool) -> None:
         """Take in a piece of text, however long."""
+        if not thinking and text.strip():
+            self.is_empty = False
         for start in range(0, len(text), MOST_PROSE):
             self.add(TryText(text=text[start : start + MOST_PROSE], thinking=thinking))
 

@@ -130,6 +130,7 @@ class Try:
         self._own = own
         self._began_at = self._wanted_at = time.monotonic()
         self._asked_at = self._first_at = 0.0
+        self._was_loaded: bool | None = None
         self._looking: asyncio.Task[TryPlace | None] | None = None
         self._last: ChatLine | None = None
 
@@ -168,7 +169,8 @@ class Try:
         if able is not None and "completion" not in able:
             raise ChatFailed(f"{model} cannot answer: it only makes embeddings.")
         loaded = self._entry()
-        self.answer.add(TryBegan(was_loaded=loaded is not None))
+        self._was_loaded = loaded is not None
+        self.answer.add(TryBegan(was_loaded=self._was_loaded))
         options: dict[str, int] = {"num_predict": self._own.limits.tokens}
         if loaded and loaded.context_length:
             # Another context than that of the loaded model would load it anew.
@@ -207,9 +209,11 @@ class Try:
         is_late = time.monotonic() - self._began_at > limits.seconds
         return TryEnd(outcome="too_late") if is_late else None
 
-    def _figures(self) -> dict[str, float | int | None]:
+    def _figures(self) -> dict[str, float | None]:
         last, first = self._last, self._first_at
         return {
+            "is_empty": self.answer.is_empty,
+            "was_loaded": self._was_loaded,
             "first_token_s": first - self._asked_at if first else None,
             "load_s": _seconds(last.load_duration) if last else None,
             "prompt_tokens": last.prompt_eval_count if last else None,

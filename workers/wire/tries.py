@@ -70,12 +70,15 @@ class TryEnd(Message):
     """How it ended. Counts and their times are Ollama's own, of this answer alone.
 
     ``length``: at ``MOST_TOKENS``. ``reason`` is a plain sentence, set with ``failed``.
-    ``first_token_s`` counts from the request. ``load_s`` holds the wait for other loads too.
+    ``is_empty``: no word of an answer came, whatever it thought. ``first_token_s`` counts from the
+    request. ``load_s`` holds the wait for other loads too.
     """
 
     kind: Literal["end"] = "end"
     outcome: TryOutcome
     reason: Maybe[Text] = None
+    is_empty: bool = False
+    was_loaded: Maybe[bool] = None
     first_token_s: Maybe[Figure] = None
     load_s: Maybe[Figure] = None
     prompt_tokens: Maybe[Medium] = None

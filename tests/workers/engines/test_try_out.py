@@ -125,6 +125,7 @@ def test_answer_and_figures_are_told(trying: TryBench) -> None:
     assert trying.said(order)[0] == TryBegan(was_loaded=True)
     assert trying.text(order) == "Because of\nthe <air>."
     assert (end.outcome, end.reason) == ("answered", None)
+    assert (end.is_empty, end.was_loaded) == (False, True)
     assert (end.load_s, end.prompt_tokens, end.prompt_s) == (0.041, 12, 0.031)
     assert (end.answer_tokens, end.answer_s) == (96, 2.0)
     assert end.first_token_s is not None
@@ -177,6 +178,9 @@ def test_an_answer_cut_by_the_limit_of_tokens_says_so(trying: TryBench) -> None:
 def test_an_empty_answer_is_an_answer(trying: TryBench) -> None:
     order, end = trying.run(DONE)
     assert (trying.text(order), end.outcome, end.first_token_s) == ("", "answered", None)
+    assert end.is_empty
+    order, end = trying.run(word("", thinking="Hm."), word("\n"), DONE)
+    assert end.is_empty
 
 
 def test_a_model_that_only_embeds_is_not_even_loaded(trying: TryBench) -> None:

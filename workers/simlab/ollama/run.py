@@ -25,6 +25,8 @@ from workers.simlab.ollama.weights import Weights
 _WORDS = ("The", "simulated", "model", "answers", "with", "words", "that", "mean", "nothing.")
 # A longer question gets a longer answer.
 _TOKENS_PER_WORD = 64
+# Of what a model that thinks writes, the part that comes before its answer.
+_THOUGHT = 1 / 3
 # How much faster a prompt is read than an answer is written.
 _PROMPT_FACTOR = 12
 _NO_IMAGES = {
@@ -136,6 +138,7 @@ async def _lines(
     limit = ask.body.get("options", {}).get("num_predict") or -1
     natural = _TOKENS_PER_WORD * len(ask.prompt.split())
     count = min(limit, natural) if limit > 0 else natural
+    thoughts = int(count * _THOUGHT) if _thinks(server, ask) else 0
     rate = server.machine.tokens_per_s(runner.loaded.pid)
     prompt_tokens = len(ask.prompt.split()) + 20
     async with runner.slots:
@@ -143,11 +146,12 @@ async def _lines(
             began = time.monotonic_ns()
             await asyncio.sleep(prompt_tokens / rate / _PROMPT_FACTOR)
             read_at = time.monotonic_ns()
-            for word in islice(cycle(_WORDS), count):
+            for number, word in enumerate(islice(cycle(_WORDS), count)):
                 await asyncio.sleep(1 / rate)
                 if not server.machine.runs(runner.loaded.pid):
                     raise ApiError(500, _RUNNER_DIED)
-                yield ask.line(_with_text(ask.blank, f"{word} "), {"done": False})
+                text = _with_text(ask.blank, f"{word} ", thinks=number < thoughts)
+                yield ask.line(text, {"done": False})
     ended = time.monotonic_ns()
     wants_context = "response" in ask.blank and not ask.body.get("raw")
     numbers = {
@@ -173,10 +177,18 @@ async def _whole(lines: AsyncGenerator[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def _with_text(blank: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _with_text(blank: Mapping[str, Any], text: str, *, thinks: bool = False) -> dict[str, Any]:
+    said, thought = ("", {"thinking": text}) if thinks else (text, {})
     if "message" in blank:
-        return {"message": {"role": "assistant", "content": text}}
-    return {"response": text}
+        return {"message": {"role": "assistant", "content": said, **thought}}
+    return {"response": said, **thought}
+
+
+def _thinks(server: OllamaServer, ask: _Ask) -> bool:
+    """Whether a model thinks first: one that can does, unless told not to."""
+    weights = server.weights_of(ask.model)
+    can = weights is not None and "thinking" in weights.capabilities
+    return can and ask.body.get("think") is not False
 
 
 async def work(server: OllamaServer, runner: Runner, seconds: float) -> None:
