@@ -10,6 +10,7 @@ from labdash.domain import history
 from labdash.domain.history import KEPT_FOR, LATE_FOR, SAMPLES_KEPT_FOR, moment_of, prune, roll_up
 from labdash.domain.telemetry import record_sample
 from labdash.models import Gpu, GpuPeriod, GpuSample, Node, Tier
+from labdash.queries.measured import METRICS
 from tests.factories import gpu, make_node, sample
 
 # The begin of a period of every tier.
@@ -30,7 +31,7 @@ def measure(row: Gpu, *seconds: float, start: datetime = START, **values: Any) -
             at=start + timedelta(seconds=second),
             gpus={
                 row.uuid: (
-                    tuple(values.get(metric) for metric in history.METRICS),
+                    tuple(values.get(metric) for metric in METRICS),
                     values.get("held"),
                 )
             },
