@@ -66,7 +66,10 @@ def full_reports(job: PullJob) -> list[wire.Report]:
             driver=wire.DriverReading(state="error", version="1", reason="why", cards_seen=1),
             gpus=(card, gpu(1, state="lost", reason="gone")),
             host=host,
-            instances=(ollama(reason="why", loaded=(model,)), ollama(name="b", state="error")),
+            instances=(
+                ollama(reason="why", listens="network", loaded=(model,)),
+                ollama(name="b", state="error"),
+            ),
         ),
         inventory(
             installed(

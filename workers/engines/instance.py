@@ -71,6 +71,7 @@ class InstanceReader:
             version=version,
             home=surroundings.home,
             installed=surroundings.installed,
+            listens=surroundings.listens,
             loaded=self._read_loaded(),
             disk=self.disk,
         )

@@ -1,5 +1,6 @@
 """Where an instance runs, and what its machine knows about it besides the HTTP API."""
 
+import ipaddress
 import shutil
 import socket
 import sys
@@ -15,6 +16,7 @@ from workers.gpus.base import HardwareSource
 from workers.wire import DiskReading
 
 type Home = Literal["process", "container", "remote"]
+type Listens = Literal["loopback", "network"]
 
 # Looking through all processes and sockets costs milliseconds to tens of them.
 LOOK_EVERY_S = 15.0
@@ -39,11 +41,13 @@ class Surroundings:
     """``home`` is where the server seems to run, provided that it answers.
 
     ``store`` is read from its process. ``usual_store`` is where one would lie, and set only
-    while no server is to be seen on this machine that might have another one.
+    while no server is to be seen on this machine that might have another one. ``listens`` is who
+    can reach its port, firewalls left aside.
     """
 
     home: Home | None = None
     installed: bool | None = None
+    listens: Listens | None = None
     store: Path | None = None
     usual_store: Path | None = None
 
@@ -71,14 +75,17 @@ class Elsewhere:
 
 
 class Simulated:
-    """A machine of the simulated lab."""
+    """A machine of the simulated lab, whose port is one of this machine."""
 
-    def __init__(self, source: HardwareSource) -> None:
+    def __init__(self, source: HardwareSource, url: str) -> None:
         self._source = source
+        self._port = _port_of(url)
+        self._listens: Listens | None = None
 
     def look(self) -> Surroundings:
         """Return that it runs as a process, as the simulation has it."""
-        return Surroundings(home="process", installed=True)
+        self._listens = self._listens or listens(self._port)
+        return Surroundings(home="process", installed=True, listens=self._listens)
 
     def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
         """Return the simulated disk."""
@@ -89,8 +96,7 @@ class Here:
     """This machine: its processes, programs and folders."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        self._port = _port_of(url)
         self._newest = Surroundings()
         self._is_hidden = False
         self._look_again_at = 0.0
@@ -120,6 +126,7 @@ class Here:
         return Surroundings(
             home=home,
             installed=is_installed(),
+            listens=listens(self._port),
             store=None if self._is_hidden else _find_store(holder, servers),
             usual_store=None if servers or self._is_hidden else _usual_store(),
         )
@@ -153,7 +160,7 @@ class Named:
 def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | None) -> Place:
     """Return how an instance is looked at: simulated, on this machine or on another one."""
     if simulation is not None:
-        return Simulated(simulation)
+        return Simulated(simulation, url)
     return Elsewhere() if is_agentless else Named(url)
 
 
@@ -225,14 +232,33 @@ def _holds_for_container(process: psutil.Process) -> bool:
         return False
 
 
+def listens(port: int) -> Listens | None:
+    """Tell whether a port of this machine is open to others; ``None`` where that is not seen."""
+    addresses = {ip for ip, _ in _sockets(port)}
+    if not addresses:
+        return None
+    is_inner = all(ipaddress.ip_address(ip.partition("%")[0]).is_loopback for ip in addresses)
+    return "loopback" if is_inner else "network"
+
+
+def _port_of(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
 def _listening(port: int) -> list[int | None]:
     """Return who listens on a port; ``None`` is somebody whom only root may see."""
+    return [pid for _, pid in _sockets(port)]
+
+
+def _sockets(port: int) -> list[tuple[str, int | None]]:
+    """Return the addresses on which a port is listened to, and by whom."""
     try:
         sockets = psutil.net_connections(kind="tcp")
     except psutil.Error:
         return []
     return [
-        entry.pid
+        (entry.laddr.ip, entry.pid)
         for entry in sockets
         if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port
     ]

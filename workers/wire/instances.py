@@ -31,7 +31,8 @@ class InstanceReading(Message):
     ``refused``: the machine answers and nothing listens. ``unreachable``: no answer at all.
     ``home``: where the server seems to run; ``container``: its port answers on this machine, but
     neither its process nor its files are to be seen. ``installed``: whether an ``ollama``
-    program lies on this machine (``None`` where that cannot be told).
+    program lies on this machine (``None`` where that cannot be told). ``listens``: whether its port
+    is open to other machines; a firewall may still close it.
     """
 
     name: Text
@@ -41,6 +42,7 @@ class InstanceReading(Message):
     version: Maybe[Text] = None
     home: Maybe[Literal["process", "container", "remote"]] = None
     installed: Maybe[bool] = None
+    listens: Maybe[Literal["loopback", "network"]] = None
     loaded: Maybe[Annotated[tuple[Each[LoadedModel], ...], Field(max_length=MOST_LOADED)]] = None
     disk: Maybe[DiskReading] = None
 

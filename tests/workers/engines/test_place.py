@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -208,9 +208,37 @@ def test_another_machine_tells_nothing_of_its_disk() -> None:
 
 
 def test_a_simulated_machine_has_a_simulated_disk() -> None:
-    simulated = Simulated(Machine())
+    simulated = Simulated(Machine(), "http://127.0.0.1:9")
 
     assert (simulated.look().home, simulated.look().installed) == ("process", True)
     disk = simulated.disk(None)
     assert disk
     assert disk.free_bytes == 3
+
+
+@pytest.mark.parametrize(
+    ("hosts", "who"),
+    [
+        (["127.0.0.1"], "loopback"),
+        (["::1"], "loopback"),
+        (["127.0.0.1", "::1"], "loopback"),
+        (["0.0.0.0"], "network"),  # noqa: S104 - that is what is asked about
+        (["::"], "network"),
+        (["127.0.0.1", "::"], "network"),
+    ],
+)
+def test_who_can_reach_a_port_is_told_by_where_it_listens(hosts: list[str], who: str) -> None:
+    with ExitStack() as stack:
+        port = 0
+        for host in hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.create_server((host, port), family=family)
+            port = stack.enter_context(listener).getsockname()[1]
+        assert place.listens(port) == who
+        url = f"http://127.0.0.1:{port}"
+        assert Here(url).look().listens == Simulated(Machine(), url).look().listens == who
+    assert place.listens(port) is None
+
+
+def test_who_can_reach_another_machine_is_not_seen() -> None:
+    assert Elsewhere().look().listens is None
