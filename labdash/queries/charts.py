@@ -101,7 +101,9 @@ def read_charts(node: Node, library: Library, span: Span, *, now: datetime) -> C
         points = gpu_history(gpus, scale, now=now)
         drawn = tuple(draw(gpu, points[pk], library) for pk, gpu in gpus.items())
         found = Charts(scale=scale, gpus=drawn)
-        cache.set(key, found, 2 * scale.fresh_s)
+        # What begins to be measured shall not be awaited for longer than needs be.
+        if any(gpu.memory or gpu.lines for gpu in drawn):
+            cache.set(key, found, 2 * scale.fresh_s)
     return found
 
 

@@ -118,13 +118,13 @@ def gpu_history(
 ) -> Mapping[int, tuple[Measured | None, ...]]:
     """Return what was measured of each GPU in each bucket, ``None`` where nothing was.
 
-    Minutes that are not rolled up yet are taken from samples.
+    What is not rolled up yet at all is taken from samples.
     """
     ids, first = sorted(gpu_ids), scale.first_bucket(now)
     start_s, end_s = first * scale.bucket_s, (first + scale.buckets) * scale.bucket_s
     found = [moments_of(ids, scale.tier, start_s, end_s)]
-    if scale.tier == Tier.MINUTE:
-        found.insert(0, moments_of(ids, None, end_s - ROLLED_UP_AFTER_S, end_s))
+    if scale.tier:
+        found.insert(0, moments_of(ids, None, int(now.timestamp()) - ROLLED_UP_AFTER_S, end_s))
     starts = range(start_s, end_s, scale.bucket_s)
     points: dict[int, dict[int, Measured]] = {gpu_id: {} for gpu_id in ids}
     for each in found:

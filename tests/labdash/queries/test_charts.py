@@ -1,13 +1,16 @@
 """What was measured of a GPU becomes charts."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 
-from labdash.models import Gpu
-from labdash.queries.charts import GpuCharts, draw
+from labdash.models import Gpu, GpuSample
+from labdash.queries.charts import GpuCharts, draw, read_charts
 from labdash.queries.library import Library
 from labdash.queries.measured import MOST_MODELS, Measured
+from tests.factories import make_node
 
 LIBRARY = Library(families={"qwen3:8b": 2}, quants={})
 
@@ -108,6 +111,26 @@ def test_a_scale_without_a_known_limit_ends_at_the_next_hundred(peak: float, top
     values = (None, None, None, peak)
     charts = drawn(point(averages=values, peaks=values))
     assert [(line.title, line.top) for line in charts.lines] == [("Power", top)]
+
+
+@pytest.mark.django_db
+def test_charts_are_drawn_once_a_while_and_at_once_when_there_is_something() -> None:
+    cache.clear()
+    row = Gpu.objects.create(node=make_node(), uuid="A", memory_total_bytes=100)
+    now = datetime(2026, 11, 25, 12, 0, 30, tzinfo=UTC)
+
+    def newest(**later: float) -> float | None:
+        charts = read_charts(row.node, LIBRARY, "1y", now=now + timedelta(**later))
+        memory = charts.gpus[0].memory
+        return memory.figures.newest if memory else None
+
+    assert newest() is None
+    for second, used in ((0, 50), (5, 70)):
+        at = now - timedelta(seconds=90 + second)
+        GpuSample.objects.create(gpu=row, at=at, memory_used_bytes=used)
+        assert newest() == 50
+    assert newest(minutes=1) == 50
+    assert newest(hours=1) is None
 
 
 def test_a_card_of_unknown_size_is_drawn_to_the_most_that_it_held() -> None:

@@ -110,6 +110,14 @@ def test_an_hour_has_the_minutes_that_are_not_rolled_up_yet() -> None:
     assert found == [None, 3, 6]
 
 
+@pytest.mark.parametrize("span", SPANS)
+def test_the_first_samples_of_all_are_shown_in_every_span(span: Span) -> None:
+    gpu = make_gpu()
+    measure(gpu, 61, memory_used_bytes=5)
+    found = [each.averages[0] for each in points(gpu, SCALES[span]) if each]
+    assert found == [5]
+
+
 def test_other_gpus_are_left_out() -> None:
     gpu, other = make_gpu(), make_gpu("oldie")
     measure(other, 30, memory_used_bytes=1)
