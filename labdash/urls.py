@@ -3,7 +3,18 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from labdash.views import access, health, join, joining, models, nodes, overview, pulls, trying
+from labdash.views import (
+    access,
+    addresses,
+    health,
+    join,
+    joining,
+    models,
+    nodes,
+    overview,
+    pulls,
+    trying,
+)
 
 node_urls = [
     path("", nodes.nodes, name="nodes"),
@@ -37,6 +48,7 @@ urlpatterns = [
     # Beside the nodes, not among them: a node may be named "new".
     path("add-machine/", joining.machine_new, name="machine_new"),
     path("add-node/", nodes.node_new, name="node_new"),
+    path("addresses/", addresses.addresses, name="addresses"),
     path("join/", include(join_urls)),
     path("models/", models.models, name="models"),
     path("pulls/", include(pull_urls)),

@@ -38,7 +38,7 @@ class JoinLines:
 
 def join_lines(token: str, *, asked_by: str) -> JoinLines:
     """Return what to run on the machine. ``asked_by`` is the Host by which the page was opened."""
-    hosts = _hosts(asked_by)
+    hosts = hub_hosts(asked_by)
     own, port = certificate(), int(settings.LABDASH_TLS_PORT or 0)
     return JoinLines(
         curl=f"{_curl(hosts[0], port, own)} | {_run(token)}",
@@ -64,7 +64,7 @@ def _run(token: str) -> str:
     return f"LABDASH_JOIN='{token}' sh"
 
 
-def _hosts(asked_by: str) -> list[str]:
+def hub_hosts(asked_by: str) -> list[str]:
     """Return how other machines may reach this hub, the likeliest first."""
     own = [urlsplit(each).hostname or "" for each in addresses(None, 1)]
     asked = split_domain_port(asked_by)[0].strip("[]")

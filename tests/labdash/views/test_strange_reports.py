@@ -13,7 +13,7 @@ from labdash.models import Gpu, InstalledModel, Node, Problem
 from tests.factories import running_job, send
 from tests.strange import VALUES, full_reports, strangest
 
-PAGES = ("overview", "nodes", "models", "pulls")
+PAGES = ("overview", "nodes", "models", "pulls", "addresses")
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
@@ -30,7 +30,8 @@ def test_what_is_strange_is_stored_and_shown(
     assert (Gpu.objects.count(), InstalledModel.objects.exists()) == (2, True)
     record_problems(now=timezone.now())
     assert Problem.objects.exists()
-    for url in (*map(reverse, PAGES), reverse("node_detail", args=["rog"])):
+    of_node = [reverse(name, args=["rog"]) for name in ("node_detail", "node_try")]
+    for url in (*map(reverse, PAGES), *of_node):
         assert page.get(url).status_code == 200
     live.store().delete(live.state_key("rog"))
     assert Node.objects.get().last_sample
