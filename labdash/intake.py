@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,7 +106,7 @@ class Intake:
             _pass(pipe, key, found[-1][0])
         # Only now: before that, nodes whose reports wait here look silent.
         pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
-        pipe.delete(live.DATABASE_ERROR_KEY)
+        pipe.delete(live.DATABASE_ERROR_KEY, live.RECORDING_KEY)
         pipe.execute()
         return sum(map(len, entries.values()))
 
@@ -191,10 +191,16 @@ class Intake:
         """Apply what still matters. Pages see the newest samples even if the database fails."""
         kept = newest(arrivals)
         self._collect(arrivals)
-        for apply in (self._show, self._record):
-            for arrival in kept:
-                with self._rejecting(arrival.report.node):
-                    apply(arrival.report, arrival.at)
+        self._each(kept, self._show)
+        live.note_recording()
+        self._each(kept, self._record)
+
+    def _each(
+        self, arrivals: Iterable[Arrival], apply: Callable[[wire.Report, datetime], None]
+    ) -> None:
+        for arrival in arrivals:
+            with self._rejecting(arrival.report.node):
+                apply(arrival.report, arrival.at)
 
     def _collect(self, arrivals: list[Arrival]) -> None:
         """Keep what history needs of each sample, one a second, until it is stored."""

@@ -4,6 +4,7 @@ Every read answers ``None`` or raises ``StoreDown``; nothing waits longer than `
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ INTAKE_ALIVE_KEY = "hub:intake:alive"
 DATABASE_ERROR_KEY = "hub:intake:database"
 # Above the longest wait for a locked database and the pause after it.
 DATABASE_ERROR_FOR_S = 30
+# Since when the intake has been storing what it shows already, in seconds since 1970.
+RECORDING_KEY = "hub:intake:recording"
+# Above the longest wait for a locked database.
+RECORDING_FOR_S = 20
+# No database that is well takes so long for some rows.
+RECORDING_SLOW_S = 5.0
 BEAT_ALIVE_KEY = "hub:beat:alive"
 # Several ticks of its task, so that a worker that is busy for a moment is no news.
 BEAT_ALIVE_FOR_S = 30
@@ -127,19 +134,23 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         pipe.hgetall(OTHER_PROTOCOLS_KEY)
         pipe.exists(INTAKE_ALIVE_KEY)
         pipe.get(DATABASE_ERROR_KEY)
+        pipe.get(RECORDING_KEY)
         pipe.exists(BEAT_ALIVE_KEY)
         for slug in wanted:
             pipe.get(state_key(slug))
-        protocols, intake, database_error, beat, *entries = pipe.execute()
+        protocols, intake, database_error, recording, beat, *entries = pipe.execute()
     others = {
         slug: int(number)
         for slug, number in protocols.items()
         if slug in set(wanted) and number.isdecimal()
     }
+    is_stuck = recording is not None and time.time() - float(recording) > RECORDING_SLOW_S
+    if is_stuck and not database_error:
+        database_error = "it does not answer"
     return LiveLab(
         states=_states(wanted, entries),
         other_protocols=others,
-        intake_alive=bool(intake),
+        intake_alive=bool(intake) and not is_stuck,
         database_error=database_error,
         beat_alive=bool(beat),
     )
@@ -156,6 +167,12 @@ def note_database_error(text: str) -> None:
     reason = text.strip().partition("\n")[0].rstrip(".") or "it does not say why"
     with store_errors():
         store().set(DATABASE_ERROR_KEY, reason, ex=DATABASE_ERROR_FOR_S)
+
+
+def note_recording() -> None:
+    """Remember for ``RECORDING_FOR_S`` that the intake has begun to store what it read."""
+    with store_errors():
+        store().set(RECORDING_KEY, time.time(), ex=RECORDING_FOR_S)
 
 
 def note_protocol(slug: str, other: int | None) -> None:

@@ -9,7 +9,7 @@ QUIET_AFTER_S = 30.0
 # Twice as long before each further try, up to this.
 LONGEST_PAUSE_S = 240.0
 MAX_TRIES = 5
-# As `labdash.queries.lab`: three samples in a row are missing.
+# Later than pages say it: an order is not taken back for two lost samples.
 SILENT_AFTER_S = 20.0
 
 

@@ -1,5 +1,6 @@
 """The newest state of each node, in the store."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -35,6 +36,17 @@ def test_other_protocols_of_other_nodes_are_not_shown() -> None:
     assert live.read_live(["tower"]).other_protocols == {}
     live.note_protocol("rog", None)
     assert live.read_live(["rog"]).other_protocols == {}
+
+
+def test_a_database_that_keeps_the_intake_waiting_is_told_before_it_gives_up() -> None:
+    live.store().set(live.INTAKE_ALIVE_KEY, 1)
+    live.note_recording()
+    found = live.read_live([])
+    assert (found.intake_alive, found.database_error) == (True, None)
+    began = time.time() - live.RECORDING_SLOW_S - 1
+    live.store().set(live.RECORDING_KEY, began)
+    found = live.read_live([])
+    assert (found.intake_alive, found.database_error) == (False, "it does not answer")
 
 
 def test_watching_ends_by_itself() -> None:
