@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from labdash.admin.base import (
     BOTH,
     AskForPull,
+    HistoryGoesUnlisted,
     TellsRefusals,
     each,
     queue_pulls,
@@ -66,7 +67,7 @@ class GpuInline(admin.TabularInline):
 
 
 @admin.register(Node)
-class NodeAdmin(AskForPull, TellsRefusals):
+class NodeAdmin(AskForPull, TellsRefusals, HistoryGoesUnlisted):
     """Nodes, with their servers and GPUs."""
 
     form = NodeForm
@@ -184,7 +185,7 @@ class NodeAdmin(AskForPull, TellsRefusals):
 
 
 @admin.register(Gpu)
-class GpuAdmin(admin.ModelAdmin):
+class GpuAdmin(HistoryGoesUnlisted):
     """GPUs of all nodes."""
 
     form = GpuForm

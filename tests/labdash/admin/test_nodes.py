@@ -2,15 +2,18 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labdash import live
 from labdash.domain.library import record_inventory
 from labdash.domain.telemetry import record_sample
-from labdash.models import Gpu, GpuSource, Instance, Node, PullJob
+from labdash.models import Gpu, GpuPeriod, GpuSample, GpuSource, Instance, Node, PullJob, Tier
 from tests.factories import GIB, inventory, make_node, orders, running_job, sample, seen
 from workers import wire
 
@@ -354,3 +357,27 @@ def test_nodes_can_be_found_for_autocompletion(page: Client) -> None:
 def test_a_node_added_by_hand_is_agentless_unless_said_otherwise(page: Client) -> None:
     form = page.get(f"{LIST}add/").context["adminform"].form
     assert form["agentless"].initial is True
+
+
+def test_history_is_not_listed_where_a_node_or_a_gpu_is_to_be_deleted_and_goes_too(
+    page: Client,
+) -> None:
+    node, now = make_node(), timezone.now()
+    row = Gpu.objects.create(node=node, uuid="A", name="P40")
+    counts = []
+    for number in range(2):
+        GpuSample.objects.bulk_create(
+            GpuSample(gpu=row, at=now - timedelta(seconds=number * 50 + second))
+            for second in range(50)
+        )
+        GpuPeriod.objects.create(gpu=row, length_s=Tier.MINUTE, at=now, samples=1)
+        now -= timedelta(minutes=5)
+        for url in (f"{LIST}{node.pk}/delete/", f"/admin/labdash/gpu/{row.pk}/delete/"):
+            with CaptureQueriesContext(connection) as queries:
+                shown = page.get(url).text
+            assert "GPU: rog GPU 0 (P40)" in shown
+            assert "GPU sample:" not in shown
+            counts.append(len(queries))
+    assert counts[:2] == counts[2:]
+    page.post(f"{LIST}{node.pk}/delete/", {"post": "yes"})
+    assert (GpuSample.objects.count(), GpuPeriod.objects.count()) == (0, 0)
