@@ -15,7 +15,10 @@ from tests.e2e.live_lab import LiveLab, sign_in, violations
 from tests.processes import PATIENCE_S
 from tests.workers.fake_ollama import FakeOllama, fake_ollama
 
-PAGES = ("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/models/", "/pulls/", "/add-node/")
+PAGES = (
+    *("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/nodes/rog/try/"),
+    *("/models/", "/pulls/", "/add-node/", "/addresses/"),
+)
 DOORS = ("/sign-in/", "/reset/")
 WIDTHS = (320, 390, 768, 1440, 2560)
 # Where pictures of all pages are wanted, for the README or for a look.

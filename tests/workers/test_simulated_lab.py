@@ -11,7 +11,20 @@ import pytest
 from tests.workers.node_process import Hub, node_process, wait_for
 from tests.workers.simlab.running import Running, running_lab
 from tests.workers.stores import OwnStore, own_store
-from workers.wire import Inventory, PullProgress, Sample, cancel_key, watched_key
+from workers.wire import (
+    Inventory,
+    PullProgress,
+    Sample,
+    TryEnd,
+    TryLine,
+    TryOrder,
+    cancel_key,
+    try_answer_key,
+    try_line_adapter,
+    try_prompt_key,
+    try_wish_key,
+    watched_key,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -40,6 +53,10 @@ class Lab:
         self.server.client.set(watched_key(slug), 1)
         node = node_process(slug, store_url=self.server.url, folder=self._folder, **environ)
         self._stack.enter_context(node)
+
+    def log(self, slug: str) -> str:
+        """Return what a node's worker logged."""
+        return (self._folder / f"{slug}.log").read_text()
 
     def control(self, path: str, **body: Any) -> None:
         url = f"{self.simlab.control_url}{path}"
@@ -108,6 +125,33 @@ def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def lab(shared_lab: Lab) -> Lab:
     shared_lab.clean_up()
     return shared_lab
+
+
+def test_a_model_is_asked_and_the_driver_says_where_it_answered(lab: Lab) -> None:
+    lab.sample("rog")
+    try_id = "ab" * 16
+    lab.server.client.mset({try_wish_key("rog", try_id): 1, try_prompt_key("rog", try_id): "Why?"})
+    order = TryOrder(
+        node="rog", try_id=try_id, instance_url=lab.simlab.ollama_url("rog"), model="qwen3:8b"
+    )
+    lab.hub.order("rog", "workers.try_out", order.model_dump())
+
+    def lines() -> list[TryLine]:
+        text: Any = lab.server.client.get(try_answer_key("rog", try_id)) or ""
+        return [try_line_adapter.validate_json(line) for line in text.splitlines()]
+
+    wait_for(lambda: any(isinstance(line, TryEnd) for line in lines()))
+    end = lines()[-1]
+    assert isinstance(end, TryEnd)
+    assert (end.outcome, end.was_loaded, end.answer_tokens) == ("answered", False, 64)
+    assert end.place
+    assert end.place.gpus
+    (card,) = end.place.gpus
+    assert card.used_bytes
+    assert end.place.size_vram_bytes
+    # A process holds more than the buffers that Ollama counts.
+    assert end.place.size_vram_bytes < card.used_bytes < end.place.size_vram_bytes + GIB
+    assert "Why?" not in lab.log("rog")
 
 
 def test_a_node_reports_simulated_cards_disk_and_models(lab: Lab) -> None:

@@ -262,6 +262,8 @@ def test_the_answer_is_told_while_it_comes_and_stops_when_nobody_waits(trying: T
     order = trying.order()
     thread = trying.begin(order, word("Because"), Hold())
     assert not any(isinstance(line, TryEnd) for line in trying.said(order))
+    # A worker that dies now leaves an answer that goes by itself.
+    assert 0 < trying.bench.server.client.ttl(try_answer_key("rog", order.try_id)) <= 15
     trying.stop(order)
     thread.join(10)
     assert trying.end(order).outcome == "stopped"
