@@ -8,8 +8,9 @@ import pytest
 
 from labdash.domain import history
 from labdash.domain.history import KEPT_FOR, LATE_FOR, SAMPLES_KEPT_FOR, moment_of, prune, roll_up
-from labdash.domain.telemetry import record_sample
-from labdash.models import Gpu, GpuPeriod, GpuSample, Node, Tier
+from labdash.domain.nodes import remove_node
+from labdash.domain.telemetry import GPUS_KEPT_FOR, prune_gpus, record_sample
+from labdash.models import Gpu, GpuPeriod, GpuSample, GpuSource, Node, Tier
 from labdash.queries.measured import METRICS
 from tests.factories import gpu, make_node, sample
 
@@ -266,6 +267,24 @@ def test_history_goes_with_its_gpu() -> None:
     history.forget(Gpu.objects.filter(pk=row.pk))
     assert set(GpuSample.objects.values_list("gpu", flat=True)) == {other.pk}
     assert set(GpuPeriod.objects.values_list("gpu", flat=True)) == {other.pk}
+
+
+def test_a_removed_node_takes_its_history_along() -> None:
+    row, other = make_gpu(), make_gpu("tower")
+    for each in (row, other):
+        fill(each, START, [HOUR, DAY])
+    remove_node(node=row.node)
+    assert set(GpuSample.objects.values_list("gpu", flat=True)) == {other.pk}
+    assert set(GpuPeriod.objects.values_list("gpu", flat=True)) == {other.pk}
+
+
+def test_a_card_that_is_pruned_takes_its_history_along() -> None:
+    row, now = make_gpu(), START
+    Gpu.objects.update(source=GpuSource.NVML, last_seen_at=now - 2 * GPUS_KEPT_FOR)
+    Node.objects.update(last_seen_at=now)
+    fill(row, now, [HOUR, DAY])
+    assert prune_gpus(now=now) == 1
+    assert (GpuSample.objects.count(), GpuPeriod.objects.count()) == (0, 0)
 
 
 def test_history_stays_with_a_card_that_moves_to_another_slot() -> None:
