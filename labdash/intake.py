@@ -246,8 +246,12 @@ class Intake:
         is_early = now - self._stored_at.get(sample.node, -STORE_EVERY_S) < STORE_EVERY_S
         if is_early and len(self._waiting[sample.node]) < MOST_WAITING:
             return
-        moments = self._waiting.pop(sample.node, {}).values()
-        record_sample(sample, arrived_at=at, moments=moments)
+        moments = self._waiting.pop(sample.node, {})
+        try:
+            record_sample(sample, arrived_at=at, moments=moments.values())
+        except _PASSING:
+            self._waiting[sample.node] = moments
+            raise
         self._stored_at[sample.node] = now
 
     def _note_understood(self, slug: str) -> None:

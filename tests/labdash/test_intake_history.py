@@ -1,9 +1,11 @@
 """What the intake keeps of samples for history, and when it stores that."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import DataError, OperationalError
 
 from labdash import intake as module
 from labdash import live
@@ -86,3 +88,26 @@ def test_samples_that_pile_up_are_stored_before_their_time() -> None:
         read(intake)
         assert len(intake._waiting["rog"]) == 0
     assert GpuSample.objects.count() == 3 * (module.MOST_WAITING + 10)
+
+
+@pytest.mark.parametrize(("fault", "kept"), [(OperationalError, 3), (DataError, 1)])
+def test_a_fault_that_passes_costs_no_sample_and_another_is_not_met_again(
+    fault: type[Exception], kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node("rog")
+    intake = Intake()
+    intake._stored_at["rog"] = time.monotonic()
+    send_dated(sample("rog"), age_s=9)
+    read(intake)
+    intake._stored_at.clear()
+    send_dated(sample("rog"), age_s=5)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise fault("not now")
+
+    with monkeypatch.context() as patched, suppress(OperationalError):
+        patched.setattr(module, "record_sample", refuse)
+        read(intake)
+    send_dated(sample("rog"), age_s=1)
+    read(intake)
+    assert GpuSample.objects.count() == kept
