@@ -199,6 +199,12 @@ def read_choices(node: Node, *, now: datetime) -> tuple[Choice, ...]:
     )
 
 
+def cloud_names(node: Node) -> tuple[str, ...]:
+    """Return the names on a node that run elsewhere."""
+    rows = InstalledModel.objects.filter(instance__node=node, is_cloud=True)
+    return tuple(rows.order_by("name").values_list("name", flat=True))
+
+
 def may_be_named(name: str) -> bool:
     """Tell whether a name is one that an order may bear: a node may report any."""
     try:

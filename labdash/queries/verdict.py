@@ -14,7 +14,7 @@ LOADED_ANEW_S = 1.0
 
 SAID = {
     "length": f"Cut short at {MOST_TOKENS:,} tokens, thinking included: more is not asked for.",
-    "stopped": "Stopped before its end.",
+    "stopped": "Stopped before its end: by hand, or since no page asked for it any more.",
     "too_long": "Cut short: the answer is longer than LabDash shows.",
     "too_late": f"Cut short after {MOST_S / 60:.0f} min.",
 }

@@ -17,7 +17,15 @@ from labdash.domain.errors import LabDashError
 from labdash.forms import TryForm
 from labdash.live import StoreDown
 from labdash.models import Node
-from labdash.queries.trying import Part, Run, over, read_choices, read_part, read_run
+from labdash.queries.trying import (
+    Part,
+    Run,
+    cloud_names,
+    over,
+    read_choices,
+    read_part,
+    read_run,
+)
 from labdash.queries.verdict import judge
 from labdash.views.http import Request, button, watch
 from workers.wire.tries import MOST_S, MOST_TOKENS
@@ -157,6 +165,7 @@ def _page(request: Request, node: Node, form: TryForm, **context: object) -> Htt
         "node": node,
         "form": form,
         "choices": read_choices(node, now=now),
+        "cloud": cloud_names(node),
         "chosen": str(form["model"].value() or ""),
         "minutes": int(MOST_S // 60),
         "tokens": MOST_TOKENS,

@@ -58,7 +58,7 @@ def test_stop_ends_an_answer_and_the_next_one_begins_at_once(window: Page, lab: 
     answer = window.locator("#answer")
     expect(answer).to_contain_text("answering…")
     answer.get_by_role("button", name="Stop").click()
-    expect(answer).to_contain_text("Stopped before its end.")
+    expect(answer).to_contain_text("Stopped before its end: by hand")
     expect(answer.get_by_role("button", name="Stop")).to_have_count(0)
     window.get_by_role("button", name="Ask").click()
     expect(answer).to_contain_text("answering…")

@@ -17,6 +17,8 @@ from workers.wire import DiskReading
 
 type Home = Literal["process", "container", "remote"]
 type Listens = Literal["loopback", "network"]
+# The address of a listening socket and the process that holds it.
+type _Socket = tuple[str, int | None]
 
 # Looking through all processes and sockets costs milliseconds to tens of them.
 LOOK_EVERY_S = 15.0
@@ -84,7 +86,7 @@ class Simulated:
 
     def look(self) -> Surroundings:
         """Return that it runs as a process, as the simulation has it."""
-        self._listens = self._listens or listens(self._port)
+        self._listens = self._listens or _listens(_sockets(self._port))
         return Surroundings(home="process", installed=True, listens=self._listens)
 
     def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
@@ -120,13 +122,14 @@ class Here:
 
     def _look(self) -> Surroundings:
         servers = [process for process in _ollama_processes() if not _in_container(process)]
-        holder = _listener(self._port)
+        sockets = _sockets(self._port)
+        holder = _holder(sockets)
         home = _home(holder, servers)
-        self._is_hidden = home == "container" and bool(_listening(self._port))
+        self._is_hidden = home == "container" and bool(sockets)
         return Surroundings(
             home=home,
             installed=is_installed(),
-            listens=listens(self._port),
+            listens=_listens(sockets),
             store=None if self._is_hidden else _find_store(holder, servers),
             usual_store=None if servers or self._is_hidden else _usual_store(),
         )
@@ -232,13 +235,12 @@ def _holds_for_container(process: psutil.Process) -> bool:
         return False
 
 
-def listens(port: int) -> Listens | None:
-    """Tell whether a port of this machine is open to others; ``None`` where that is not seen."""
-    addresses = {ip for ip, _ in _sockets(port)}
-    if not addresses:
+def _listens(sockets: list[_Socket]) -> Listens | None:
+    """Tell whether a port is open to other machines; ``None`` where nobody is seen to listen."""
+    if not sockets:
         return None
-    is_inner = all(ipaddress.ip_address(ip.partition("%")[0]).is_loopback for ip in addresses)
-    return "loopback" if is_inner else "network"
+    addresses = [ipaddress.ip_address(ip.partition("%")[0]) for ip, _ in sockets]
+    return "loopback" if all(address.is_loopback for address in addresses) else "network"
 
 
 def _port_of(url: str) -> int:
@@ -246,13 +248,8 @@ def _port_of(url: str) -> int:
     return parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
-def _listening(port: int) -> list[int | None]:
-    """Return who listens on a port; ``None`` is somebody whom only root may see."""
-    return [pid for _, pid in _sockets(port)]
-
-
-def _sockets(port: int) -> list[tuple[str, int | None]]:
-    """Return the addresses on which a port is listened to, and by whom."""
+def _sockets(port: int) -> list[_Socket]:
+    """Return where a port is listened to, and by whom; ``None`` is who only root may see."""
     try:
         sockets = psutil.net_connections(kind="tcp")
     except psutil.Error:
@@ -264,9 +261,9 @@ def _sockets(port: int) -> list[tuple[str, int | None]]:
     ]
 
 
-def _listener(port: int) -> psutil.Process | None:
+def _holder(sockets: list[_Socket]) -> psutil.Process | None:
     try:
-        return next((psutil.Process(pid) for pid in _listening(port) if pid), None)
+        return next((psutil.Process(pid) for _, pid in sockets if pid), None)
     except psutil.Error:
         return None
 

@@ -101,7 +101,7 @@ def test_what_is_not_known_or_took_no_time_has_no_speed() -> None:
     ("outcome", "said"),
     [
         ("length", "Cut short at 2,000 tokens, thinking included: more is not asked for."),
-        ("stopped", "Stopped before its end."),
+        ("stopped", "Stopped before its end: by hand, or since no page asked for it any more."),
         ("too_long", "Cut short: the answer is longer than LabDash shows."),
         ("too_late", "Cut short after 10 min."),
     ],

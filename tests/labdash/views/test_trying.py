@@ -9,7 +9,7 @@ from django.test import Client
 
 from labdash import live
 from labdash.models import InstalledModel
-from tests.factories import loaded, make_installed, make_instance, make_node, ollama, orders, seen
+from tests.factories import loaded, make_installed, make_instance, ollama, orders, seen
 from tests.labdash.queries.test_trying import write
 from tests.labdash.views.polling import text_of
 from workers.wire import TryBegan, TryEnd, TryGpu, TryPlace, TryText, try_wish_key
@@ -62,8 +62,10 @@ def test_page_offers_what_is_installed_and_says_what_asking_does(
 
 
 def test_page_of_a_node_without_models_says_so(page: Client) -> None:
-    make_node("rog")
-    assert "No model is installed on rog yet." in text_of(page.get("/nodes/rog/try/"))
+    make_installed(make_instance("rog"), "big:cloud", is_cloud=True)
+    shown = text_of(page.get("/nodes/rog/try/"))
+    assert "No model is installed on rog yet." in shown
+    assert "and so not tried here: big:cloud." in shown
     assert page.get("/nodes/attic/try/").status_code == 404
 
 
