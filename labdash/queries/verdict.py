@@ -11,6 +11,8 @@ from workers.wire.tries import MOST_S, MOST_TOKENS
 NEGLIGIBLE = 0.005
 # A model that is in memory answers sooner, unless Ollama loads it anew.
 LOADED_ANEW_S = 1.0
+# From here on a decimal tells nothing.
+MANY = 100
 
 SAID = {
     "length": f"Cut short at {MOST_TOKENS:,} tokens, thinking included: more is not asked for.",
@@ -136,12 +138,13 @@ def _rate(tokens: int | None, seconds: float | None) -> str:
     if not tokens or not seconds:
         return ""
     rate = tokens / seconds
-    return f"{rate:,.0f} tokens/s" if rate >= 100 else f"{rate:.1f} tokens/s"  # noqa: PLR2004
+    digits = 0 if rate >= MANY else 1
+    return f"{rate:,.{digits}f} tokens/s"
 
 
 def _seconds(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    if seconds < 0.0995:  # noqa: PLR2004 - 0.1 s and more are written so
+    if round(seconds, 1) < 0.1:  # noqa: PLR2004 - below what one decimal tells
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 99.95 else f"{seconds:,.0f} s"  # noqa: PLR2004
+    return f"{seconds:,.0f} s" if seconds >= MANY else f"{seconds:.1f} s"
