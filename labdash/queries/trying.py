@@ -22,6 +22,7 @@ RUN_KEPT_S = 900
 READ_BYTES = 65_536
 # A worker cuts a little later than it should, since it judges each piece when it is written.
 CUT_BYTES = MOST_ANSWER_BYTES + 2 * READ_BYTES
+PHASES = {None: "waiting", True: "reading", False: "loading"}
 OVER = "This try is over, and its answer is no longer kept."
 STRANGE = "The worker of this node writes an answer that this hub does not understand."
 
@@ -70,7 +71,7 @@ class Part:
         last = self.lines[-1] if self.lines else None
         match last:
             case wire.TryBegan():
-                return "reading" if last.was_loaded else "loading"
+                return PHASES[last.was_loaded]
             case wire.TryText():
                 return "thinking" if last.thinking else "answering"
             case wire.TryEnd():

@@ -136,6 +136,8 @@ class Try:
 
     async def run(self) -> None:
         """Ask, tell what comes while it comes, and say how it ended; never raises for a server."""
+        # That it is under way is told before a busy server tells whether the model is in memory.
+        self.answer.add(TryBegan())
         asking = asyncio.create_task(self._ask())
         cut: TryEnd | None = None
         while not asking.done():

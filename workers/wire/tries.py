@@ -28,7 +28,7 @@ ENDED_KEPT_S = 120
 
 
 class TryBegan(Message):
-    """The model is being asked. ``was_loaded`` tells whether it was in memory already."""
+    """The model is being asked. ``was_loaded``: it was in memory; unknown when this comes first."""
 
     kind: Literal["began"] = "began"
     was_loaded: Maybe[bool] = None

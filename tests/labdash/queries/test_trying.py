@@ -69,7 +69,9 @@ def reason(part: Part) -> str:
 def test_an_answer_is_read_in_parts_as_it_comes() -> None:
     run = make_run()
     assert read(run) == Part(at=0)
-    text = write(TryBegan(was_loaded=False))
+    text = write(TryBegan())
+    assert (read(run).at, read(run).phase) == (len(text), "waiting")
+    text += write(TryBegan(was_loaded=False))
     first = read(run)
     assert (first.at, first.phase, first.text) == (len(text), "loading", "")
     assert read(run, first.at) == Part(at=first.at)

@@ -122,7 +122,7 @@ def trying(bench: Bench) -> TryBench:
 def test_answer_and_figures_are_told(trying: TryBench) -> None:
     trying.bench.fake.running = [LOADED]
     order, end = trying.run(word("Because "), word("of\n"), word("the <air>."), DONE)
-    assert trying.said(order)[0] == TryBegan(was_loaded=True)
+    assert trying.said(order)[:2] == [TryBegan(), TryBegan(was_loaded=True)]
     assert trying.text(order) == "Because of\nthe <air>."
     assert (end.outcome, end.reason) == ("answered", None)
     assert (end.is_empty, end.was_loaded) == (False, True)
@@ -149,7 +149,7 @@ def test_a_loaded_model_is_asked_with_the_context_that_it_has(trying: TryBench) 
 
 def test_a_model_that_is_not_loaded_is_asked_with_settings_of_its_own(trying: TryBench) -> None:
     order, end = trying.run(word("x"), DONE)
-    assert trying.said(order)[0] == TryBegan(was_loaded=False)
+    assert trying.said(order)[1] == TryBegan(was_loaded=False)
     assert trying.bodies()[0]["options"] == {"num_predict": 2000}
     assert end.place
     assert end.place.size_bytes is None
@@ -186,7 +186,7 @@ def test_an_empty_answer_is_an_answer(trying: TryBench) -> None:
 def test_a_model_that_only_embeds_is_not_even_loaded(trying: TryBench) -> None:
     trying.bench.fake.shown[MODEL]["capabilities"] = ["embedding"]
     order, end = trying.run(DONE)
-    assert trying.said(order) == [end]
+    assert trying.said(order) == [TryBegan(), end]
     assert end.reason == "qwen3:8b cannot answer: it only makes embeddings."
     assert trying.bodies() == []
 
@@ -279,6 +279,19 @@ def test_a_load_is_given_up_when_nobody_waits(trying: TryBench) -> None:
     thread.join(10)
     assert trying.end(order).outcome == "stopped"
     trying.bench.wait_for(lambda: trying.bench.fake.asked[0].left)
+
+
+def test_a_server_that_is_slow_to_tell_of_itself_does_not_make_its_worker_look_dead(
+    trying: TryBench,
+) -> None:
+    trying.bench.fake.delays_s["/api/show"] = 1.0
+    trying.bench.fake.chats[MODEL] = [word("x"), DONE]
+    order = trying.order()
+    thread = trying.start(order)
+    trying.bench.wait_for(lambda: trying.said(order))
+    assert trying.bench.fake.asked == []
+    thread.join(10)
+    assert trying.end(order).outcome == "answered"
 
 
 def test_a_prompt_is_taken_once_and_is_not_kept(trying: TryBench) -> None:
