@@ -1,19 +1,26 @@
-"""Host check, and what every HTMX answer needs."""
+"""Host check, what every HTMX answer needs, and what a database that takes nothing is told as."""
 
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 from django.utils.cache import patch_vary_headers
 
+from labdash.domain.errors import LabDashError
 from labdash.hosts import is_ours
+from labdash.views.http import refused
 
 type GetResponse = Callable[[HttpRequest], HttpResponse]
+
+log = logging.getLogger(__name__)
 
 
 def host_guard(get_response: GetResponse) -> GetResponse:
@@ -64,3 +71,25 @@ def _client_redirect(request: HttpRequest, location: str) -> HttpResponse:
     answer = HttpResponse(headers={"HX-Redirect": location})
     patch_vary_headers(answer, ["HX-Request", "HX-Target"])
     return answer
+
+
+class DatabaseErrors:
+    """Answers what failed for a locked, full or absent database with its reason."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
+        """Tell a button in place, and everybody else on a page of its own."""
+        if not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        log.warning("%s %s: %s", request.method, request.path, exception)
+        reason = str(exception).strip().partition("\n")[0].rstrip(".")
+        if request.htmx and request.method == "POST":
+            text = f"Nothing was done: the database takes nothing ({reason}). Try it again soon."
+            return refused(request, LabDashError(text), default="overview")
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return render(request, "503.html", {"reason": reason}, status=status)

@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "labdash.middleware.htmx",
+    "labdash.middleware.DatabaseErrors",
 ]
 
 TEMPLATES = [
