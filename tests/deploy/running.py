@@ -85,12 +85,12 @@ class Visitor:
         """Return the status and the page, or the place that it sends to."""
         return self._request("GET", path, None)
 
-    def post(self, path: str, **fields: str) -> tuple[int, str]:
-        """Fill the form of a page and send it."""
+    def post(self, path: str, *, to: str = "", **fields: str) -> tuple[int, str]:
+        """Fill the form of a page and send it, to the page itself where nothing else is said."""
         _, page = self.get(path)
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
         assert token, page
-        return self._request("POST", path, {"csrfmiddlewaretoken": token[1], **fields})
+        return self._request("POST", to or path, {"csrfmiddlewaretoken": token[1], **fields})
 
     def _request(self, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

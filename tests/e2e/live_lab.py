@@ -57,6 +57,12 @@ class LiveLab:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
             answer.read()
 
+    def given_bytes(self) -> int:
+        """Return how many bytes of models the simulated registry ever gave away."""
+        url = f"{self.simulation()['control_url']}/registry"
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - loopback
+            return int(json.load(answer)["given_bytes"])
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Freeze a process of the hub, let it go on, or kill it."""
         pids = [pid for pid, log in processes_of(self.folder).items() if log == name]

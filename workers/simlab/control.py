@@ -25,6 +25,7 @@ def control_app(lab: Lab) -> web.Application:
     app.router.add_post("/machines/{slug}/disk", _disk)
     app.router.add_post(r"/machines/{slug}/ollama/{index:\d+}/stop", _stop)
     app.router.add_post(r"/machines/{slug}/ollama/{index:\d+}/start", _start)
+    app.router.add_get("/registry", _registry)
     app.router.add_post("/registry/faults", _fault)
     app.router.add_post("/registry/speed", _speed)
     return app
@@ -83,6 +84,10 @@ async def _stop(request: web.Request) -> web.Response:
 async def _start(request: web.Request) -> web.Response:
     await start_hosted(_hosted(request))
     return web.json_response({})
+
+
+async def _registry(request: web.Request) -> web.Response:
+    return web.json_response({"given_bytes": request.app[LAB].registry.given_bytes})
 
 
 async def _fault(request: web.Request) -> web.Response:

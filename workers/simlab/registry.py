@@ -66,7 +66,8 @@ class Registry:
     """What is published, how fast it is given away, and what goes wrong with it.
 
     ``bytes_per_s`` is shared by all transfers (``None``: no limit) and may change at any time;
-    ``requests`` lists ``"METHOD path range"`` of what was asked last.
+    ``requests`` lists ``"METHOD path range"`` of what was asked last; ``given_bytes`` counts all
+    that was ever given away.
     """
 
     bytes_per_s: float | None = None
@@ -76,6 +77,7 @@ class Registry:
     faults: dict[str, Fault] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     transfers: int = 0
+    given_bytes: int = 0
 
     @staticmethod
     def key(name: str) -> str:
@@ -124,6 +126,7 @@ class Registry:
             while size_bytes > 0:
                 granted = min(size_bytes, self._share(size_bytes, elapsed))
                 size_bytes -= granted
+                self.given_bytes += granted
                 yield granted
                 if size_bytes and self.bytes_per_s is not None:
                     await asyncio.sleep(TICK_S)
