@@ -3,6 +3,7 @@
 from labdash.models.access import Attempt, CodePurpose, OneTimeCode
 from labdash.models.joining import Invitation, Membership
 from labdash.models.library import Family, InstalledModel, Variant
+from labdash.models.load import LOAD_ENDED, LoadJob, LoadState, LoadWish
 from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from labdash.models.problem import Problem
 from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
@@ -10,6 +11,7 @@ from labdash.models.sample import GpuPeriod, GpuSample, Tier
 
 __all__ = [
     "ENDED",
+    "LOAD_ENDED",
     "RUNNING",
     "SLUG",
     "Attempt",
@@ -22,6 +24,9 @@ __all__ = [
     "InstalledModel",
     "Instance",
     "Invitation",
+    "LoadJob",
+    "LoadState",
+    "LoadWish",
     "Membership",
     "Node",
     "NodeKind",
