@@ -56,7 +56,7 @@ class Layer:
 class Line:
     """One measure over time, as paths. ``top`` is the value at the upper line.
 
-    ``peak`` is where that can be told from the average.
+    ``peak`` reaches up from the average, where it can be told from that.
     """
 
     metric: Metric
@@ -146,7 +146,9 @@ def _drawn(
         return None
     base = base or [0.0] * len(averages)
     apart = [
-        high + low if high is not None and high - (average or 0.0) > SEEN * top else None
+        (low + (average or 0.0), low + high)
+        if high is not None and high - (average or 0.0) > SEEN * top
+        else (None, None)
         for high, average, low in zip(peaks, averages, base, strict=True)
     ]
     return Line(
@@ -154,7 +156,7 @@ def _drawn(
         title=TITLES[metric],
         average=paths.line(averages, top),
         area=paths.area([0.0] * len(averages), averages, top),
-        peak=paths.line(apart, top),
+        peak=paths.area([low for low, _ in apart], [high for _, high in apart], top),
         gaps=paths.gaps([value is not None for value in averages]),
         top=top,
         figures=figures,

@@ -95,7 +95,7 @@ def test_a_peak_is_drawn_where_it_stands_out_and_on_what_the_driver_keeps() -> N
     peak = (90.0, None, None, None)
     charts = drawn(point(40, held), point(40, held, peaks=peak))
     assert charts.memory is not None
-    assert charts.memory.peak == "M1,8H2"
+    assert charts.memory.peak == "M1,8H2V104H1Z"
     assert charts.memory.figures.highest == 90
 
 
