@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -15,6 +16,9 @@ from workers import wire
 # An inventory of a thousand models is about 1 MB.
 LONGEST_REPORT_BYTES = 8 * 2**20
 LONGEST_DETAIL = 200
+_KINDS = {
+    kind.model_fields["kind"].default for kind in get_args(get_args(wire.Report.__value__)[0])
+}
 
 
 class BadReport(Exception):  # noqa: N818 - named for what it is about
@@ -52,7 +56,7 @@ def parse(fields: Mapping[bytes, bytes], *, nodes: set[str]) -> wire.Report:
         raise _why_invalid(text, nodes, error) from error
     if report.node not in nodes:
         raise BadReport("speaks of a node that is not its own", report.node)
-    if report.protocol != wire.PROTOCOL_VERSION:
+    if not wire.is_understood(report.protocol):
         raise _other_protocol(report.node, report.protocol)
     return report
 
@@ -101,6 +105,8 @@ def _why_invalid(text: bytes, nodes: set[str], error: ValidationError) -> BadRep
         if len(nodes) == 1:
             node = next(iter(nodes))
         if isinstance(node, str) and node in nodes and protocol:
+            if wire.is_understood(protocol) and fields.get("kind") not in _KINDS:
+                return BadReport("a kind of report that this version does not know")
             return _other_protocol(node, protocol)
     first = error.errors(include_input=False, include_url=False)[0]
     return BadReport("no report that is known", f"{first['loc']}: {first['msg']}")

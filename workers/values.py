@@ -48,6 +48,18 @@ def _or_left_out(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticOmit from None
 
 
+def or_else(fallback: str) -> WrapValidator:
+    """Return what makes a word that is not known, as of a newer version, one that is."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            return fallback
+
+    return WrapValidator(validate)
+
+
 def _in_range(moment: datetime) -> datetime:
     """Keep a moment where every time zone has it: files may be dated in the year 1."""
     return min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)

@@ -98,12 +98,35 @@ def test_a_node_cannot_speak_for_another() -> None:
 
 @pytest.mark.parametrize("shape", ["known", "unknown"])
 def test_another_protocol_is_told_with_its_number(shape: str) -> None:
-    fields = {"node": "rog", "protocol": 2}
+    fields = {"node": "rog", "protocol": 3}
     if shape == "known":
-        fields = json.loads(sample("rog", protocol=2).model_dump_json())
+        fields = json.loads(sample("rog", protocol=3).model_dump_json())
     with pytest.raises(BadReport) as bad:
         read(json.dumps(fields), {"rog"})
-    assert (bad.value.kind, bad.value.node, bad.value.protocol) == ("other protocol", "rog", 2)
+    assert (bad.value.kind, bad.value.node, bad.value.protocol) == ("other protocol", "rog", 3)
+
+
+def test_report_of_a_worker_one_version_newer_is_read() -> None:
+    newer = json.loads(sample("rog", protocol=2, gpus=(gpu(0),)).model_dump_json())
+    newer |= {"invented_later": {"a": 1}, "driver": {"state": "asleep", "also": 2}}
+    newer["gpus"][0] |= {"state": "asleep"}
+    report = read(json.dumps(newer), {"rog"})
+    assert isinstance(report, wire.Sample)
+    assert (report.driver.state, report.gpus[0].state) == ("error", "error")
+
+
+def test_kind_of_report_that_is_newer_is_passed_over() -> None:
+    fields = {"kind": "invented later", "node": "rog", "protocol": 2}
+    with pytest.raises(BadReport, match="that this version does not know") as bad:
+        read(json.dumps(fields), {"rog"})
+    assert bad.value.protocol is None
+
+
+def test_known_kind_of_one_version_newer_that_makes_no_sense_here_is_told() -> None:
+    fields = {"kind": "sample", "node": "rog", "protocol": 2, "gpu_list": []}
+    with pytest.raises(BadReport) as bad:
+        read(json.dumps(fields), {"rog"})
+    assert (bad.value.kind, bad.value.protocol) == ("other protocol", 2)
 
 
 @pytest.mark.parametrize("shape", ["known", "unknown"])

@@ -18,6 +18,7 @@ from workers.wire.base import (
     ModelName,
     Protocol,
     Slug,
+    is_understood,
 )
 from workers.wire.hardware import (
     MOST_GPUS,
@@ -108,6 +109,7 @@ __all__ = [
     "TryText",
     "cancel_key",
     "hub_nodes_key",
+    "is_understood",
     "orders_queue",
     "report_adapter",
     "reports_key",

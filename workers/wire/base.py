@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 PROTOCOL_VERSION = 1
 
+# Hub and nodes are not updated in one moment: one version more or less is understood.
+VERSIONS_APART = 1
+
 # What no version of LabDash will reach: other numbers are noise.
 HIGHEST_PROTOCOL = 9999
 
@@ -30,6 +33,11 @@ InstalledName = Annotated[
 # 128 bits, so that nobody guesses one.
 TryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 InstanceUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+$", max_length=300)]
+
+
+def is_understood(protocol: int) -> bool:
+    """Tell whether this side understands what speaks a version of the protocol."""
+    return abs(protocol - PROTOCOL_VERSION) <= VERSIONS_APART
 
 
 class Message(BaseModel):

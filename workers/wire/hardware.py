@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.values import Count, Each, Figure, Identity, Maybe, Medium, Name, Small, Text
+from workers.values import Count, Each, Figure, Identity, Maybe, Medium, Name, Small, Text, or_else
 from workers.wire.base import Message
 
 # What a machine can hold, with room; more is noise that would fill the database.
@@ -34,7 +34,7 @@ class GpuReading(Message):
     name: Maybe[Text] = None
     pci_id: Maybe[Text] = None
     source: Literal["nvml", "amdgpu", "declared", "simulated"]
-    state: Literal["ok", "lost", "error"] = "ok"
+    state: Annotated[Literal["ok", "lost", "error"], or_else("error")] = "ok"
     reason: Maybe[Text] = None
     unified: bool = False
     memory_total_bytes: Maybe[Count] = None
@@ -61,7 +61,9 @@ class DriverReading(Message):
     ``cards_seen`` counts NVIDIA cards on the bus where the driver is missing.
     """
 
-    state: Literal["ok", "missing", "not_loaded", "mismatch", "error", "none"]
+    state: Annotated[
+        Literal["ok", "missing", "not_loaded", "mismatch", "error", "none"], or_else("error")
+    ]
     version: Maybe[Text] = None
     reason: Maybe[Text] = None
     cards_seen: Maybe[Small] = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.values import Count, Each, Identity, Maybe, Medium, Moment, Name, Text
+from workers.values import Count, Each, Identity, Maybe, Medium, Moment, Name, Text, or_else
 from workers.wire.base import Message
 from workers.wire.hardware import DiskReading
 
@@ -37,7 +37,7 @@ class InstanceReading(Message):
 
     name: Text
     url: Text
-    state: Literal["ok", "refused", "unreachable", "timeout", "error"]
+    state: Annotated[Literal["ok", "refused", "unreachable", "timeout", "error"], or_else("error")]
     reason: Maybe[Text] = None
     version: Maybe[Text] = None
     home: Maybe[Literal["process", "container", "remote"]] = None
