@@ -88,7 +88,7 @@ SCALES: Mapping[Span, Scale] = {
         buckets=183,
         tier=Tier.TWO_HOURS,
         fresh_s=3600,
-        ticks=("1 year", "9 months", "6 months", "3 months", "now"),
+        ticks=("1 year", "8 months", "4 months", "now"),
     ),
 }
 # Instead of an hour while the lab is younger than this: an hour would be an empty chart.
