@@ -28,6 +28,7 @@ from labdash.domain.progress import record_progress
 from labdash.domain.telemetry import record_sample
 from labdash.models import Node
 from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
+from labdash.rivals import Rivals
 from workers import wire
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Intake:
         self._stored_at: dict[str, float] = {}
         self._waiting: defaultdict[str, dict[datetime, Moment]] = defaultdict(dict)
         self._understood: set[str] = set()
+        self._rivals = Rivals()
         self._client = redis.Redis.from_url(
             settings.REDIS_URL,
             socket_timeout=SOCKET_TIMEOUT_S,
@@ -203,11 +205,14 @@ class Intake:
                 apply(arrival.report, arrival.at)
 
     def _collect(self, arrivals: list[Arrival]) -> None:
-        """Keep what history needs of each sample, one a second, until it is stored."""
+        """See who reports, and keep what history needs of each sample until it is stored."""
         oldest = timezone.now() - LATE_FOR
         for arrival in arrivals:
             with self._rejecting(arrival.report.node):
-                if isinstance(arrival.report, wire.Sample) and arrival.at >= oldest:
+                if not isinstance(arrival.report, wire.Sample):
+                    continue
+                self._rivals.note(arrival.report)
+                if arrival.at >= oldest:
                     moment = moment_of(arrival.report, at=arrival.at)
                     self._waiting[arrival.report.node][moment.at] = moment
 
@@ -228,7 +233,7 @@ class Intake:
 
     def _show(self, report: wire.Report, at: datetime) -> None:
         if isinstance(report, wire.Sample):
-            live.save_state(report, arrived_at=at)
+            live.save_state(report, arrived_at=at, rival=self._rivals.of(report))
             self._note_understood(report.node)
 
     def _record(self, report: wire.Report, at: datetime) -> None:

@@ -43,10 +43,14 @@ class StoreDown(Exception):  # noqa: N818 - named for the state that callers sho
 
 @dataclass(frozen=True, kw_only=True)
 class NodeState:
-    """The newest sample of a node and when it arrived here."""
+    """The newest sample of a node and when it arrived here.
+
+    ``rival`` is the machine of another worker that reports as this node too.
+    """
 
     sample: wire.Sample
     arrived_at: datetime
+    rival: str | None = None
 
     def age_s(self, now: datetime) -> float:
         """Seconds since arrival, by the hub's clock."""
@@ -109,9 +113,10 @@ def state_key(slug: str) -> str:
     return f"hub:state:{slug}"
 
 
-def save_state(sample: wire.Sample, *, arrived_at: datetime) -> None:
+def save_state(sample: wire.Sample, *, arrived_at: datetime, rival: str | None = None) -> None:
     """Keep the newest sample of a node."""
-    entry = {"arrived_at": arrived_at.isoformat(), "sample": sample.model_dump(mode="json")}
+    told = sample.model_dump(mode="json")
+    entry = {"arrived_at": arrived_at.isoformat(), "sample": told, "rival": rival}
     with store_errors():
         store().set(state_key(sample.node), json.dumps(entry))
 
@@ -194,7 +199,8 @@ def _parse(entry: str | bytes) -> NodeState | None:
     try:
         fields = json.loads(entry)
         arrived_at = datetime.fromisoformat(fields["arrived_at"]).astimezone(UTC)
-        return NodeState(sample=wire.Sample.model_validate(fields["sample"]), arrived_at=arrived_at)
+        sample, rival = wire.Sample.model_validate(fields["sample"]), fields.get("rival")
+        return NodeState(sample=sample, arrived_at=arrived_at, rival=rival)
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 

@@ -1,6 +1,7 @@
 """One node under watch: a sample every 5 s, every 1 s while somebody looks."""
 
 import logging
+import secrets
 import threading
 import time
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from workers.wire import (
 
 SAMPLE_EVERY_S = 5.0
 SAMPLE_EVERY_WATCHED_S = 1.0
+# So that the hub can tell a worker that was started anew from two of them.
+WORKER_ID = secrets.token_hex(8)
 # So often the store is asked who watches.
 TICK_S = 1.0
 # A sample goes out without what takes longer; the next one has it.
@@ -147,6 +150,7 @@ class NodeWatch:
             node=self.spec.slug,
             sent_at=datetime.now(UTC),
             worker_version=WORKER_VERSION,
+            worker_id=WORKER_ID,
             driver=hardware.driver,
             gpus=hardware.gpus,
             host=hardware.host,

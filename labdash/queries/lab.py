@@ -23,7 +23,8 @@ class NodeView:
     """A node and the newest that is known of it. ``age_s`` is ``None`` if nothing ever came.
 
     ``sample`` is ``None`` also where another version kept it in a way that this one cannot read.
-    ``other_protocol`` is what its worker speaks where that is not this hub's version.
+    ``other_protocol`` is what its worker speaks where that is not this hub's version. ``rival``
+    is the machine of a second worker that reports as this node.
     """
 
     node: Node
@@ -31,6 +32,7 @@ class NodeView:
     age_s: float | None
     sample: wire.Sample | None
     other_protocol: int | None = None
+    rival: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,8 @@ def view_node(node: Node, state: NodeState | None, *, now: datetime) -> NodeView
             return _seen(node, kept, kept_at, now=now)
     if state is None:
         return NodeView(node=node, liveness="never", age_s=None, sample=None)
-    return _seen(node, state.sample, state.arrived_at, now=now)
+    seen = _seen(node, state.sample, state.arrived_at, now=now)
+    return replace(seen, rival=state.rival)
 
 
 def _seen(

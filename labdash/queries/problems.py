@@ -71,6 +71,7 @@ def _node(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         if lab.store_ok and lab.intake_ok:
             yield _silent(view, lab)
     elif view.sample is not None:
+        yield from _rival(view, view.sample)
         yield from _clock(view)
         yield from gpu_rules.find(view, view.sample)
         yield from ollama_rules.find(view, view.sample)
@@ -101,6 +102,18 @@ def _silent(view: NodeView, lab: LabView) -> ProblemView:
     step = f"Wake {slug}. If it is awake, see whether labdash-node runs there and reaches the hub."
     silent = about(view, "node_silent", text, step, severity="bad")
     return replace(silent, since=lab.now - timedelta(seconds=view.age_s))
+
+
+def _rival(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
+    if view.rival is None:
+        return
+    slug, here = view.node.slug, sample.host.hostname
+    where = (
+        f"both on {here}" if here == view.rival else f"on {here or 'a machine'} and {view.rival}"
+    )
+    text = f"Two workers report as {slug}, {where}: each hides what the other sees."
+    step = "End one of them, or add its machine under a name of its own."
+    yield about(view, "two_workers", text, step, severity="bad")
 
 
 def _clock(view: NodeView) -> Iterator[ProblemView]:

@@ -4,20 +4,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from workers.values import Count, Each, Figure, Maybe, Medium, Moment, Text
+from workers.values import Count, Each, Figure, Identity, Maybe, Medium, Moment, Text
 from workers.wire.base import PROTOCOL_VERSION, Message, Protocol, Slug
 from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostReading
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
 
 
 class Sample(Message):
-    """What a node looks like now: every 5 s, every 1 s while somebody looks."""
+    """What a node looks like now: every 5 s, every 1 s while somebody looks.
+
+    ``worker_id`` is new with each start of a worker.
+    """
 
     kind: Literal["sample"] = "sample"
     protocol: Protocol = PROTOCOL_VERSION
     node: Slug
     sent_at: Moment
     worker_version: Text
+    worker_id: Maybe[Identity] = None
     driver: DriverReading
     gpus: Annotated[tuple[Each[GpuReading], ...], Field(max_length=MOST_GPUS)]
     host: HostReading
