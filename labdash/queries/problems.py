@@ -121,7 +121,7 @@ def _clock(view: NodeView) -> Iterator[ProblemView]:
     if offset_s is None or abs(offset_s) <= CLOCK_OFF_S:
         return
     way = "ahead of" if offset_s > 0 else "behind"
-    text = f"The clock of {view.node.slug} is {abs(offset_s):.0f} s {way} the hub's."
+    text = f"The clock of {view.node.slug} is {lasted(round(abs(offset_s)))} {way} the hub's."
     yield about(view, "clock", text, "Turn on time synchronisation: timedatectl set-ntp true")
 
 

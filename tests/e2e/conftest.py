@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.browser import chromium_arguments, chromium_path
 from tests.deploy.running import Running
+from tests.e2e.hub_process import hub_worker as hub_worker  # noqa: PLC0414 - a fixture for all
 from tests.e2e.live_lab import LiveLab, sign_in
 
 # Generous: two cores may run a browser, twelve processes and another test.

@@ -1,21 +1,12 @@
 """A real hub worker process and its scheduler, between a real store and a real database."""
 
-import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 import pytest
-from django.db import connection
 
 from labdash import live
-from labdash.env import ROOT
 from labdash.models import Gpu, InstalledModel, Node, Problem, PullJob, PullState
-from labdash.runner import commands
-from labdash.runner.config import read_config
-from labdash.runner.options import Options
-from tests import bootstrap
 from tests.factories import (
     gpu,
     installed,
@@ -30,42 +21,10 @@ from tests.factories import (
 )
 from tests.processes import eventually
 
+if TYPE_CHECKING:
+    import subprocess
+
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
-
-COMMANDS = (commands.hub_worker, commands.scheduler)
-
-
-@pytest.fixture
-def hub_worker(transactional_db: None) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a hub worker on the database and the store of this test."""
-    (bootstrap.folder / "run").mkdir(exist_ok=True)
-    environment = dict(os.environ)
-    if url := environment.get("DATABASE_URL"):
-        name = str(connection.settings_dict["NAME"])
-        environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-    live.store().delete(live.INTAKE_ALIVE_KEY)
-    config = read_config(Options())
-    processes = [
-        subprocess.Popen(  # noqa: S603 - our own worker and scheduler
-            command(config).argv, cwd=ROOT, env=environment, start_new_session=True
-        )
-        for command in COMMANDS
-    ]
-    assert eventually(lambda: bool(live.store().exists(live.INTAKE_ALIVE_KEY)))
-    yield processes[0]
-    for process in processes:
-        process.kill()
-        process.wait()
-    assert eventually(_alone)
-
-
-def _alone() -> bool:
-    """Tell whether the database has forgotten the worker's sessions."""
-    if connection.vendor != "postgresql":
-        return True
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-        return bool(cursor.fetchone()[0] == 1)
 
 
 def test_reports_become_rows_and_a_pull_runs_to_its_end(

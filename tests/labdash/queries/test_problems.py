@@ -181,7 +181,8 @@ def test_a_gpu_that_cannot_be_read_is_named() -> None:
     [
         (5.0, None),
         (-5.0, None),
-        (61.4, "The clock of rog is 61 s ahead of the hub's."),
+        (61.4, "The clock of rog is 1 min ahead of the hub's."),
+        (86_399.8, "The clock of rog is 1 day ahead of the hub's."),
         (-7.0, "The clock of rog is 7 s behind the hub's."),
     ],
 )
