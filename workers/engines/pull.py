@@ -6,10 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from workers.backoff import Backoff
-from workers.engines.reasons import Circumstances, Reason, explain, nearly_full, short_of_disk
+from workers.engines.partials import clear_spoiled
+from workers.engines.reasons import (
+    SPOILED,
+    Circumstances,
+    Reason,
+    explain,
+    nearly_full,
+    short_of_disk,
+)
 from workers.engines.reporter import Reporter
 from workers.engines.stream import End, PullStream
 from workers.engines.tally import Tally
@@ -25,6 +34,7 @@ LEAVE_S = 2.0
 DISK_FLOOR_BYTES = 256 * 2**20
 
 _BUSY = "Another pull runs on this server."
+_CURED = "What an earlier download left behind could not go on and was deleted; it begins anew."
 _BLOCKED = "Another program's pull of the same files hangs on {url}. Restart Ollama there."
 
 log = logging.getLogger(__name__)
@@ -110,6 +120,7 @@ class Pull:
         self._checked_bytes: int | None = None
         self._failures = 0
         self._advanced_at = 0.0
+        self._is_cured = False
 
     def run(self, turn: Turn) -> list[PullProgress]:
         """Wait for the turn, pull, and return what the jobs were told at the end."""
@@ -214,11 +225,27 @@ class Pull:
     def _judge(self, end: End) -> Outcome | Reason:
         if end.kind == "success":
             return Outcome(phase="installed")
+        if end.text.strip() == SPOILED and (cured := self._cure()):
+            return cured
         reason = explain(end, self._circumstances())
         has_answered = self._failures > 0 or self._tally.total_bytes is not None
         if end.kind == "cut" or (end.kind == "refused" and has_answered):
             return reason
         return _failed(reason)
+
+    def _cure(self) -> Reason | None:
+        """Delete, once, what keeps a pull from going on, where that lies here and may be done."""
+        disk = self._watch.disk()
+        if disk is None or self._is_cured:
+            return None
+        self._is_cured = True
+        try:
+            count = clear_spoiled(Path(disk.path))
+        except OSError as error:
+            log.info("remains of a pull not deleted store=%s error=%s", disk.path, error)
+            return None
+        log.warning("remains of pulls deleted store=%s blobs=%d", disk.path, count)
+        return Reason(text=_CURED, retry=True) if count else None
 
     def _circumstances(self) -> Circumstances:
         disk = self._watch.disk()

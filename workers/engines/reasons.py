@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from workers.engines.stream import End
 
+# All that Ollama says where a part of an earlier download was left empty.
+SPOILED = "EOF"
 _GIB = 2**30
 _MIB = 2**20
 
@@ -68,7 +70,7 @@ _RULES = (
         retry=True,
     ),
     _Rule(
-        pattern=r"^EOF$",
+        pattern=rf"^{SPOILED}$",
         text="An earlier download of {model} broke off when Ollama was stopped, and cannot go on."
         " Delete the files with -partial in their names from {store}/blobs, then try again.",
     ),
