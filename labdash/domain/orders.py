@@ -50,7 +50,7 @@ def send_refresh(node: Node) -> None:
     _send("workers.refresh", wire.RefreshOrder(node=node.slug), node)
 
 
-def send_try(try_id: str, *, installed: InstalledModel) -> None:
+def send_try(try_id: str, *, installed: InstalledModel, main_gpu: int | None) -> None:
     """Tell the node to ask a model what lies under ``try_prompt_key``. Raises ``NotSent``."""
     node = installed.instance.node
     order = wire.TryOrder(
@@ -58,6 +58,7 @@ def send_try(try_id: str, *, installed: InstalledModel) -> None:
         try_id=try_id,
         instance_url=installed.instance.url,
         model=installed.name,
+        main_gpu=main_gpu,
     )
     _send("workers.try_out", order, node)
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from labdash import live
 from labdash.domain import orders
 from labdash.domain.errors import LabDashError
-from labdash.models import InstalledModel, Node
+from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node
 from labdash.queries.lab import view_node
+from labdash.queries.library import plain_name
 from labdash.queries.trying import RUN_KEPT_S, Run, may_be_named, run_key
 from labdash.wording import lasted
 from workers import wire
@@ -37,7 +38,7 @@ def ask(*, user: int, installed: InstalledModel, prompt: str, now: datetime) -> 
         _leave(run, prompt)
     except live.StoreDown as error:
         raise LabDashError(STORE_AWAY) from error
-    orders.send_try(run.id, installed=installed)
+    orders.send_try(run.id, installed=installed, main_gpu=_pin(installed))
     return run
 
 
@@ -68,6 +69,14 @@ def _require_node(node: Node, *, now: datetime) -> None:
         raise LabDashError(
             f"{node.slug} has been silent for {silence}: nothing can be asked there."
         )
+
+
+def _pin(installed: InstalledModel) -> int | None:
+    """Return the GPU that was chosen when the model was last loaded by hand."""
+    names = {installed.name, plain_name(installed.name)}
+    jobs = LoadJob.objects.filter(instance=installed.instance, model__in=names)
+    last = jobs.filter(wish=LoadWish.LOAD, state=LoadState.LOADED).first()
+    return last.main_gpu if last else None
 
 
 def _leave(run: Run, prompt: str) -> None:

@@ -19,7 +19,7 @@ def _ready(window: Page, lab: LiveLab) -> None:
 
 def ask(window: Page, lab: LiveLab, node: str, model: str, prompt: str) -> None:
     window.goto(f"{lab.url}/nodes/{node}/")
-    window.locator("tr", has=window.locator("th", has_text=model)).get_by_role("link").click()
+    window.locator("tr", has_text=model).locator("a[id^=try-]").click()
     window.get_by_label("Prompt").fill(prompt)
     window.evaluate("window.stillTheSamePage = true")
     window.get_by_role("button", name="Ask").click()

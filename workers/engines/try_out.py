@@ -174,9 +174,11 @@ class Try:
         self._was_loaded = loaded is not None
         self.answer.add(TryBegan(was_loaded=self._was_loaded))
         options: dict[str, int] = {"num_predict": self._own.limits.tokens}
+        # Other options than those of the loaded model would load it anew.
         if loaded and loaded.context_length:
-            # Another context than that of the loaded model would load it anew.
             options["num_ctx"] = loaded.context_length
+        if loaded and self._order.main_gpu is not None:
+            options["main_gpu"] = self._order.main_gpu
         body = {"model": model, "options": options, "stream": True}
         if able is not None and "thinking" in able:
             # Else what it thinks would stand in the answer.

@@ -1,5 +1,6 @@
 """What the hub asks a node to do."""
 
+from workers.values import Maybe, Small
 from workers.wire.base import (
     PROTOCOL_VERSION,
     InstalledName,
@@ -35,8 +36,12 @@ class RefreshOrder(Order):
 
 
 class TryOrder(Order):
-    """Ask ``model`` once; the prompt is under ``try_prompt_key``."""
+    """Ask ``model`` once; the prompt is under ``try_prompt_key``.
+
+    ``main_gpu`` is that with which it was loaded by hand: with another, Ollama would load it anew.
+    """
 
     try_id: TryId
     instance_url: InstanceUrl
     model: InstalledName
+    main_gpu: Maybe[Small] = None

@@ -9,7 +9,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain.errors import LabDashError
 from labdash.domain.trying import ask, stop
-from labdash.models import InstalledModel, Node
+from labdash.models import InstalledModel, LoadJob, LoadState, Node
 from labdash.queries.trying import Run, read_run
 from tests.factories import make_installed, make_instance, orders, seen
 from workers import wire
@@ -42,6 +42,7 @@ def test_the_prompt_waits_for_seconds_under_a_key_of_the_node() -> None:
             "try_id": run.id,
             "instance_url": model.instance.url,
             "model": "qwen3:8b",
+            "main_gpu": None,
         }
     ]
     assert read_run(run.id, user=1, node="rog") == run
@@ -64,6 +65,17 @@ def test_an_agentless_node_is_asked_by_the_worker_on_the_hub() -> None:
     assert run.address == wire.HUB_NODE
     assert orders(wire.HUB_NODE)[0]["node"] == "rog"
     assert live.store().exists(wire.try_prompt_key(wire.HUB_NODE, run.id))
+
+
+def test_the_gpu_that_was_chosen_when_it_was_loaded_by_hand_goes_with_it() -> None:
+    model = installed("mine:latest")
+    seen()
+    for number, state in enumerate((LoadState.LOADED, LoadState.FAILED)):
+        LoadJob.objects.create(
+            instance=model.instance, model="mine", wish="load", state=state, main_gpu=number + 1
+        )
+    put(model)
+    assert orders("rog")[0]["main_gpu"] == 1
 
 
 def test_ids_are_never_the_same_and_long() -> None:

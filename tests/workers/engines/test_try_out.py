@@ -134,21 +134,23 @@ def test_answer_and_figures_are_told(trying: TryBench) -> None:
     assert end.place.context_length == 16384
 
 
-def test_a_loaded_model_is_asked_with_the_context_that_it_has(trying: TryBench) -> None:
+def test_a_loaded_model_is_asked_with_the_context_and_the_pin_that_it_has(
+    trying: TryBench,
+) -> None:
     trying.bench.fake.running = [LOADED]
-    trying.run(word("x"), DONE)
+    trying.run(word("x"), DONE, main_gpu=1)
     (body,) = trying.bodies()
     assert body == {
         "model": MODEL,
         "messages": [{"role": "user", "content": PROMPT}],
-        "options": {"num_predict": 2000, "num_ctx": 16384},
+        "options": {"num_predict": 2000, "num_ctx": 16384, "main_gpu": 1},
         "stream": True,
         "think": True,
     }
 
 
 def test_a_model_that_is_not_loaded_is_asked_with_settings_of_its_own(trying: TryBench) -> None:
-    order, end = trying.run(word("x"), DONE)
+    order, end = trying.run(word("x"), DONE, main_gpu=1)
     assert trying.said(order)[1] == TryBegan(was_loaded=False)
     assert trying.bodies()[0]["options"] == {"num_predict": 2000}
     assert end.place
