@@ -15,6 +15,7 @@ TOGETHER = (
     "tests/deploy/test_up.py",
     "tests/deploy/test_demo.py",
     "tests/workers/engines/test_place.py",
+    "tests/workers/test_faults.py",
 )
 
 

@@ -135,6 +135,8 @@ def test_node_that_writes_nonsense_without_end_harms_no_other(lab: LiveLab, owne
             for entry in nonsense:
                 pipe.xadd("node:oldie:reports", entry)  # type: ignore[arg-type]  # bytes or str
             pipe.execute()
+        in_the_year_5138 = "99999999999999-1"
+        store.xadd("node:oldie:reports", {"report": "{"}, id=in_the_year_5138)
         assert eventually(lambda: not store.xlen("node:oldie:reports"))
     assert eventually(owner.sees_all_live)
 

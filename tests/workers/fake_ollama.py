@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,7 +153,8 @@ class FakeOllama:
     async def _answer(self, request: web.Request, body: Any) -> web.Response:
         payload = await request.json() if request.can_read_body else None
         self.calls.append((request.path, payload, dict(request.headers)))
-        await asyncio.sleep(self.delays_s.get(request.path, 0))
+        with suppress(_LeftError):
+            await self._wait(request, self.delays_s.get(request.path, 0))
         if failure := self.failures.get(request.path):
             return web.Response(status=failure.status, text=failure.text)
         return web.json_response(body)
