@@ -96,7 +96,10 @@ class LoadedView:
 
 
 def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
-    """Return what the instances of a node have in memory, GPU or not."""
+    """Return what the instances of a node have in memory, GPU or not.
+
+    By name: Ollama tells those that expire in one second in another order each time.
+    """
     instances = view.sample.instances if view.sample else ()
     return tuple(
         LoadedView(
@@ -108,7 +111,7 @@ def loaded_models(view: NodeView, library: Library) -> tuple[LoadedView, ...]:
             cpu_share=cpu_share(model),
         )
         for instance in instances
-        for model in instance.loaded or ()
+        for model in sorted(instance.loaded or (), key=lambda model: model.name)
     )
 
 

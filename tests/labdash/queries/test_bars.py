@@ -215,3 +215,12 @@ def test_colour_comes_from_the_family_where_it_is_known_and_is_stable_elsewhere(
     strange = NOTHING_KNOWN.colour("strange:1b")
     assert strange == NOTHING_KNOWN.colour("strange:1b:latest")
     assert 1 <= strange <= 6
+
+
+def test_loaded_models_keep_one_order_whatever_the_server_says() -> None:
+    one, other = loaded("gemma3:4b", 3, 3), loaded("qwen3:8b", 6, 6)
+    names = []
+    for told in ((one, other), (other, one)):
+        view = node_view(sample("rog", [], instances=[reading(*told)]))
+        names.append([each.name for each in loaded_models(view, NOTHING_KNOWN)])
+    assert names == [["gemma3:4b", "qwen3:8b"]] * 2
