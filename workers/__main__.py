@@ -12,10 +12,11 @@ from celery.signals import worker_shutting_down
 
 from workers.app import make_app, make_worker
 from workers.config import WORKER_VERSION, BadConfig, NodeConfig
+from workers.engines.loads import Loads
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
 from workers.store import Store
-from workers.tasks import add_tasks
+from workers.tasks import add_load_task, add_tasks
 from workers.telemetry import Telemetry
 
 _DESCRIPTION = """\
@@ -59,8 +60,10 @@ def _serve(config: NodeConfig) -> int:
     stopping = threading.Event()
     pulls = Pulls(telemetry=telemetry, store=store, stopping=stopping)
     tries = Tries(telemetry=telemetry, store=store, stopping=stopping)
+    loads = Loads(telemetry=telemetry, store=store, stopping=stopping)
     app = make_app(config)
     add_tasks(app, telemetry=telemetry, pulls=pulls, tries=tries)
+    add_load_task(app, loads=loads)
     # Celery waits for its threads, so each pull must hear of the end.
     worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     telemetry.start()

@@ -6,10 +6,19 @@ from typing import Any
 from celery import Celery
 from pydantic import ValidationError
 
+from workers.engines.loads import Loads
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
 from workers.telemetry import Telemetry
-from workers.wire import Order, PullOrder, RefreshOrder, TryOrder
+from workers.wire import (
+    PROTOCOL_VERSION,
+    LoadOrder,
+    Order,
+    PullOrder,
+    RefreshOrder,
+    TryOrder,
+    is_understood,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +44,28 @@ def add_tasks(app: Celery, *, telemetry: Telemetry, pulls: Pulls, tries: Tries) 
             tries.carry_out(order)
 
 
+def add_load_task(app: Celery, *, loads: Loads) -> None:
+    """Give the app the task that loads, keeps and unloads, in the same way."""
+
+    @app.task(name="workers.load")  # type: ignore[untyped-decorator]
+    def load(fields: dict[str, Any]) -> None:
+        if order := _checked(LoadOrder, fields):
+            loads.carry_out(order)
+
+
 def _checked[O: Order](kind: type[O], fields: dict[str, Any]) -> O | None:
     try:
-        return kind.model_validate(fields)
+        order = kind.model_validate(fields)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         log.warning("bad order kind=%s field=%s error=%s", kind.__name__, where, problem["msg"])
         return None
+    if not is_understood(order.protocol):
+        versions = (order.protocol, PROTOCOL_VERSION)
+        log.warning(
+            "an order in version %d of the protocol; this worker speaks %d: update the older",
+            *versions,
+        )
+        return None
+    return order

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from workers.gpus.base import HardwareSource
+from workers.gpus.simulated import SimulatedSource
 from workers.wire import DiskReading
 
 type Home = Literal["process", "container", "remote"]
@@ -93,6 +94,10 @@ class Simulated:
         """Return the simulated disk."""
         return self._source.read().disk
 
+    def log(self) -> list[str]:
+        """Return what the simulated server wrote down last."""
+        return self._source.log(self._port) if isinstance(self._source, SimulatedSource) else []
+
 
 class Here:
     """This machine: its processes, programs and folders."""
@@ -165,6 +170,15 @@ def choose_place(url: str, *, is_agentless: bool, simulation: HardwareSource | N
     if simulation is not None:
         return Simulated(simulation, url)
     return Elsewhere() if is_agentless else Named(url)
+
+
+def server_pid(url: str) -> int | None:
+    """Return the process that serves an address of this machine, where it can be told."""
+    holder = _holder(_sockets(_port_of(url)))
+    if holder is not None:
+        return None if _holds_for_container(holder) else holder.pid
+    servers = [process for process in _ollama_processes() if not _in_container(process)]
+    return servers[0].pid if len(servers) == 1 else None
 
 
 def _home(holder: psutil.Process | None, servers: list[psutil.Process]) -> Home:

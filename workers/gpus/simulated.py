@@ -36,3 +36,11 @@ class SimulatedSource:
         return HardwareReading(
             driver=parsed.driver, gpus=parsed.gpus, host=parsed.host, disk=parsed.disk
         )
+
+    def log(self, port: int) -> list[str]:
+        """Return the log of the simulated server on a port. Raises ``OSError``."""
+        try:
+            answer = self._http.get(self._url.replace("/hardware", f"/logs/{port}"))
+            return answer.raise_for_status().text.splitlines()
+        except httpx.HTTPError as error:
+            raise OSError("the simulated machine does not answer") from error

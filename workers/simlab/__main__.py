@@ -14,6 +14,7 @@ from workers.simlab import ctl
 from workers.simlab.control import control_app
 from workers.simlab.lab import Lab, Place
 from workers.simlab.life import live
+from workers.simlab.log_control import add_log_routes
 from workers.simlab.scenario import DEMO, REGISTRY_BYTES_PER_S
 
 EXAMPLES = """\
@@ -85,8 +86,10 @@ async def run(options: argparse.Namespace) -> int:
         DEMO, state_dir=options.state_dir, registry_bytes_per_s=options.registry_speed or None
     )
     await lab.start()
+    app = control_app(lab)
+    add_log_routes(app, lab)
     try:
-        url, control = await lab.serve_control(control_app(lab), options.control_port)
+        url, control = await lab.serve_control(app, options.control_port)
     except OSError as error:
         sys.stderr.write(f"the control API cannot listen: {error}\n")
         await lab.stop()

@@ -19,6 +19,7 @@ examples:
   desktop tower 0 3000000000       the desktop takes bytes of a GPU
   disk minibox 2000000000          so many bytes are left on the disk
   stop tower 0 | start tower 0     an Ollama server
+  fail-load rog 0 "CUDA error"     the next load on a server fails with these words
   fault qwen3:8b stall             pulls of a model go wrong (null: no more)
   speed 5000000                    bytes a second of the registry (0: no limit)
 """
@@ -37,6 +38,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str, dict[str, str] | None]] = {
     "disk": (("machine", "bytes"), "/machines/{machine}/disk", {"free_bytes": "bytes"}),
     "stop": (("machine", "server"), "/machines/{machine}/ollama/{server}/stop", {}),
     "start": (("machine", "server"), "/machines/{machine}/ollama/{server}/start", {}),
+    "fail-load": (
+        ("machine", "server", "text"),
+        "/machines/{machine}/ollama/{server}/fail-load",
+        {"text": "text"},
+    ),
     "fault": (("model", "fault"), "/registry/faults", {"model": "model", "fault": "fault"}),
     "speed": (("bytes_per_s",), "/registry/speed", {"bytes_per_s": "bytes_per_s"}),
 }

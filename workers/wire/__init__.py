@@ -41,6 +41,7 @@ from workers.wire.keys import (
     HUB_NODE,
     cancel_key,
     hub_nodes_key,
+    load_cancel_key,
     orders_queue,
     reports_key,
     spec_key,
@@ -49,7 +50,8 @@ from workers.wire.keys import (
     try_wish_key,
     watched_key,
 )
-from workers.wire.orders import Order, PullOrder, RefreshOrder, TryOrder
+from workers.wire.loads import LoadPhase, LoadProgress, LoadWishName
+from workers.wire.orders import LoadOrder, Order, PullOrder, RefreshOrder, TryOrder
 from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
 from workers.wire.specs import DeclaredGpu, DeclaredHardware, InstanceSpec, JoinRequest, NodeSpec
 from workers.wire.tries import (
@@ -86,6 +88,10 @@ __all__ = [
     "InstanceUrl",
     "Inventory",
     "JoinRequest",
+    "LoadOrder",
+    "LoadPhase",
+    "LoadProgress",
+    "LoadWishName",
     "LoadedModel",
     "Message",
     "ModelName",
@@ -110,6 +116,7 @@ __all__ = [
     "cancel_key",
     "hub_nodes_key",
     "is_understood",
+    "load_cancel_key",
     "orders_queue",
     "report_adapter",
     "reports_key",

@@ -34,6 +34,11 @@ def cancel_key(slug: str, job_id: int) -> str:
     return f"node:{slug}:cancel:{job_id}"
 
 
+def load_cancel_key(slug: str, job_id: int) -> str:
+    """Name the key whose existence asks the node to stop a load; its numbers are not of pulls."""
+    return f"node:{slug}:cancel:load-{job_id}"
+
+
 def try_prompt_key(slug: str, try_id: str) -> str:
     """Name the key that holds a prompt until the node takes it."""
     return f"node:{slug}:try:{try_id}:prompt"

@@ -1,5 +1,9 @@
 """What the hub asks a node to do."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from workers.values import Maybe, Small
 from workers.wire.base import (
     PROTOCOL_VERSION,
@@ -10,6 +14,13 @@ from workers.wire.base import (
     Protocol,
     Slug,
     TryId,
+)
+from workers.wire.loads import (
+    FOREVER_S,
+    MOST_CONTEXT,
+    MOST_KEEP_S,
+    MOST_MAIN_GPU,
+    LoadWishName,
 )
 
 
@@ -45,3 +56,20 @@ class TryOrder(Order):
     instance_url: InstanceUrl
     model: InstalledName
     main_gpu: Maybe[Small] = None
+
+
+class LoadOrder(Order):
+    """Load ``model``, change how long it stays, or unload it.
+
+    ``context`` is in tokens per slot, ``None`` as its server has it. ``keep_s`` is -1 for ever.
+    ``main_gpu`` counts as the server does.
+    """
+
+    job_id: int
+    instance_url: InstanceUrl
+    model: InstalledName
+    wish: LoadWishName
+    context: Annotated[int, Field(ge=1, le=MOST_CONTEXT)] | None = None
+    keep_s: Annotated[int, Field(ge=FOREVER_S, le=MOST_KEEP_S)] = 300
+    main_gpu: Annotated[int, Field(ge=0, le=MOST_MAIN_GPU)] | None = None
+    deadline_s: Annotated[float, Field(gt=0)]

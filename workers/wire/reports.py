@@ -8,6 +8,7 @@ from workers.values import Count, Each, Figure, Identity, Maybe, Medium, Moment,
 from workers.wire.base import PROTOCOL_VERSION, Message, Protocol, Slug
 from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostReading
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
+from workers.wire.loads import LoadProgress
 
 
 class Sample(Message):
@@ -75,6 +76,8 @@ class PullProgress(Message):
     retry: bool = False
 
 
-type Report = Annotated[Sample | Inventory | PullProgress, Field(discriminator="kind")]
+type Report = Annotated[
+    Sample | Inventory | PullProgress | LoadProgress, Field(discriminator="kind")
+]
 
 report_adapter: TypeAdapter[Report] = TypeAdapter(Report)

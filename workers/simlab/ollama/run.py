@@ -103,13 +103,28 @@ async def loaded(
     if weights is None or server.store.blob_size(weights.digest) is None:
         raise ApiError(404, f'model "{required(body)}" not found, try pulling it first')
     load = _load(server, body, model, weights)
+    if server.load_faults:
+        text = server.load_faults.popleft()
+        server.write("ERROR", f"error loading llama server: {text}")
+        raise ApiError(503 if "server busy" in text else 500, text)
     try:
         async with server.scheduler.runner(load, keep_alive) as runner:
+            _tell(server, load, runner)
             yield runner, weights
     except BusyError as error:
         raise ApiError(503, str(error)) from error
     except LoadRefused as error:
+        server.write("ERROR", f"error loading llama server: {error.text}")
         raise ApiError(error.status, error.text) from error
+
+
+def _tell(server: OllamaServer, load: Load, runner: Runner) -> None:
+    placed = runner.loaded
+    server.write(
+        "INFO",
+        f"load_tensors: offloaded {placed.gpu_layers}/{placed.layers} layers to GPU"
+        f" model={load.request.name} ctx={placed.context_length}",
+    )
 
 
 def _load(

@@ -1,18 +1,22 @@
 """One fake Ollama server: what belongs together for as long as it runs."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from workers.simlab.machine import Machine
 from workers.simlab.ollama.download import Downloads
+from workers.simlab.ollama.gotime import now_ns, rfc3339
 from workers.simlab.ollama.manifest import Installed, Layer
 from workers.simlab.ollama.scheduler import Scheduler
 from workers.simlab.ollama.settings import Environment, Pace, Quirks
 from workers.simlab.ollama.store import Store
 from workers.simlab.ollama.upstream import Upstream
 from workers.simlab.ollama.weights import Weights
+
+LOG_LINES = 400
 
 
 class OllamaServer:
@@ -53,6 +57,13 @@ class OllamaServer:
             machine=machine, environment=self.environment, pace=self.pace, spawn=self.spawn
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        # What the server would have written, and how its next loads are to fail.
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.load_faults: deque[str] = deque()
+
+    def write(self, level: str, message: str) -> None:
+        """Write a line of the server's log."""
+        self.log.append(f'time={rfc3339(now_ns())} level={level} source=sched.go msg="{message}"')
 
     def _die(self) -> None:
         self.on_crash()
