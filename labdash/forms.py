@@ -13,8 +13,12 @@ from labdash.domain.nodes import check_slug
 from labdash.models import InstalledModel, Instance, Node, NodeKind
 from labdash.wording import GIB
 from workers import wire
+from workers.wire.loads import FOREVER_S, MOST_CONTEXT, MOST_KEEP_S
 from workers.wire.tries import MOST_PROMPT
 
+# Below this no answer fits.
+LEAST_CONTEXT = 256
+OTHER = "other"
 RULES = "At least 8 characters, not a common password, not digits alone."
 
 
@@ -143,6 +147,86 @@ class TryForm(PlainForm):
         rows = InstalledModel.objects.filter(instance__node=node, is_cloud=False)
         field = cast("forms.ModelChoiceField[InstalledModel]", self.fields["model"])
         field.queryset = rows.select_related("instance__node")
+
+
+KEEPS = (
+    ("300", "5 minutes after its last use"),
+    ("3600", "1 hour after its last use"),
+    (str(FOREVER_S), "for ever"),
+    (OTHER, "another time"),
+)
+
+
+class KeepForm(PlainForm):
+    """How long a model stays in memory."""
+
+    keep = forms.ChoiceField(
+        label="Keep it",
+        choices=KEEPS,
+        initial="300",
+        error_messages={"invalid_choice": "Choose how long to keep it."},
+    )
+    minutes = forms.IntegerField(
+        label="Minutes, for another time",
+        min_value=1,
+        max_value=MOST_KEEP_S // 60,
+        required=False,
+        error_messages={
+            "invalid": "Write the minutes as a whole number.",
+            "min_value": "Keep it for a minute or more; to free its memory, unload it.",
+            "max_value": "For longer than 30 days, keep it for ever.",
+        },
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Take the minutes where another time is chosen."""
+        data = super().clean() or {}
+        if data.get("keep") == OTHER and not data.get("minutes") and not self.errors:
+            self.add_error("minutes", "Write for how many minutes.")
+        return data
+
+    def keep_s(self) -> int:
+        """Return the time in seconds, -1 for ever."""
+        data = self.cleaned_data
+        return data["minutes"] * 60 if data["keep"] == OTHER else int(data["keep"])
+
+
+class LoadForm(KeepForm):
+    """How a model is loaded. ``gpus`` are the numbers that it may be pinned to."""
+
+    context = forms.IntegerField(
+        label="Context in tokens",
+        min_value=LEAST_CONTEXT,
+        required=False,
+        error_messages={
+            "invalid": "Write the context as a whole number of tokens.",
+            "min_value": f"A context has at least {LEAST_CONTEXT} tokens.",
+        },
+        widget=forms.NumberInput(attrs={"list": "contexts", "placeholder": "as Ollama has it"}),
+    )
+    main_gpu = forms.TypedChoiceField(
+        label="GPU",
+        required=False,
+        coerce=int,
+        empty_value=None,
+        error_messages={"invalid_choice": "This server has no such GPU: reload the page."},
+    )
+    field_order = ("context", "main_gpu", "keep", "minutes")
+
+    def __init__(
+        self, *args: Any, gpus: Iterable[tuple[int, str]], most: int | None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        choice = cast("forms.TypedChoiceField", self.fields["main_gpu"])
+        choice.choices = [("", "as Ollama chooses"), *gpus]
+        self._most = min(most or MOST_CONTEXT, MOST_CONTEXT)
+
+    def clean_context(self) -> int | None:
+        """Refuse more than the model can."""
+        context: int | None = self.cleaned_data["context"]
+        if context is not None and context > self._most:
+            raise forms.ValidationError(f"Its context is at most {self._most:,} tokens.")
+        return context
 
 
 class MachineForm(PlainForm):

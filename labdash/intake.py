@@ -24,6 +24,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain.history import LATE_FOR, Moment, moment_of
 from labdash.domain.library import record_inventory
+from labdash.domain.loads import record_load
 from labdash.domain.progress import record_progress
 from labdash.domain.telemetry import record_sample
 from labdash.models import Node
@@ -242,6 +243,8 @@ class Intake:
         elif isinstance(report, wire.Inventory):
             if not record_inventory(report, arrived_at=at):
                 raise BadReport("inventory of an unknown instance")
+        elif isinstance(report, wire.LoadProgress):
+            record_load(report, arrived_at=at)
         else:
             record_progress(report, arrived_at=at)
 

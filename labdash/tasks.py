@@ -10,6 +10,7 @@ from labdash.domain import (
     access,
     history,
     joining,
+    loads,
     nodes,
     orders,
     problems,
@@ -32,8 +33,9 @@ def note_beat() -> None:
 
 @app.task(name="labdash.tasks.reconcile")
 def reconcile() -> None:
-    """Carry the pull jobs on."""
+    """Carry the pull jobs on, and end the load jobs that are lost."""
     reconciliation.carry_on()
+    loads.end_lost(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.record_problems")
@@ -84,4 +86,5 @@ def prune() -> None:
     history.roll_up(now=now)
     rows, gpus = history.prune(now=now), telemetry.prune_gpus(now=now)
     attempts = access.forget_attempts()
+    loads.prune(now=now)
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 from pydantic import ValidationError
 
-from labdash.models import PullJob
+from labdash.models import LoadJob, PullJob
 from tests.factories import WHEN, gpu, installed, inventory, loaded, ollama, progress, sample
 from workers import wire
 
@@ -91,7 +91,31 @@ def full_reports(job: PullJob) -> list[wire.Report]:
             reason="why",
             sent_at=timezone.now(),
         ),
+        _load_report(job),
     ]
+
+
+def _load_report(job: PullJob) -> wire.LoadProgress:
+    """Return what is told of a load on the server of a pull."""
+    load = LoadJob.objects.get_or_create(instance=job.instance, model="qwen3:8b", wish="load")[0]
+    place = wire.TryPlace(
+        size_bytes=2,
+        size_vram_bytes=1,
+        context_length=1,
+        gpus=(wire.TryGpu(index=0, name="RTX 3090", used_bytes=1),),
+    )
+    return wire.LoadProgress(
+        node="rog",
+        sent_at=timezone.now(),
+        job_id=load.pk,
+        phase="failed",
+        reason="why",
+        meaning="why",
+        log=("a line",),
+        log_note="why",
+        place=place,
+        expires_at=WHEN,
+    )
 
 
 def with_value(report: wire.Report, path: tuple[str | int, ...], value: str) -> str:

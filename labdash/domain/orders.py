@@ -10,8 +10,9 @@ from kombu.exceptions import OperationalError
 from labdash import live
 from labdash.celery import app
 from labdash.domain.errors import LabDashError
-from labdash.models import InstalledModel, Node, PullJob
+from labdash.models import InstalledModel, LoadJob, LoadWish, Node, PullJob
 from workers import wire
+from workers.wire.loads import LOAD_DEADLINE_S
 
 # A page that sends an order waits no longer than this for a store that does not answer.
 SEND_TIMEOUT_S = 1.0
@@ -61,6 +62,23 @@ def send_try(try_id: str, *, installed: InstalledModel, main_gpu: int | None) ->
         main_gpu=main_gpu,
     )
     _send("workers.try_out", order, node)
+
+
+def send_load(job: LoadJob) -> None:
+    """Tell the node to load, keep or unload. Raises ``NotSent``."""
+    instance = job.instance
+    order = wire.LoadOrder(
+        node=instance.node.slug,
+        job_id=job.pk,
+        instance_url=instance.url,
+        model=job.model,
+        wish=LoadWish(job.wish).value,
+        context=job.context,
+        keep_s=job.keep_s,
+        main_gpu=job.main_gpu,
+        deadline_s=LOAD_DEADLINE_S,
+    )
+    _send("workers.load", order, instance.node)
 
 
 def drop_stale(*, now: datetime) -> None:

@@ -12,6 +12,7 @@ from labdash.queries.history import SCALES, Span
 from labdash.queries.instances import InstanceView, view_instances
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import read_library
+from labdash.queries.loads import LoadView, loads_of_node
 from labdash.queries.overview import NodeCard, node_card
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import JobView, jobs_of_node
@@ -43,6 +44,7 @@ class NodePage:
     history: Charts
     span: Span
     jobs: tuple[JobView, ...]
+    loads: tuple[LoadView, ...]
 
 
 def read_nodes(*, now: datetime) -> NodesView:
@@ -72,6 +74,7 @@ def read_node(slug: str, span: Span, *, now: datetime) -> NodePage | None:
         history=read_charts(view.node, library, span, now=now),
         span=span,
         jobs=jobs_of_node(view.node.pk, lab, limit=RECENT_JOBS),
+        loads=loads_of_node(view.node.pk, now=now),
     )
 
 

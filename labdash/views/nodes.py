@@ -60,6 +60,7 @@ def fragments(seen: NodePage) -> list[Fragment]:
         fragment(f"{template}#processes", "processes", card=card),
         fragment(f"{template}#history", "history", seen=seen, spans=SCALES.items()),
         fragment(f"{template}#instances", "instances", instances=seen.instances, now=now),
+        fragment(f"{template}#loads", "loads", loads=seen.loads, now=now),
         fragment(f"{template}#jobs", "jobs", jobs=seen.jobs, now=now),
     ]
 

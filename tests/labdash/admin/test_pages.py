@@ -17,6 +17,7 @@ from labdash.models import (
     Attempt,
     GpuPeriod,
     Invitation,
+    LoadJob,
     Membership,
     Node,
     OneTimeCode,
@@ -28,6 +29,7 @@ from tests.factories import installed, inventory, make_job, make_node, sample
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
+    "loadjob",
     "attempt",
     "family",
     "gpuperiod",
@@ -48,6 +50,7 @@ def fill(count: int) -> None:
         slug = f"n{number}"
         node = make_node(slug)
         make_job(node.instances.get(), model=f"m{number}:1b")
+        LoadJob.objects.create(instance=node.instances.get(), model=f"m{number}:1b", wish="load")
         report = sample(slug)
         record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
         GpuPeriod.objects.create(

@@ -25,7 +25,8 @@ def test_matrix_tells_quants_loaded_and_absent(page: Client) -> None:
     shown = bare(text_of(page.get("/models/")))
     assert "Model minibox oldie rog studio tower" in shown
     assert "Q4_K_M · loaded" in shown
-    assert "Pull llama3.1:8b to minibox Q4_K_M Pull llama3.1:8b to rog" in shown
+    oldie = "Q4_K_M load : llama3.1:8b on oldie"
+    assert f"Pull llama3.1:8b to minibox {oldie} Pull llama3.1:8b to rog" in shown
 
 
 def test_derived_name_stands_in_the_row_of_its_weights(page: Client) -> None:

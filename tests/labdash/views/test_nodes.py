@@ -227,5 +227,6 @@ def test_fragment_root_is_what_the_page_replaces(page: Client) -> None:
     page.get("/nodes/rog/")
     answer = text_of(page.get("/nodes/rog/?v=none", headers=POLL))
     assert parts(answer) == [
-        "favicon", "banner", "state", "gpus", "processes", "history", "instances", "jobs",
+        "favicon", "banner", "state", "gpus", "processes", "history", "instances", "loads",
+        "jobs",
     ]  # fmt: skip
