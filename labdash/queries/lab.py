@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import ValidationError
 
 from labdash.live import LiveLab, NodeState, StoreDown, read_live
-from labdash.models import InstalledModel, Node, Problem
+from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, Problem
 from workers import wire
 
 # A worker samples every 5 s: one lost sample is no news, two are; a dead node shows within 15 s.
 LATE_AFTER_S = 8.0
 SILENT_AFTER_S = 13.0
+# For so long a load that failed is news; afterwards it stands among the recent ones.
+FAILED_LOAD_FOR = timedelta(minutes=15)
 
 type Liveness = Literal["live", "late", "silent", "never"]
 
@@ -43,7 +45,7 @@ class LabView:
     when it got no task of the scheduler for half a minute. ``database_error`` is why it could last
     not store reports, which matters where ``intake_ok`` is false. ``since`` holds when each known
     problem began, by its code, node and subject. ``with_models`` are the keys of the instances on
-    which anything is installed.
+    which anything is installed. ``failed_loads`` are recent loads by hand that came to nothing.
     """
 
     now: datetime
@@ -54,12 +56,14 @@ class LabView:
     beat_ok: bool = True
     since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     with_models: frozenset[int] = frozenset()
+    failed_loads: tuple[LoadJob, ...] = ()
 
 
 def read_lab(*, now: datetime) -> LabView:
     """Return all nodes with their newest samples, whether or not the store answers."""
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
     lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
+    lab = replace(lab, failed_loads=_failed_loads(now))
     try:
         found = read_live(node.slug for node in nodes)
     except StoreDown:
@@ -78,6 +82,15 @@ def read_lab(*, now: datetime) -> LabView:
 def _since() -> dict[tuple[str, str, str], datetime]:
     rows = Problem.objects.values_list("code", "node_slug", "subject", "since")
     return {(code, slug, subject): since for code, slug, subject, since in rows}
+
+
+def _failed_loads(now: datetime) -> tuple[LoadJob, ...]:
+    """Return the loads that failed lately and after which nothing else was done to the model."""
+    recent = LoadJob.objects.filter(created_at__gt=now - FAILED_LOAD_FOR).order_by("created_at")
+    last = {(job.instance_id, job.model): job for job in recent.select_related("instance")}
+    return tuple(
+        job for job in last.values() if job.wish == LoadWish.LOAD and job.state == LoadState.FAILED
+    )
 
 
 def _with_models() -> frozenset[int]:

@@ -76,6 +76,7 @@ def _node(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         yield from gpu_rules.find(view, view.sample)
         yield from ollama_rules.find(view, view.sample)
         yield from _no_model(view, view.sample, lab)
+        yield from _failed_loads(view, lab)
 
 
 def _other_protocol(view: NodeView, protocol: int) -> ProblemView:
@@ -123,6 +124,16 @@ def _clock(view: NodeView) -> Iterator[ProblemView]:
     way = "ahead of" if offset_s > 0 else "behind"
     text = f"The clock of {view.node.slug} is {lasted(round(abs(offset_s)))} {way} the hub's."
     yield about(view, "clock", text, "Turn on time synchronisation: timedatectl set-ntp true")
+
+
+def _failed_loads(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
+    for job in lab.failed_loads:
+        if job.instance.node_id == view.node.pk:
+            text = f"{job.model} could not be loaded on {view.node.slug}."
+            step = job.meaning or "See Recent loads on the node's page."
+            subject = f"{job.instance.name} {job.model}"
+            failed = about(view, "load_failed", text, step, subject=subject)
+            yield replace(failed, since=job.finished_at)
 
 
 def _no_model(view: NodeView, sample: wire.Sample, lab: LabView) -> Iterator[ProblemView]:
