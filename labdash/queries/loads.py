@@ -121,7 +121,7 @@ def _model_page(
         name=full,
         installed=installed,
         loaded=loaded,
-        leaves=_leaves(loaded, lab.now),
+        leaves=_leaves(loaded, _clock_of(view, lab.now)),
         jobs=tuple(each for each in views if not each.job.is_active),
         active=next((each for each in views if each.job.is_active), None),
         gpus=gpus,
@@ -138,8 +138,10 @@ def loads_of_node(node_id: int, *, now: datetime, limit: int = RECENT) -> tuple[
 
 def last_load(instance: Instance, model: str) -> LoadJob | None:
     """Return the load whose options a model in memory has, if LabDash loaded it last."""
-    jobs = LoadJob.objects.filter(instance=instance, model__iexact=model, state=LoadState.LOADED)
-    return jobs.filter(wish=LoadWish.LOAD).first()
+    done = (LoadState.LOADED, LoadState.UNLOADED)
+    jobs = LoadJob.objects.filter(instance=instance, model__iexact=model, state__in=done)
+    last = jobs.exclude(wish=LoadWish.KEEP).first()
+    return last if last and last.wish == LoadWish.LOAD else None
 
 
 def view_loads(jobs: Iterable[LoadJob], *, now: datetime) -> tuple[LoadView, ...]:
@@ -215,8 +217,13 @@ def _where(job: LoadJob) -> str:
     return f"{on_gpus:.1f} of {size:.1f} GiB on the GPU, as Ollama reports{context}"
 
 
+def _clock_of(view: NodeView, now: datetime) -> datetime:
+    """Return what the node's own clock shows, by which Ollama says when a model leaves."""
+    return now + timedelta(seconds=view.node.clock_offset_s or 0)
+
+
 def _leaves(loaded: LoadedView | None, now: datetime) -> str:
-    """Say when a model in memory leaves it."""
+    """Say when a model in memory leaves it. ``now`` is of the clock of its node."""
     until = loaded.model.expires_at if loaded else None
     if until is None:
         return ""

@@ -102,6 +102,12 @@ def test_keep_has_the_card_of_the_last_load(instance: Instance) -> None:
     assert (job.wish, job.main_gpu, orders()[-1]["keep_s"]) == (LoadWish.KEEP, 1, -1)
 
 
+def test_keep_of_what_was_unloaded_since_knows_no_card(instance: Instance) -> None:
+    tell(want(instance, main_gpu=1))
+    tell(unload(instance=instance, model="qwen3:8b", user=None), "unloaded")
+    assert keep(instance=instance, model="qwen3:8b", keep_s=-1, user=None).main_gpu is None
+
+
 def test_numbers_of_loads_and_pulls_do_not_stop_each_other() -> None:
     assert wire.load_cancel_key("rog", 1) != wire.cancel_key("rog", 1)
 
