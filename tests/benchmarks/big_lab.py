@@ -1,6 +1,5 @@
-"""Ten simulated machines with four GPUs each, and a real hub that real node workers report to."""
+"""A real hub that real node workers of ten simulated machines report to."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -13,46 +12,12 @@ from typing import Any
 
 from labdash.env import ROOT, own_store_url
 from tests.deploy.running import Running, environment
-from tests.processes import eventually, processes_of
-from tests.simlab import event_loop
+from tests.processes import processes_of
 from tests.workers.node_process import Node, node_process
-from workers.simlab.control import control_app
-from workers.simlab.lab import Lab
-from workers.simlab.life import live
-from workers.simlab.scenario import MachinePlan, StartLoad
 
-NODES, GPUS = 10, 4
-START_TIMEOUT_S = 120
 COMMAND_TIMEOUT_S = 60
 OWNER, PASSWORD = "owner", "correct horse battery"
 HUB = ("web", "hub-worker", "scheduler", "store")
-
-
-def _load(model: str, main_gpu: int) -> StartLoad:
-    options = {"num_ctx": 16384, "num_batch": 512, "main_gpu": main_gpu}
-    return StartLoad(model=model, options=options)
-
-
-LOADS = tuple(
-    _load(model, gpu)
-    for gpu, model in enumerate(("gemma3:12b", "qwen3:30b-a3b", "llama3.1:8b", "qwen3:8b"))
-)
-
-
-def plans() -> list[MachinePlan]:
-    """Return the machines: each GPU holds a model, and the first a desktop too."""
-    return [
-        MachinePlan(
-            slug=f"node{number}",
-            cards=("rtx-3090",) * GPUS,
-            desktop_mib=412,
-            environment={"OLLAMA_CONTEXT_LENGTH": "16384", "LLAMA_ARG_FIT": "off"},
-            contexts=(16384,),
-            installed=tuple(load.model for load in LOADS),
-            loads=LOADS,
-        )
-        for number in range(NODES)
-    ]
 
 
 @dataclass
@@ -130,27 +95,17 @@ def big_lab(folder: Path) -> Iterator[BigLab]:
 
 @contextmanager
 def simulated(folder: Path) -> Iterator[dict[str, Any]]:
-    """Run the machines within this process, with their models loaded."""
-    with event_loop() as loop:
-        lab = Lab(plans(), state_dir=folder, registry_bytes_per_s=None)
-
-        def call(work: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(work, loop).result(START_TIMEOUT_S)
-
-        call(lab.start())
-        url, control = call(lab.serve_control(control_app(lab), 0))
-        lives = [
-            asyncio.run_coroutine_threadsafe(live(place), loop) for place in lab.places.values()
-        ]
+    """Run the machines, with their models loaded; yields where they are."""
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "tests.benchmarks.simulation", str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
         try:
-            assert eventually(lambda: all(_is_full(place) for place in lab.places.values()))
-            yield lab.describe(url)
+            yield json.loads(process.stdout.readline())
         finally:
-            for each in lives:
-                each.cancel()
-            call(lab.stop())
-            call(control.cleanup())
-
-
-def _is_full(place: Any) -> bool:
-    return all(gpu.held for gpu in place.machine.gpus)
+            process.stdin.close()

@@ -11,7 +11,8 @@ from statistics import median
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.benchmarks.big_lab import HUB, NODES, OWNER, PASSWORD, BigLab, big_lab
+from tests.benchmarks.big_lab import HUB, OWNER, PASSWORD, BigLab, big_lab
+from tests.benchmarks.simulation import NODES
 from tests.benchmarks.weighing import GIB, MIB, cpu_s, median_and_p95, memory_bytes
 from tests.browser import chromium_arguments, chromium_path
 from tests.deploy.running import Visitor
