@@ -19,7 +19,7 @@ from tests.workers.fake_ollama import (
 )
 from tests.workers.node_process import ROOT, Hub, Node, node_process, wait_for
 from tests.workers.stores import OwnStore, own_store
-from workers.wire import Inventory, Sample, cancel_key
+from workers.wire import PROTOCOL_VERSION, Inventory, Sample, cancel_key
 
 pytestmark = pytest.mark.e2e
 
@@ -229,3 +229,15 @@ def test_the_worker_on_the_hub_pulls_for_an_agentless_node(
         hub.wait_for_phase("installed", slug="@hub")
 
     assert {report.node for report in hub.said(slug="@hub")} == {"studio"}
+
+
+def test_order_of_a_hub_one_version_newer_is_carried_out_and_of_two_is_told(
+    fake: FakeOllama, hub: Hub, node: Node
+) -> None:
+    fake.scripts["qwen3:8b"] = [[MANIFEST, SUCCESS]]
+    hub.pull(fake.url, job_id=3, protocol=PROTOCOL_VERSION + 2)
+    wait_for(lambda: f"this worker speaks {PROTOCOL_VERSION}: update the older" in node.log)
+    hub.pull(fake.url, protocol=PROTOCOL_VERSION + 1, invented_later={"a": 1})
+    hub.wait_for_phase("installed")
+
+    assert hub.said(3) == []
