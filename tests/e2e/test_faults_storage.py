@@ -110,10 +110,14 @@ def test_pull_outlives_it_and_the_owner_is_told_why(
     assert end_of(lab, owner, job) == "installed"
 
 
-def test_pull_outlives_a_store_that_is_killed_and_comes_back_empty(
-    lab: LiveLab, owner: Owner, job: int
+@pytest.mark.parametrize("keeps", ["an old snapshot", "nothing"])
+def test_pull_outlives_a_store_that_is_killed_and_remembers_little(
+    lab: LiveLab, owner: Owner, job: int, keeps: str
 ) -> None:
     dead = pid_of(lab, "store")
+    if keeps == "nothing":
+        for snapshot in (lab.folder / "store").glob("*.rdb"):
+            snapshot.unlink()
     lab.signal("store", signal.SIGKILL)
     assert eventually(lambda: "store" in processes_of(lab.folder).values())
     assert pid_of(lab, "store") != dead
