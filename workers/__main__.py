@@ -12,11 +12,13 @@ from celery.signals import worker_shutting_down
 
 from workers.app import make_app, make_worker
 from workers.config import WORKER_VERSION, BadConfig, NodeConfig
+from workers.engines.find import Finder
 from workers.engines.loads import Loads
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
 from workers.store import Store
-from workers.tasks import add_load_task, add_tasks
+from workers.subnets import plan_own, plan_simulated
+from workers.tasks import add_find_task, add_load_task, add_tasks
 from workers.telemetry import Telemetry
 
 _DESCRIPTION = """\
@@ -31,6 +33,7 @@ environment:
   LABDASH_OLLAMA_URLS   Ollama servers, separated by commas (http://127.0.0.1:11434); they hold
                         until the hub tells which ones to serve
   LABDASH_HARDWARE      auto (this machine's GPUs) or simulated:URL
+  LABDASH_DEMO          yes: no network is ever looked through for Ollama servers
 
 It ends within a few seconds on SIGTERM or Ctrl-C, also in the middle of a pull, which goes on
 from there at the next start. Exit code: 0 at the end, 2 for a setting that cannot be used."""
@@ -64,6 +67,8 @@ def _serve(config: NodeConfig) -> int:
     app = make_app(config)
     add_tasks(app, telemetry=telemetry, pulls=pulls, tries=tries)
     add_load_task(app, loads=loads)
+    if config.serves_agentless:
+        add_find_task(app, finder=_finder(config, store, stopping))
     # Celery waits for its threads, so each pull must hear of the end.
     worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     telemetry.start()
@@ -71,6 +76,14 @@ def _serve(config: NodeConfig) -> int:
     worker.start()
     telemetry.stop()
     return int(worker.exitcode or 0)
+
+
+def _finder(config: NodeConfig, store: Store, stopping: threading.Event) -> Finder:
+    """Return what looks for servers: in the demo at its own machines, never in a real network."""
+    simulated = config.simulated_servers
+    if simulated is None:
+        return Finder(store=store, stopping=stopping, plan=plan_own)
+    return Finder(store=store, stopping=stopping, plan=lambda: plan_simulated(simulated))
 
 
 def _parser() -> argparse.ArgumentParser:

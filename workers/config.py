@@ -33,13 +33,15 @@ class NodeConfig:
     """Which node this worker serves, where the store is, and what the hub need not tell it.
 
     ``instances`` hold until the hub has written a ``NodeSpec``. ``simulated_url`` replaces this
-    machine's hardware by a simulated one's.
+    machine's hardware by a simulated one's. ``simulated_servers`` are the Ollama servers of the
+    demo, the only ones that it looks for; ``None`` outside of the demo.
     """
 
     slug: str
     store_url: str
     instances: tuple[InstanceSpec, ...] = ()
     simulated_url: str | None = None
+    simulated_servers: tuple[tuple[str, int], ...] | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, node: str | None = None) -> Self:
@@ -50,6 +52,7 @@ class NodeConfig:
             store_url=_store_url(_from_env_or_file(environ, "REDIS_URL")),
             instances=() if slug == HUB_NODE else _instances(environ),
             simulated_url=_simulated_url(environ.get("LABDASH_HARDWARE", "auto")),
+            simulated_servers=_simulated_servers(environ),
         )
 
     @property
@@ -123,6 +126,15 @@ def _instances(environ: Mapping[str, str]) -> tuple[InstanceSpec, ...]:
     urls = [_http_url("LABDASH_OLLAMA_URLS", part) for part in text.split(",") if part.strip()]
     names = ["ollama", *(f"ollama-{number}" for number in range(2, len(urls) + 1))]
     return tuple(InstanceSpec(name=name, url=url) for name, url in zip(names, urls, strict=False))
+
+
+def _simulated_servers(environ: Mapping[str, str]) -> tuple[tuple[str, int], ...] | None:
+    if environ.get("LABDASH_DEMO", "no").lower() in {"", "0", "no", "false"}:
+        return None
+    if not environ.get("LABDASH_OLLAMA_URLS"):
+        return ()
+    parts = [urlsplit(spec.url) for spec in _instances(environ)]
+    return tuple((str(each.hostname), each.port or 80) for each in parts)
 
 
 def _http_url(name: str, text: str) -> str:

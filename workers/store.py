@@ -56,6 +56,17 @@ class Store:
         value = self._call("GET", key)
         return None if value is None else str(value)
 
+    def write(self, key: str, text: str, *, keep_s: int) -> None:
+        """Write a key that lives ``keep_s``. Raises ``StoreDown``."""
+        self._call("SET", key, text, "EX", keep_s)
+
+    def prolong(self, key: str, *, value: str, keep_s: int) -> bool:
+        """Let a key that holds ``value`` live ``keep_s`` from now; tell whether it did hold it.
+
+        Raises ``StoreDown``.
+        """
+        return self.read(key) == value and bool(self._call("EXPIRE", key, keep_s))
+
     def is_watched(self, slug: str) -> bool:
         """Tell whether somebody looks at a node's pages. Raises ``StoreDown``."""
         return bool(self._call("EXISTS", wire.watched_key(slug)))

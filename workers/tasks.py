@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from pydantic import ValidationError
 
+from workers.engines.find import Finder
 from workers.engines.loads import Loads
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
@@ -19,6 +20,7 @@ from workers.wire import (
     TryOrder,
     is_understood,
 )
+from workers.wire.finding import FindOrder
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,15 @@ def add_load_task(app: Celery, *, loads: Loads) -> None:
     def load(fields: dict[str, Any]) -> None:
         if order := _checked(LoadOrder, fields):
             loads.carry_out(order)
+
+
+def add_find_task(app: Celery, *, finder: Finder) -> None:
+    """Give the app the task that looks for servers in the network, in the same way."""
+
+    @app.task(name="workers.find")  # type: ignore[untyped-decorator]
+    def find(fields: dict[str, Any]) -> None:
+        if order := _checked(FindOrder, fields):
+            finder.carry_out(order)
 
 
 def _checked[O: Order](kind: type[O], fields: dict[str, Any]) -> O | None:

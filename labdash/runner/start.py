@@ -90,7 +90,9 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
                 config, node.slug, ollama_urls=node.ollama_urls, hardware=node.hardware
             )
         )
-    supervisor.start(commands.node_worker(config, commands.HUB_NODE))
+    # In the demo it looks for servers among these, and nowhere else.
+    simulated = tuple(url for node in nodes for url in node.ollama_urls if config.options.demo)
+    supervisor.start(commands.node_worker(config, commands.HUB_NODE, ollama_urls=simulated))
     if config.options.tls:
         door.open_door(config, supervisor)
     if answers:

@@ -44,6 +44,21 @@ def test_simulated_hardware_has_an_address() -> None:
     assert config.simulated_url == "http://127.0.0.1:9000/machines/rog/hardware"
 
 
+@pytest.mark.parametrize("told", ["yes", "1", "true", "YES", "anything"])
+def test_in_the_demo_only_its_own_servers_are_looked_for(told: str) -> None:
+    hub = {**GOOD, "LABDASH_NODE": "@hub", "LABDASH_DEMO": told}
+    assert NodeConfig.from_env(hub).simulated_servers == ()
+    urls = "http://127.0.0.1:4001,http://127.0.0.1:4002"
+    config = NodeConfig.from_env({**hub, "LABDASH_OLLAMA_URLS": urls})
+    assert config.simulated_servers == (("127.0.0.1", 4001), ("127.0.0.1", 4002))
+    assert config.instances == ()
+
+
+@pytest.mark.parametrize("told", ["", "no", "0", "false"])
+def test_outside_of_the_demo_networks_may_be_looked_through(told: str) -> None:
+    assert NodeConfig.from_env({**GOOD, "LABDASH_DEMO": told}).simulated_servers is None
+
+
 def test_the_stores_address_may_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("unix:///run/store.sock?db=0\n")
 

@@ -52,3 +52,13 @@ def try_wish_key(slug: str, try_id: str) -> str:
 def try_answer_key(slug: str, try_id: str) -> str:
     """Name the key to which the node writes an answer."""
     return f"node:{slug}:try:{try_id}:answer"
+
+
+def find_wish_key() -> str:
+    """Name the key that holds the id of the look for servers that is wanted."""
+    return f"node:{HUB_NODE}:find"
+
+
+def found_key() -> str:
+    """Name the key to which the worker on the hub writes what it found in the network."""
+    return f"node:{HUB_NODE}:found"
