@@ -85,8 +85,12 @@ def _other_protocol(view: NodeView, protocol: int) -> ProblemView:
         f"The node worker of {view.node.slug} is {older} than this hub: it speaks version"
         f" {protocol} of their protocol, the hub version {wire.PROTOCOL_VERSION}."
     )
-    where = f"on {view.node.slug}" if older == "older" else "on the hub"
-    return about(view, "protocol", text, f"Update LabDash {where}.", severity="bad")
+    step = (
+        f"Update LabDash on {view.node.slug}: run a new line there, from Join line on its page."
+        if older == "older"
+        else "Update LabDash on the hub: fetch its newest version and start it again."
+    )
+    return about(view, "protocol", text, step, severity="bad")
 
 
 def _silent(view: NodeView, lab: LabView) -> ProblemView:
