@@ -6,6 +6,7 @@ from django.urls import include, path, re_path
 from labdash.views import (
     access,
     addresses,
+    finding,
     health,
     join,
     joining,
@@ -54,6 +55,9 @@ urlpatterns = [
     # Beside the nodes, not among them: a node may be named "new".
     path("add-machine/", joining.machine_new, name="machine_new"),
     path("add-node/", nodes.node_new, name="node_new"),
+    path("find-machines/", finding.find, name="find"),
+    path("find-machines/look/", finding.find_look, name="find_look"),
+    path("find-machines/stop/", finding.find_stop, name="find_stop"),
     path("addresses/", addresses.addresses, name="addresses"),
     path("join/", include(join_urls)),
     path("models/", models.models, name="models"),

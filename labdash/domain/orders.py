@@ -12,6 +12,7 @@ from labdash.celery import app
 from labdash.domain.errors import LabDashError
 from labdash.models import InstalledModel, LoadJob, LoadWish, Node, PullJob
 from workers import wire
+from workers.wire.finding import FindOrder
 from workers.wire.loads import LOAD_DEADLINE_S
 
 # A page that sends an order waits no longer than this for a store that does not answer.
@@ -81,6 +82,11 @@ def send_load(job: LoadJob) -> None:
     _send("workers.load", order, instance.node)
 
 
+def send_find(find_id: str) -> None:
+    """Tell the worker on the hub to look for Ollama in the network. Raises ``NotSent``."""
+    _send_to(wire.HUB_NODE, "workers.find", FindOrder(find_id=find_id))
+
+
 def drop_stale(*, now: datetime) -> None:
     """Empty the queues of workers that were not seen for ``STALE_AFTER``.
 
@@ -103,7 +109,11 @@ def _silent(nodes: Iterable[Node], *, now: datetime) -> list[str]:
 
 
 def _send(task: str, order: wire.Order, node: Node) -> None:
-    name = wire.orders_queue(address(node))
+    _send_to(address(node), task, order)
+
+
+def _send_to(slug: str, task: str, order: wire.Order) -> None:
+    name = wire.orders_queue(slug)
     queue = Queue(name, Exchange(name), routing_key=name)
     timeouts = {"socket_timeout": SEND_TIMEOUT_S, "socket_connect_timeout": SEND_TIMEOUT_S}
     try:

@@ -23,7 +23,8 @@ OLLAMA_URL = "http://127.0.0.1:11434"
 @require_http_methods(["GET", "HEAD", "POST"])
 def machine_new(request: Request) -> HttpResponse:
     """Add a machine that will join by a line."""
-    form = MachineForm(posted(request))
+    # The page that finds machines sends the name of one here.
+    form = MachineForm(posted(request), initial={"slug": request.GET.get("slug", "")})
     if form.is_valid():
         try:
             node = nodes.add_node(slug=form.cleaned_data["slug"], urls=[OLLAMA_URL])
