@@ -37,8 +37,10 @@ class Scripted(socketserver.ThreadingTCPServer):
     request_queue_size = 256
     block_on_close = False
 
-    def __init__(self, address: str, say: bytes | Callable[[socket.socket], None]) -> None:
-        super().__init__((address, 0), Handler)
+    def __init__(
+        self, address: str, port: int, say: bytes | Callable[[socket.socket], None]
+    ) -> None:
+        super().__init__((address, port), Handler)
         self.say = say
         self.asked: list[bytes] = []
         self.at = (address, int(self.server_address[1]))
@@ -59,8 +61,10 @@ class Handler(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def scripted(say: bytes | Callable[[socket.socket], None], *, at: str) -> Iterator[Scripted]:
-    with Scripted(at, say) as server:
+def scripted(
+    say: bytes | Callable[[socket.socket], None], *, at: str, port: int = 0
+) -> Iterator[Scripted]:
+    with Scripted(at, port, say) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()
         try:
