@@ -1,6 +1,7 @@
 """Bounded JSON requests to a model server, and what a failed one says about it."""
 
 import errno
+import time
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ from workers.engines.base import EngineDown
 CONNECT_S = 3.0
 # `/api/ps` may wait a few seconds for an unload that probes the GPUs.
 READ_S = 10.0
+# A time-out counts from byte to byte, so one that drips would hold a reading for ever.
+WHOLE_S = 20.0
 # `/api/show` of a large mixture-of-experts model is some hundred KB; beyond this is no answer.
 MOST_BYTES = 64 * 2**20
 
@@ -49,8 +52,11 @@ class JsonClient:
 
 def _bounded(response: httpx.Response) -> bytes:
     content = bytearray()
+    until = time.monotonic() + WHOLE_S
     for chunk in response.iter_bytes():
         content += chunk
+        if time.monotonic() > until:
+            raise httpx.ReadTimeout("it drips")
         if len(content) > MOST_BYTES:
             raise ValueError(f"the answer is longer than {MOST_BYTES} bytes")
     return bytes(content)

@@ -13,6 +13,9 @@ import httpx
 import ollama
 
 CONNECT_S = 5.0
+# A line of Ollama has some 200 bytes, and comes each 60 ms; what has more is not Ollama's.
+MOST_LINE_BYTES = 2**20
+MOST_UNREAD_LINES = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class PullStream:
             follow_redirects=False,
             trust_env=False,
             transport=httpx.HTTPTransport(socket_options=_KEEPALIVE),
-            event_hooks={"request": [self._watch]},
+            event_hooks={"request": [self._watch], "response": [_bound]},
         )
         self._thread = threading.Thread(target=self._run, name=f"pull-{model}", daemon=True)
         self._thread.start()
@@ -145,6 +148,8 @@ class PullStream:
             self._is_headless = line.digest is not None and line.total is None
             if not self._left.is_set():
                 self._lines.put(line)
+                if self._lines.qsize() > MOST_UNREAD_LINES:
+                    return End(kind="cut", text="it sends more lines than can be read")
             elif not self._is_headless:
                 break
         return End(kind="closed")
@@ -157,3 +162,28 @@ class PullStream:
                 total=part.total,
                 completed=part.completed,
             )
+
+
+class _Bounded(httpx.SyncByteStream):
+    """An answer's bytes, until a line is too long; a refusal is one line, whatever is in it."""
+
+    def __init__(self, stream: httpx.SyncByteStream, *, is_refusal: bool) -> None:
+        self._stream = stream
+        self._is_refusal = is_refusal
+
+    def __iter__(self) -> Iterator[bytes]:
+        length = 0
+        for chunk in self._stream:
+            end = -1 if self._is_refusal else chunk.rfind(b"\n")
+            length = len(chunk) - end - 1 + (length if end < 0 else 0)
+            if length > MOST_LINE_BYTES:
+                raise httpx.ReadError("it sends a line without an end")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound(response: httpx.Response) -> None:
+    if isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _Bounded(response.stream, is_refusal=not response.is_success)
