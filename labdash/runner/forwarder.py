@@ -27,6 +27,8 @@ from labdash.runner.listening import listen
 HANDSHAKE_TIMEOUT_S = 10
 GOODBYE_TIMEOUT_S = 2
 CONNECT_TIMEOUT_S = 5
+# Whoever comes to the store says at once who he is; a silent one only takes a place.
+FIRST_WORD_TIMEOUT_S = 10
 CHUNK_BYTES = 64 * 2**10
 # A browser opens six connections, a node worker about ten; one device may not take them all.
 CONNECTIONS_PER_ADDRESS = 64
@@ -43,13 +45,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where plain bytes go: a Unix socket, or a server by TCP, by TLS with ``context``."""
+    """Where plain bytes go: a Unix socket, or a server by TCP, by TLS with ``context``.
+
+    A connection from which no byte comes within ``first_word_s`` is closed; None: it may wait.
+    """
 
     path: str | None = None
     host: str = ""
     port: int = 0
     context: ssl.SSLContext | None = None
     tells_who: bool = False
+    first_word_s: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -76,9 +82,13 @@ def store_target(url: str) -> Target:
     """Return where the store of an address of redis-py listens."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
-        return Target(path=unquote(parts.path))
-    context = _store_context(parts) if parts.scheme == "rediss" else None
-    return Target(host=parts.hostname or "", port=parts.port or REDIS_PORT, context=context)
+        return Target(path=unquote(parts.path), first_word_s=FIRST_WORD_TIMEOUT_S)
+    return Target(
+        host=parts.hostname or "",
+        port=parts.port or REDIS_PORT,
+        context=_store_context(parts) if parts.scheme == "rediss" else None,
+        first_word_s=FIRST_WORD_TIMEOUT_S,
+    )
 
 
 def _store_context(parts: SplitResult) -> ssl.SSLContext:
@@ -189,7 +199,8 @@ async def _carry(
     try:
         if target.tells_who:
             inner_writer.write(_who_asks(writer))
-        await _first_of(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        asked = _pump(reader, inner_writer, first_word_s=target.first_word_s)
+        await _first_of(asked, _pump(inner_reader, writer))
     finally:
         await _close(inner_writer)
 
@@ -208,10 +219,18 @@ def _who_asks(writer: asyncio.StreamWriter) -> bytes:
     return f"PROXY {family} {' '.join(addresses)} {client[1]} {own[1]}\r\n".encode()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(CHUNK_BYTES):
+async def _pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    first_word_s: float | None = None,
+) -> None:
+    async with asyncio.timeout(first_word_s):
+        chunk = await reader.read(CHUNK_BYTES)
+    while chunk:
         writer.write(chunk)
         await writer.drain()
+        chunk = await reader.read(CHUNK_BYTES)
 
 
 async def _first_of(*pumps: Coroutine[None, None, None]) -> None:

@@ -1,5 +1,6 @@
 """The door for other machines, as a process of its own, before plain servers that echo."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -255,3 +256,34 @@ def test_a_store_behind_tls_is_checked_as_its_address_says(lab: Lab) -> None:
     loose = forwarder.store_target("rediss://h?ssl_cert_reqs=none").context
     assert loose is not None
     assert loose.verify_mode == ssl.CERT_NONE
+
+
+def test_who_says_nothing_to_the_store_is_shown_out_and_who_spoke_may_wait(lab: Lab) -> None:
+    target = forwarder.Target(path=str(lab.folder / "store.sock"), first_word_s=0.3)
+    door = forwarder.Door(name="store", port=free_port(), host="127.0.0.1", target=target)
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(lab.certificate.path)
+    context = ssl.create_default_context(cadata=lab.certificate.pem)
+    context.check_hostname = False
+
+    async def visit(*words: bytes) -> bytes:
+        """Say the words with a pause after each; return what is heard, silent ones to the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port, ssl=context)
+        for word in words:
+            writer.write(word)
+            await asyncio.sleep(0.6)
+        wanted = len(b"store:" + b"".join(words)) if words else -1
+        answer = await asyncio.wait_for(reader.read(wanted), PATIENCE_S)
+        await forwarder._close(writer)
+        return answer
+
+    async def scenario() -> list[bytes]:
+        await forwarder._open(door, own)
+        answers = await asyncio.gather(visit(), visit(), visit(b"a", b"b", b"c"))
+        for server in door.servers:
+            server.close()
+        await asyncio.gather(*door.carrying)
+        return list(answers)
+
+    assert asyncio.run(scenario()) == [b"store:", b"store:", b"store:abc"]
+    assert not door.held.total()
