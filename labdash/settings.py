@@ -47,6 +47,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The store's address for redis-py: redis://…, rediss://… or unix:///path.sock?db=0
 REDIS_URL = check_store_url(env_str("REDIS_URL") or own_store_url(DATA_DIR))
 
+# The only address that this hub listens on; None means all of its machine's.
+LABDASH_HOST = env_str("LABDASH_HOST")
 # The ports of the door for other machines; None where something else than deploy/up runs this hub.
 LABDASH_TLS_PORT = env_port("LABDASH_TLS_PORT")
 LABDASH_STORE_PORT = env_port("LABDASH_STORE_PORT")

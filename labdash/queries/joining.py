@@ -66,7 +66,7 @@ def _run(token: str) -> str:
 
 def hub_hosts(asked_by: str) -> list[str]:
     """Return how other machines may reach this hub, the likeliest first."""
-    own = [urlsplit(each).hostname or "" for each in addresses(None, 1)]
+    own = [urlsplit(each).hostname or "" for each in addresses(settings.LABDASH_HOST, 1)]
     asked = split_domain_port(asked_by)[0].strip("[]")
     reachable = [host for host in (asked, *own) if not is_loopback(host)]
     return list(dict.fromkeys(reachable)) or [asked]

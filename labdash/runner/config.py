@@ -73,6 +73,7 @@ class Config:
             "LABDASH_DATA_DIR": str(self.data_dir),
             "LABDASH_DEMO": "yes" if self.options.demo else "no",
             "REDIS_URL": self.redis_url,
+            "LABDASH_HOST": self.options.host or "",
             "LABDASH_TLS_PORT": str(self.options.https_port),
             "LABDASH_STORE_PORT": str(self.options.node_port),
             "PYTHONUNBUFFERED": "1",

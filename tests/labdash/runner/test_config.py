@@ -174,3 +174,8 @@ def test_the_name_that_is_listened_on_is_answered_to(monkeypatch: pytest.MonkeyP
         for host in (None, "192.0.2.1", "box.example")
     ]
     assert told == ["lab.example", "lab.example", "lab.example,box.example"]
+
+
+def test_the_hubs_processes_are_told_on_which_address_alone_it_listens() -> None:
+    assert read_config(Options(host="192.168.1.7")).environment()["LABDASH_HOST"] == "192.168.1.7"
+    assert read_config(Options()).environment()["LABDASH_HOST"] == ""
