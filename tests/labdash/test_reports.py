@@ -13,6 +13,7 @@ from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
 from tests.factories import gpu, installed, inventory, loaded, ollama, sample
 from tests.strange import VALUES, full_reports, leaves, with_value
 from workers import wire
+from workers.values import MOST_PROSE
 
 CLOCK = timedelta(seconds=2)
 AT = datetime(2026, 11, 25, 20, 0, 0, 500_000, tzinfo=UTC)
@@ -174,7 +175,10 @@ def _is_sound(value: object) -> bool:
         return all(map(_is_sound, inner))
     if isinstance(value, str):
         unshown = {"Cc", "Cs", "Zl", "Zp"}
-        return len(value) <= 500 and not unshown & set(map(category, value))
+        # Line feeds and tabs are part of what a server said.
+        return len(value) <= MOST_PROSE and not unshown & set(
+            map(category, set(value) - {"\n", "\t"})
+        )
     return value is None or (isinstance(value, int | float) and -300 < value < 2**63)
 
 
