@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 from workers.backoff import Backoff
-from workers.engines.partials import clear_spoiled
+from workers.engines.blobs import find_damaged
+from workers.engines.partials import clear_spoiled, may_be_spoiled
 from workers.engines.reasons import (
     SPOILED,
     Circumstances,
     Reason,
+    damaged_file,
     explain,
     nearly_full,
     short_of_disk,
+    unverified,
 )
 from workers.engines.reporter import Reporter
 from workers.engines.stream import End, PullStream
@@ -35,6 +38,7 @@ DISK_FLOOR_BYTES = 256 * 2**20
 
 _BUSY = "Another pull runs on this server."
 _CURED = "What an earlier download left behind could not go on and was deleted; it begins anew."
+_SPOILED = "What an earlier download left behind cannot go on, and is to be deleted."
 _BLOCKED = "Another program's pull of the same files hangs on {url}. Restart Ollama there."
 
 log = logging.getLogger(__name__)
@@ -121,6 +125,7 @@ class Pull:
         self._failures = 0
         self._advanced_at = 0.0
         self._is_cured = False
+        self._is_unverified = False
 
     def run(self, turn: Turn) -> list[PullProgress]:
         """Wait for the turn, pull, and return what the jobs were told at the end."""
@@ -224,7 +229,9 @@ class Pull:
 
     def _judge(self, end: End) -> Outcome | Reason:
         if end.kind == "success":
-            return Outcome(phase="installed")
+            return self._check() if self._is_unverified else Outcome(phase="installed")
+        if self._tally.phase == "verifying" and end.kind != "error":
+            self._is_unverified = True
         if end.text.strip() == SPOILED and (cured := self._cure()):
             return cured
         reason = explain(end, self._circumstances())
@@ -238,14 +245,35 @@ class Pull:
         disk = self._watch.disk()
         if disk is None or self._is_cured:
             return None
-        self._is_cured = True
+        store = Path(disk.path)
         try:
-            count = clear_spoiled(Path(disk.path))
+            count = clear_spoiled(store)
+            is_to_wait = not count and may_be_spoiled(store)
         except OSError as error:
-            log.info("remains of a pull not deleted store=%s error=%s", disk.path, error)
+            log.info("remains of a pull not deleted store=%s error=%s", store, error)
             return None
-        log.warning("remains of pulls deleted store=%s blobs=%d", disk.path, count)
+        self._is_cured = count > 0
+        log.warning("remains of pulls deleted store=%s blobs=%d", store, count)
+        if is_to_wait:
+            return Reason(text=_SPOILED, retry=True)
         return Reason(text=_CURED, retry=True) if count else None
+
+    def _check(self) -> Outcome:
+        """Hash what Ollama was about to hash when it went away: it never does that again."""
+        disk = self._watch.disk()
+        damaged = None
+        if disk is not None:
+            layers = self._tally.layers
+            damaged = find_damaged(Path(disk.path), layers, is_wanted=self._is_still_wanted)
+        if damaged is None:
+            return Outcome(phase="installed", reason=unverified(self._order.model))
+        if damaged:
+            return _failed(damaged_file(self._order.model, path=damaged[0]))
+        return Outcome(phase="installed")
+
+    def _is_still_wanted(self) -> bool:
+        self.reporter.report_if_due("verifying")
+        return self._is_to_end() is None
 
     def _circumstances(self) -> Circumstances:
         disk = self._watch.disk()

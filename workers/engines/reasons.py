@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from workers.engines.stream import End
 
@@ -189,6 +190,20 @@ def nearly_full(*, free_bytes: int, path: str) -> Reason:
     """Say that a disk has no room for any model."""
     text = f"Only {size(free_bytes)} are free on {path}. Free some space there first."
     return Reason(text=text, retry=False)
+
+
+def damaged_file(model: str, *, path: Path) -> Reason:
+    """Say which file to delete: Ollama takes one that is there for whole."""
+    text = f"A file of {model} is damaged: Ollama was stopped before it had checked it."
+    return Reason(text=f"{text} Delete {path}, then pull again.", retry=False)
+
+
+def unverified(model: str) -> str:
+    """Say what to do about files that nobody has checked."""
+    return (
+        f"Ollama was stopped while it checked the files, and does not do so again. Should {model}"
+        " fail to load: delete it and pull it again."
+    )
 
 
 def size(number: int) -> str:

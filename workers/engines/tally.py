@@ -1,12 +1,15 @@
 """How far a pull is, added up over its layers, each of which Ollama reports alone."""
 
 from collections import deque
+from collections.abc import Mapping
 
 from workers.engines.stream import Line
 from workers.wire import PullPhase
 
 # Speed is that of the last ten seconds: a shorter window flickers, a longer one lags.
 WINDOW_S = 10.0
+# A model has a dozen at most; a server that names ever more is none of Ollama's.
+MOST_LAYERS = 1000
 # Before so much time has passed, a speed would be a guess.
 LEAST_S = 1.0
 
@@ -47,7 +50,8 @@ class Tally:
         """Take in a line."""
         if line.digest is not None:
             self._enter("downloading", now)
-            if line.total is not None:
+            is_known = line.digest in self._totals or len(self._totals) < MOST_LAYERS
+            if line.total is not None and is_known:
                 self._add_layer(line.digest, line.total, line.completed or 0, now)
         else:
             phase = next((p for start, p in _PHASES if line.status.startswith(start)), self.phase)
@@ -64,6 +68,11 @@ class Tally:
     def total_bytes(self) -> int | None:
         """Bytes of the layers known so far: Ollama names each only when it comes to it."""
         return sum(self._totals.values()) if self._totals else None
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Bytes of each layer known so far, by digest."""
+        return self._totals
 
     @property
     def missing_bytes(self) -> int:

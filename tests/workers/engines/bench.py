@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.workers.fake_ollama import FakeOllama, Step, fake_ollama
@@ -15,7 +16,7 @@ from workers.engines.pull import Limits
 from workers.engines.pulls import Pulls
 from workers.store import Store
 from workers.telemetry import Telemetry
-from workers.wire import Inventory, PullOrder, PullProgress
+from workers.wire import DiskReading, Inventory, PullOrder, PullProgress
 
 DIGEST = "ab" * 32
 SHORT = Limits(futile_s=60, reconnects=2, pause_first_s=0.1, pause_most_s=0.2)
@@ -74,15 +75,33 @@ class Bench:
         self.wait_for(lambda: phase in [report.phase for report in self.said(job_id)])
 
 
+class Disk:
+    """A place whose store is a folder of the test."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+
+    def look(self) -> Any:
+        raise AssertionError("not asked")
+
+    def disk(self, told: str | None) -> DiskReading | None:
+        return DiskReading(path=str(self._store), total_bytes=9 * 2**30, free_bytes=8 * 2**30)
+
+
 @contextmanager
-def running_bench() -> Iterator[Bench]:
-    """Run everything for the length of a test."""
+def running_bench(models: Path | None = None) -> Iterator[Bench]:
+    """Run everything for the length of a test; ``models`` is the server's store."""
     with own_store() as server, fake_ollama() as fake, ThreadPoolExecutor(4) as threads:
         environ = {"REDIS_URL": server.url, "LABDASH_OLLAMA_URLS": fake.url}
         config = NodeConfig.from_env(environ, node="rog")
         store = Store(server.url, slug="rog")
         telemetry = Telemetry(config, store)
         telemetry.start()
+        if models is not None:
+            node = telemetry.find("rog")
+            watch = node.find(fake.url) if node else None
+            assert watch
+            watch.place = Disk(models)
         stopping = threading.Event()
         pulls = Pulls(telemetry=telemetry, store=store, stopping=stopping, limits=SHORT)
         yield Bench(fake, server, store, telemetry, stopping, pulls, threads)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.workers.engines.bench import DIGEST, Bench, phases, running_bench
-from tests.workers.fake_ollama import MANIFEST, SUCCESS, layer
+from tests.workers.fake_ollama import MANIFEST, SUCCESS, Hold, layer
 from workers.engines.partials import OLD_AFTER_S, clear_spoiled
-from workers.wire import DiskReading
 
 OTHER = "cd" * 32
 EOF = {"error": "EOF"}
@@ -25,25 +24,8 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(store: Path) -> Iterator[Bench]:
-    with running_bench() as bench:
-        node = bench.telemetry.find("rog")
-        watch = node.find(bench.fake.url) if node else None
-        assert watch
-        watch.place = Disk(store)
+    with running_bench(store) as bench:
         yield bench
-
-
-class Disk:
-    """A place whose store is a folder of the test."""
-
-    def __init__(self, store: Path) -> None:
-        self.store = store
-
-    def look(self) -> Any:
-        raise AssertionError("not asked")
-
-    def disk(self, told: str | None) -> DiskReading | None:
-        return DiskReading(path=str(self.store), total_bytes=9 * 2**30, free_bytes=8 * 2**30)
 
 
 def write(store: Path, name: str, text: str = "", *, age_s: float = 2 * OLD_AFTER_S) -> Path:
@@ -84,7 +66,7 @@ def test_all_else_stays(store: Path) -> None:
 
 
 def test_download_that_has_just_begun_stays(store: Path) -> None:
-    stays = spoil(store, age_s=1)
+    stays = spoil(store, age_s=0)
     assert clear_spoiled(store) == 0
     assert all(path.exists() for path in stays)
 
@@ -112,6 +94,20 @@ def test_pull_that_still_cannot_go_on_says_what_to_delete(bench: Bench, store: P
     assert bench.said()[-1].phase == "failed"
     assert f"from {store}/blobs" in (bench.said()[-1].reason or "")
     assert len(bench.fake.pulls) == 2
+
+
+def test_pull_waits_until_it_is_sure_that_a_part_stays_empty(bench: Bench, store: Path) -> None:
+    gone = spoil(store, age_s=-60)
+    hold = Hold()
+    bench.script(
+        [MANIFEST, EOF], [MANIFEST, hold, EOF], [MANIFEST, layer(DIGEST, 100, 100), SUCCESS]
+    )
+    bench.start(bench.order())
+    bench.wait_for(lambda: len(bench.fake.pulls) == 2)
+    os.utime(gone[-1], (0, 0))
+    hold.let_go()
+    bench.wait_for_phase("installed")
+    assert not any(path.exists() for path in gone)
 
 
 def test_pull_is_not_repeated_where_nothing_could_be_deleted(bench: Bench) -> None:

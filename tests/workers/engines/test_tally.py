@@ -1,7 +1,7 @@
 import pytest
 
 from workers.engines.stream import Line
-from workers.engines.tally import Tally
+from workers.engines.tally import MOST_LAYERS, Tally
 
 MANIFEST = Line(status="pulling manifest")
 VERIFYING = Line(status="verifying sha256 digest")
@@ -149,3 +149,10 @@ def test_an_unknown_status_changes_nothing() -> None:
     feed(tally, layer("a", 1000, 500), Line(status="something new"))
 
     assert (tally.phase, tally.done_bytes) == ("downloading", 500)
+
+
+def test_more_layers_than_a_model_can_have_are_not_kept() -> None:
+    tally = Tally(now=0)
+    for number in range(2 * MOST_LAYERS):
+        tally.add(layer(f"{number}", 10), now=1)
+    assert len(tally.layers) == MOST_LAYERS
