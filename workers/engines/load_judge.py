@@ -21,8 +21,10 @@ def judge(order: LoadOrder, seen: Seen, before: tuple[GpuReading, ...]) -> Verdi
     """Compare what was asked with what is."""
     if seen.entry is None:
         return Verdict(meaning="Ollama said that it is loaded, and does not list it any more.")
-    spilled = _spill(seen, before)
-    notes = [spilled, _context(order, seen), _elsewhere(order, seen)]
+    spilled = _spill(seen, before) or _unseen(seen)
+    # The room comes last: it is the longest, and a report's text is cut.
+    room = tell_room(before) if spilled else ""
+    notes = [spilled, _context(order, seen), _elsewhere(order, seen), room]
     told = " ".join(note for note in notes if note)
     return Verdict(meaning=told or None, has_spilled=bool(spilled))
 
@@ -34,13 +36,27 @@ def _spill(seen: Seen, before: tuple[GpuReading, ...]) -> str:
     if entry.size_bytes - entry.size_vram_bytes <= entry.size_bytes * NOTABLE_SHARE:
         return ""
     if not entry.size_vram_bytes:
-        told = f"All of its {gib(entry.size_bytes)} are on the CPU, though there is a GPU."
-    else:
-        told = (
-            f"{gib(entry.size_vram_bytes)} of {gib(entry.size_bytes)} are on the GPU, the rest on"
-            " the CPU: expect it to be slow."
-        )
-    return f"{told} {tell_room(before)}".strip()
+        return f"All of its {gib(entry.size_bytes)} are on the CPU, though there is a GPU."
+    return (
+        f"{gib(entry.size_vram_bytes)} of {gib(entry.size_bytes)} are on the GPU, the rest on the"
+        " CPU: expect it to be slow."
+    )
+
+
+def _unseen(seen: Seen) -> str:
+    """Tell of a model that is on the GPU by Ollama's word alone.
+
+    That no process of it is seen is no proof: whose a process is may not be told.
+    """
+    entry, used = seen.entry, seen.used_bytes
+    if entry is None or not entry.size_vram_bytes or seen.place.gpus != () or used is None:
+        return ""
+    if used >= entry.size_vram_bytes:
+        return ""
+    return (
+        f"Ollama reports {gib(entry.size_vram_bytes)} of it on the GPU, where by the driver no more"
+        f" than {gib(used)} are in use: it runs on the CPU. Restart Ollama there."
+    )
 
 
 def _context(order: LoadOrder, seen: Seen) -> str:

@@ -93,6 +93,8 @@ _RULES = (
     ),
 )
 _PINNED = re.compile(r"exit status|has terminated|unexpectedly stopped")
+# Nothing but this is told of a GPU that the server does not have.
+_BARE_EXIT = re.compile(r"process has terminated: exit status 1\s*$")
 _SHOWN = 900
 
 
@@ -100,6 +102,12 @@ def explain(text: str, *, version: str | None, main_gpu: int | None, gpus: int |
     """Say in plain words what a refusal means; ``gpus`` is how many the machine has, if known."""
     if main_gpu is not None and gpus is not None and main_gpu >= gpus and _PINNED.search(text):
         return f"There is no GPU {main_gpu} for this server: it counts from 0 and has {gpus}."
+    if main_gpu is not None and _BARE_EXIT.search(text):
+        return (
+            "The process that runs the model ended while it loaded. If this server does not see all"
+            f" cards (CUDA_VISIBLE_DEVICES), it may have no GPU {main_gpu}: load it without one."
+            " Else the log says more."
+        )
     for pattern, meaning in _RULES:
         if re.search(pattern, text, re.IGNORECASE):
             return meaning.format(version=version or "of an unknown version")

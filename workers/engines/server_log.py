@@ -63,7 +63,7 @@ def _of_process(pid: int) -> list[str]:
     if lines := _redirected(pid):
         return lines
     unit = unit_of(Path(f"/proc/{pid}/cgroup").read_text())
-    return read_journal(*unit) if unit else _own_file(pid)
+    return read_journal(unit[0], is_users=unit[1]) if unit else _own_file(pid)
 
 
 def unit_of(groups: str) -> tuple[str, bool] | None:
@@ -73,7 +73,7 @@ def unit_of(groups: str) -> tuple[str, bool] | None:
     return (names[-1], "/user@" in path) if names else None
 
 
-def read_journal(unit: str, is_users: bool) -> list[str]:  # noqa: FBT001 - as ``unit_of`` has it
+def read_journal(unit: str, *, is_users: bool) -> list[str]:
     """Ask the journal for a unit's last lines."""
     which = "--user-unit" if is_users else "--unit"
     command = ["journalctl", f"{which}={unit}", f"--lines={READ_LINES}", "--output=cat"]
@@ -124,7 +124,10 @@ def _own_file(pid: int | None) -> list[str]:
 
 def read_tail(path: Path) -> list[str]:
     """Return the last lines of a regular file. A pipe, a terminal or a device is none."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    # A terminal must not become this worker's.
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    )
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):

@@ -13,11 +13,15 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A model in memory; ``pids`` are its processes on the GPUs, none where none can be seen."""
+    """A model in memory; ``pids`` are its processes on the GPUs, none where none can be seen.
+
+    ``used_bytes`` is what all GPUs hold, whoever's it is.
+    """
 
     entry: LoadedModel | None
     place: TryPlace
     pids: frozenset[int]
+    used_bytes: int | None = None
 
 
 def find_entry(node: NodeWatch, watch: InstanceWatch, model: str) -> LoadedModel | None:
@@ -51,7 +55,13 @@ def look(node: NodeWatch, watch: InstanceWatch, model: str) -> Seen:
         context_length=entry.context_length if entry else None,
         gpus=held if tells else None,
     )
-    return Seen(entry=entry, place=place, pids=frozenset(each.pid for _, each in found))
+    pids = frozenset(each.pid for _, each in found)
+    return Seen(entry=entry, place=place, pids=pids, used_bytes=_used(gpus))
+
+
+def _used(gpus: tuple[GpuReading, ...]) -> int | None:
+    used = [gpu.memory_used_bytes for gpu in gpus]
+    return sum(each or 0 for each in used) if used and None not in used else None
 
 
 def tell_room(gpus: tuple[GpuReading, ...]) -> str:

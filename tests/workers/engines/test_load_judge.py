@@ -1,5 +1,6 @@
 """What is said of a load that succeeded, by what was asked and what was seen."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +66,24 @@ def test_other_card_than_the_pinned_one_is_told() -> None:
     assert (told(order(main_gpu=1), seen(on=0)) or "").startswith(
         "It was pinned to GPU 1 and lies on GPU 0"
     )
+
+
+def test_model_on_gpus_by_the_word_of_ollama_alone_is_told() -> None:
+    on_none = replace(seen(), place=TryPlace(gpus=()))
+    assert told(order(), replace(on_none, used_bytes=1 * GIB)) == (
+        "Ollama reports 8.0 GiB of it on the GPU, where by the driver no more than 1.0 GiB are in"
+        " use: it runs on the CPU. Restart Ollama there. GPU 0 had 9.0 GiB free before; it held"
+        " whisper 2.5 GiB."
+    )
+    # Its process may only not be known as its own, or nothing be measured.
+    assert told(order(), replace(on_none, used_bytes=9 * GIB)) is None
+    assert told(order(), on_none) is None
+    assert told(order(), replace(seen(), used_bytes=1 * GIB)) is None
+
+
+def test_what_matters_most_is_told_before_what_was_on_many_cards() -> None:
+    text = told(order(context=8192), seen(size=11.9, vram=8.2), BEFORE * 4) or ""
+    assert text.index("Its context is 4,096") < text.index("GPU 0 had")
 
 
 def test_model_that_is_gone_again_is_told() -> None:

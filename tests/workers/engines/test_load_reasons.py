@@ -40,6 +40,13 @@ def test_card_that_is_not_there_is_named() -> None:
     assert told == "There is no GPU 2 for this server: it counts from 0 and has 2."
 
 
+def test_card_that_the_server_may_not_see_is_suspected() -> None:
+    told = explain(f"{RUNNER}exit status 1", version="0.32.15", main_gpu=1, gpus=2)
+    assert "it may have no GPU 1" in told
+    text = f"{RUNNER}exit status 1: cudaMalloc failed"
+    assert explain(text, version="0.32.15", main_gpu=1, gpus=2).startswith("The GPU's memory")
+
+
 def test_long_text_is_cut_to_one_line() -> None:
     assert len(clean("a\nb" * 2000)) == 900
     assert "\n" not in clean("a\nb")

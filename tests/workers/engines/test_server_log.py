@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from workers.engines import server_log
 from workers.engines.place import Elsewhere, Here
-from workers.engines.server_log import READ_BYTES, read_log, read_tail, unit_of
+from workers.engines.server_log import READ_BYTES, read_journal, read_log, read_tail, unit_of
 
 SERVER = """
 import socket, sys
@@ -72,6 +73,42 @@ def test_log_of_another_machine_is_not_sought_here() -> None:
 )
 def test_unit_is_that_of_the_control_group(groups: str, unit: object) -> None:
     assert unit_of(groups) == unit
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a program of a test's own is found as journalctl, and no other."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "journalctl"
+
+
+def play(journal: Path, script: str) -> None:
+    journal.write_text(f"#!{sys.executable}\n{script}")
+    journal.chmod(0o755)
+
+
+def test_journal_is_asked_for_the_unit_alone(journal: Path) -> None:
+    play(journal, "import sys\nprint('\\n'.join(sys.argv[1:]))")
+    assert read_journal("ollama.service", is_users=False)[0] == "--unit=ollama.service"
+    assert read_journal("ollama.service", is_users=True)[0] == "--user-unit=ollama.service"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (None, "journalctl is not here"),
+        ("", "may not read the journal of ollama.service. Add its user to the group"),
+        ("import time\ntime.sleep(60)", "gave no answer"),
+    ],
+)
+def test_journal_that_tells_nothing_is_told_with_what_to_do(
+    journal: Path, script: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_log, "JOURNAL_S", 1.5)
+    if script is not None:
+        play(journal, script)
+    with pytest.raises(Exception, match=words):
+        read_journal("ollama.service", is_users=False)
 
 
 def test_only_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
