@@ -43,7 +43,17 @@ VALUES = {
 
 def full_reports(job: PullJob) -> list[wire.Report]:
     """Return a report of each kind by ``rog`` in which everything is told."""
-    process = wire.GpuProcess(pid=7, name="python", used_bytes=1, model="qwen3:8b")
+    process = wire.GpuProcess(
+        pid=7,
+        name="python",
+        used_bytes=1,
+        model="qwen3:8b",
+        instance="ollama",
+        is_orphan=True,
+        context_tokens=1,
+        slots=1,
+    )
+    settings = (wire.Setting(name="CUDA_VISIBLE_DEVICES", value="0"),)
     card = gpu(
         pci_id="0000:01:00.0",
         reason="why",
@@ -66,8 +76,9 @@ def full_reports(job: PullJob) -> list[wire.Report]:
             driver=wire.DriverReading(state="error", version="1", reason="why", cards_seen=1),
             gpus=(card, gpu(1, state="lost", reason="gone")),
             host=host,
+            worker_id="w1",
             instances=(
-                ollama(reason="why", listens="network", loaded=(model,)),
+                ollama(reason="why", listens="network", loaded=(model,), settings=settings),
                 ollama(name="b", state="error"),
             ),
         ),
@@ -97,7 +108,10 @@ def full_reports(job: PullJob) -> list[wire.Report]:
 
 def _load_report(job: PullJob) -> wire.LoadProgress:
     """Return what is told of a load on the server of a pull."""
-    load = LoadJob.objects.get_or_create(instance=job.instance, model="qwen3:8b", wish="load")[0]
+    load = LoadJob(pk=1)
+    if job.instance.pk is not None:
+        wanted: dict[str, Any] = {"instance": job.instance, "model": "qwen3:8b", "wish": "load"}
+        load = LoadJob.objects.get_or_create(**wanted)[0]
     place = wire.TryPlace(
         size_bytes=2,
         size_vram_bytes=1,

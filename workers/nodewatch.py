@@ -146,6 +146,8 @@ class NodeWatch:
         hardware = self._read_hardware(wait_s=WAIT_S if self._was_read else FIRST_WAIT_S)
         instances = [watch.read(wait_s=max(0, deadline - time.monotonic())) for watch in watches]
         self._note_loaded(instances)
+        for watch in watches:
+            self._names.set_server(watch.spec.name, watch.server_pid)
         return Sample(
             node=self.spec.slug,
             sent_at=datetime.now(UTC),

@@ -25,6 +25,7 @@ class InstanceReader:
         self._engine = engine
         self._place = place
         self.disk: DiskReading | None = None
+        self.server_pid: int | None = None
         self._last: InstanceReading | None = None
         self._timeouts = 0
         self._loaded: tuple[LoadedModel, ...] | None = None
@@ -64,6 +65,7 @@ class InstanceReader:
 
     def _reading(self, version: str) -> InstanceReading:
         surroundings = self._place.look()
+        self.server_pid = surroundings.server_pid
         return InstanceReading(
             name=self._spec.name,
             url=self._spec.url,
@@ -72,6 +74,7 @@ class InstanceReader:
             home=surroundings.home,
             installed=surroundings.installed,
             listens=surroundings.listens,
+            settings=surroundings.settings,
             loaded=self._read_loaded(),
             disk=self.disk,
         )

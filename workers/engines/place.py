@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from workers.engines.settings import read_settings
 from workers.gpus.base import HardwareSource
 from workers.gpus.simulated import SimulatedSource
-from workers.wire import DiskReading
+from workers.wire import DiskReading, Setting
 
 type Home = Literal["process", "container", "remote"]
 type Listens = Literal["loopback", "network"]
@@ -45,7 +46,8 @@ class Surroundings:
 
     ``store`` is read from its process. ``usual_store`` is where one would lie, and set only
     while no server is to be seen on this machine that might have another one. ``listens`` is who
-    can reach its port, firewalls left aside.
+    can reach its port, firewalls left aside. ``server_pid`` is the process, where it is known, and
+    ``settings`` what that was started with.
     """
 
     home: Home | None = None
@@ -53,6 +55,8 @@ class Surroundings:
     listens: Listens | None = None
     store: Path | None = None
     usual_store: Path | None = None
+    server_pid: int | None = None
+    settings: tuple[Setting, ...] | None = None
 
 
 class Place(Protocol):
@@ -131,12 +135,15 @@ class Here:
         holder = _holder(sockets)
         home = _home(holder, servers)
         self._is_hidden = home == "container" and bool(sockets)
+        server = _server(holder, servers)
         return Surroundings(
             home=home,
             installed=is_installed(),
             listens=_listens(sockets),
             store=None if self._is_hidden else _find_store(holder, servers),
             usual_store=None if servers or self._is_hidden else _usual_store(),
+            server_pid=server.pid if server else None,
+            settings=read_settings(server) if server else None,
         )
 
 
@@ -287,6 +294,22 @@ def _find_store(holder: psutil.Process | None, servers: list[psutil.Process]) ->
     asked = [holder] if holder is not None and holder in servers else servers
     stores = {_store_of(process) for process in asked}
     return stores.pop() if len(stores) == 1 else None
+
+
+def _server(holder: psutil.Process | None, servers: list[psutil.Process]) -> psutil.Process | None:
+    """Return the server on this port; where only root may know it, the only one that there is."""
+    if holder is not None:
+        return holder if holder in servers else None
+    alone = [process for process in servers if _serves(process)]
+    return alone[0] if len(alone) == 1 else None
+
+
+def _serves(process: psutil.Process) -> bool:
+    """Tell a server from a client and from a runner, which have the same program before 0.30."""
+    try:
+        return "serve" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _usual_store() -> Path:

@@ -51,6 +51,11 @@ class InstanceWatch:
             self._ask_for_news()
         return newest.value
 
+    @property
+    def server_pid(self) -> int | None:
+        """The server's process on this machine, as last seen."""
+        return self._reader.server_pid
+
     def disk(self) -> DiskReading | None:
         """Measure the disk under the model store now."""
         return self.place.disk(self.engine.store())

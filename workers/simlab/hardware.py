@@ -213,6 +213,12 @@ class Gpu:
         desktop = [(1400 + self.index, Held(size_bytes=self.desktop_bytes, name="Xorg"))]
         shown = [*(desktop if self.desktop_bytes else ()), *self.held.items()]
         return tuple(
-            GpuProcess(pid=pid, name=held.name, used_bytes=held.size_bytes, model=held.model)
+            GpuProcess(
+                pid=pid,
+                name=held.name,
+                used_bytes=held.size_bytes,
+                model=held.model,
+                instance="ollama" if held.model else None,
+            )
             for pid, held in shown
         )

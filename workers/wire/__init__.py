@@ -33,9 +33,11 @@ from workers.wire.instances import (
     MOST_INSTANCES,
     MOST_LOADED,
     MOST_MODELS,
+    MOST_SETTINGS,
     InstalledModel,
     InstanceReading,
     LoadedModel,
+    Setting,
 )
 from workers.wire.keys import (
     HUB_NODE,
@@ -74,6 +76,7 @@ __all__ = [
     "MOST_LOADED",
     "MOST_MODELS",
     "MOST_PROCESSES",
+    "MOST_SETTINGS",
     "PROTOCOL_VERSION",
     "DeclaredGpu",
     "DeclaredHardware",
@@ -104,6 +107,7 @@ __all__ = [
     "RefreshOrder",
     "Report",
     "Sample",
+    "Setting",
     "Slug",
     "TryBegan",
     "TryEnd",

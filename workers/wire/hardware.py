@@ -13,12 +13,21 @@ MOST_PROCESSES = 1000
 
 
 class GpuProcess(Message):
-    """A process that holds memory of a GPU. ``model`` is set for a runner of Ollama."""
+    """A process that holds memory of a GPU. ``model`` is set for a runner of Ollama.
+
+    A model that no instance has installed is named by the first digits of its weights' digest.
+    ``instance`` is the server that started the runner; an orphan's server is gone.
+    ``context_tokens`` are those of all its slots together, by its command line.
+    """
 
     pid: Count
     name: Maybe[Text] = None
     used_bytes: Maybe[Count] = None
     model: Maybe[Name] = None
+    instance: Maybe[Text] = None
+    is_orphan: bool = False
+    context_tokens: Maybe[Medium] = None
+    slots: Maybe[Small] = None
 
 
 class GpuReading(Message):

@@ -10,6 +10,7 @@ from workers.wire.hardware import DiskReading
 
 # More than a machine can hold is noise that would fill the database.
 MOST_INSTANCES = 100
+MOST_SETTINGS = 100
 MOST_LOADED = 250
 MOST_MODELS = 10_000
 
@@ -25,6 +26,13 @@ class LoadedModel(Message):
     expires_at: Maybe[Moment] = None
 
 
+class Setting(Message):
+    """A variable of a server's environment. A value that may be secret was taken out."""
+
+    name: Text
+    value: Text
+
+
 class InstanceReading(Message):
     """One Ollama server at one moment.
 
@@ -32,7 +40,8 @@ class InstanceReading(Message):
     ``home``: where the server seems to run; ``container``: its port answers on this machine, but
     neither its process nor its files are to be seen. ``installed``: whether an ``ollama``
     program lies on this machine (``None`` where that cannot be told). ``listens``: whether its port
-    is open to other machines; a firewall may still close it.
+    is open to other machines; a firewall may still close it. ``settings``: what its process was
+    started with, of what steers Ollama (``None`` where that cannot be read).
     """
 
     name: Text
@@ -45,6 +54,7 @@ class InstanceReading(Message):
     listens: Maybe[Literal["loopback", "network"]] = None
     loaded: Maybe[Annotated[tuple[Each[LoadedModel], ...], Field(max_length=MOST_LOADED)]] = None
     disk: Maybe[DiskReading] = None
+    settings: Maybe[Annotated[tuple[Each[Setting], ...], Field(max_length=MOST_SETTINGS)]] = None
 
 
 class InstalledModel(Message):

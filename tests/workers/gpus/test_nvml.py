@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from workers.wire import GpuProcess
+
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = ROOT / "tests/fixtures/nvml/nvml.c"
 GIB = 2**30
@@ -197,14 +199,9 @@ def test_processes_are_named_and_counted_once(reader: Reader) -> None:
     processes = {entry["pid"]: entry for entry in reader.read()["gpus"][0]["processes"]}
 
     name = psutil.Process(own).name()
-    assert processes[own] == {"pid": own, "name": name, "used_bytes": 700, "model": None}
+    assert GpuProcess(**processes[own]) == GpuProcess(pid=own, name=name, used_bytes=700)
     # No such process: one of a container, of which the driver knows a number of its own.
-    assert processes[4194304] == {
-        "pid": 4194304,
-        "name": None,
-        "used_bytes": None,
-        "model": None,
-    }
+    assert GpuProcess(**processes[4194304]) == GpuProcess(pid=4194304)
     assert processes[4194305]["used_bytes"] == 50
     assert len(processes) == 3
 

@@ -46,3 +46,21 @@ def test_names_of_one_instance_replace_its_own_only() -> None:
     names.set_installed("ollama", {})
 
     assert (names.name("d1"), names.name("d2")) == (None, "b")
+
+
+def test_names_of_the_runners_own_instance_come_first() -> None:
+    names = BlobNames()
+    names.set_installed("ollama", {"a": "d1"})
+    names.set_installed("ollama-2", {"b": "d1"})
+
+    assert names.name("d1", instance="ollama-2") == "b"
+    assert names.name("d1", instance="ollama-3") == "a"
+
+
+def test_server_is_known_by_its_process_and_alone_without() -> None:
+    names = BlobNames()
+    names.set_server("ollama", None)
+    alone = names.instance_of(7)
+    names.set_server("ollama-2", 8)
+
+    assert (alone, names.instance_of(8), names.instance_of(7)) == ("ollama", "ollama-2", None)

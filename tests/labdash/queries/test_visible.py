@@ -1,0 +1,65 @@
+"""Which GPUs a server sees."""
+
+import pytest
+
+from labdash.queries.visible import Seen, seen_by
+from tests.factories import gpu, ollama
+from workers import wire
+
+TWINS = (gpu(0, uuid="GPU-aaaa-1"), gpu(1, uuid="GPU-bbbb-2"))
+OTHERS = (gpu(0, uuid="GPU-aaaa-1", name="3090"), gpu(1, uuid="GPU-bbbb-2", name="P40"))
+
+
+def reading(**settings: str) -> wire.InstanceReading:
+    told = tuple(wire.Setting(name=name, value=value) for name, value in settings.items())
+    return ollama(settings=told)
+
+
+def test_server_that_hides_nothing_sees_all() -> None:
+    assert seen_by(reading(OLLAMA_DEBUG="1"), TWINS) == Seen(gpus=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("value", "gpus"),
+    [
+        ("1", (1,)),
+        ("1,0", (0, 1)),
+        ("", ()),
+        ("-1", ()),
+        ("GPU-bbbb-2", (1,)),
+        ("gpu-b", (1,)),
+        ("GPU-", ()),
+        ("0,7,1", (0,)),
+        ("MIG-1", ()),
+        (" 0 , 1 ", (0, 1)),
+    ],
+)
+def test_variable_is_read_as_cuda_does(value: str, gpus: tuple[int, ...]) -> None:
+    found = seen_by(reading(CUDA_VISIBLE_DEVICES=value), TWINS)
+    assert found == Seen(gpus=gpus, setting=f"CUDA_VISIBLE_DEVICES={value}")
+
+
+def test_numbers_of_unlike_cards_are_open_unless_cuda_counts_by_the_bus() -> None:
+    by_number = reading(CUDA_VISIBLE_DEVICES="1")
+    assert seen_by(by_number, OTHERS) == Seen(gpus=None, setting="CUDA_VISIBLE_DEVICES=1")
+    told = seen_by(reading(CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_ORDER="PCI_BUS_ID"), OTHERS)
+    assert told
+    assert told.gpus == (1,)
+    by_identity = seen_by(reading(CUDA_VISIBLE_DEVICES="GPU-bbbb-2"), OTHERS)
+    assert by_identity
+    assert by_identity.gpus == (1,)
+
+
+def test_each_maker_has_a_variable_of_its_own() -> None:
+    both = (gpu(0, uuid="GPU-a"), gpu(1, uuid="amdgpu-b", source="amdgpu"))
+    found = seen_by(reading(CUDA_VISIBLE_DEVICES="-1"), both)
+    assert found
+    assert found.gpus == (1,)
+    found = seen_by(reading(ROCR_VISIBLE_DEVICES="1"), both)
+    assert found
+    assert found.gpus == (0, 1)
+
+
+def test_settings_that_nobody_may_read_say_nothing() -> None:
+    assert seen_by(ollama(), TWINS) is None
+    assert seen_by(reading(), ()) is None
