@@ -89,10 +89,13 @@ def _driver(view: NodeView, driver: wire.DriverReading) -> ProblemView | None:
 def _card_without_driver(view: NodeView, count: int) -> ProblemView:
     slug = view.node.slug
     cards = "an NVIDIA card" if count == 1 else f"{count} NVIDIA cards"
+    others = view.sample is not None and any(gpu.state == "ok" for gpu in view.sample.gpus)
+    unused = f"its models cannot use {'it' if count == 1 else 'them'}"
+    result = unused if others else "its models run on the CPU"
     return about(
         view,
         "driver_missing",
-        f"{slug} has {cards} and no driver, so its models run on the CPU.",
+        f"{slug} has {cards} and no driver, so {result}.",
         "Install the driver (Debian: apt install nvidia-driver; Ubuntu: sudo ubuntu-drivers"
         " install) and restart.",
         severity="bad",

@@ -8,7 +8,7 @@ from workers.gpus.nvml import NvmlSource
 from workers.gpus.pci import nvidia_cards
 from workers.gpus.processes import BlobNames
 from workers.gpus.simulated import SimulatedSource
-from workers.wire import NodeSpec
+from workers.wire import DriverReading, NodeSpec
 
 
 class ThisMachine:
@@ -16,20 +16,29 @@ class ThisMachine:
 
     def __init__(self, names: BlobNames) -> None:
         self._nvml = NvmlSource(names)
-        self._amdgpu = AmdgpuSource()
+        self._amdgpu = AmdgpuSource(names)
         self._host = Host()
 
     def read(self) -> HardwareReading:
-        """Read everything; where both drivers are, NVIDIA's speaks for the machine."""
+        """Read everything; NVIDIA's driver speaks for a machine that has one of its cards."""
         driver, gpus = self._nvml.read()
         amd_driver, amd_gpus = self._amdgpu.read()
-        if amd_gpus and driver.state == "missing":
-            driver = amd_driver
         if driver.state == "missing":
-            driver = driver.model_copy(update={"cards_seen": nvidia_cards()})
+            driver = without_nvidia(
+                driver, amd=amd_driver if amd_gpus else None, cards=nvidia_cards()
+            )
         first = len(gpus)
         amd_gpus = tuple(gpu.model_copy(update={"index": first + gpu.index}) for gpu in amd_gpus)
         return HardwareReading(driver=driver, gpus=gpus + amd_gpus, host=self._host.read())
+
+
+def without_nvidia(
+    driver: DriverReading, *, amd: DriverReading | None, cards: int | None
+) -> DriverReading:
+    """Return what to say where NVIDIA's driver is missing, and ``cards`` of its cards are not."""
+    if amd is not None and not cards:
+        return amd
+    return driver.model_copy(update={"cards_seen": cards})
 
 
 def choose_source(spec: NodeSpec, *, simulated_url: str | None, names: BlobNames) -> HardwareSource:

@@ -106,6 +106,12 @@ def test_a_card_that_is_seen_without_driver_is_told() -> None:
     assert problem.text == "rog has 2 NVIDIA cards and no driver, so its models run on the CPU."
 
 
+def test_a_card_without_driver_beside_one_that_works_is_told() -> None:
+    driver = wire.DriverReading(state="missing", cards_seen=1)
+    problem = only(driver=driver, gpus=(gpu(source="amdgpu"),))
+    assert problem.text == "rog has an NVIDIA card and no driver, so its models cannot use it."
+
+
 def test_a_machine_that_has_no_card_is_no_problem() -> None:
     make_node("rog")
     seen("rog", driver=wire.DriverReading(state="missing", cards_seen=0), gpus=())

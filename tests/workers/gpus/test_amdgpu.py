@@ -1,18 +1,16 @@
 from pathlib import Path
 
+from tests.workers.gpus.amd_tree import make_card
 from workers.gpus.amdgpu import AmdgpuSource
+from workers.gpus.processes import BlobNames
+from workers.wire import DriverReading, GpuReading
 
 GIB = 2**30
 
 
-def make_card(root: Path, number: int, files: dict[str, str]) -> None:
-    device = root / f"devices/0000:0{number}:00.0"
-    for name, text in files.items():
-        (device / name).parent.mkdir(parents=True, exist_ok=True)
-        (device / name).write_text(text + "\n")
-    card = root / f"class/drm/card{number}"
-    card.mkdir(parents=True)
-    (card / "device").symlink_to(device)
+def read(root: Path) -> tuple[DriverReading, tuple[GpuReading, ...]]:
+    """Read the cards of a tree whose processes are hidden."""
+    return AmdgpuSource(BlobNames(), root=root, proc=root / "proc").read()
 
 
 FULL = {
@@ -32,7 +30,7 @@ FULL = {
 def test_a_card_reports_what_its_files_hold(tmp_path: Path) -> None:
     make_card(tmp_path, 0, FULL)
 
-    driver, (gpu,) = AmdgpuSource(tmp_path).read()
+    driver, (gpu,) = read(tmp_path)
 
     assert driver.state == "ok"
     assert (gpu.uuid, gpu.name) == ("amdgpu-a1b2c3", "Radeon RX 7900 XTX")
@@ -50,7 +48,7 @@ def test_a_card_reports_what_its_files_hold(tmp_path: Path) -> None:
 def test_a_missing_or_unreadable_file_is_unknown(tmp_path: Path) -> None:
     make_card(tmp_path, 0, {"vendor": "0x1002", "mem_info_vram_total": "no number"})
 
-    _, (gpu,) = AmdgpuSource(tmp_path).read()
+    _, (gpu,) = read(tmp_path)
 
     assert gpu.uuid == "amdgpu-0000:00:00.0"
     assert (gpu.memory_total_bytes, gpu.memory_used_bytes, gpu.memory_free_bytes) == (
@@ -68,7 +66,7 @@ def test_a_missing_or_unreadable_file_is_unknown(tmp_path: Path) -> None:
 def test_power_of_a_newer_driver_is_read_from_its_own_file(tmp_path: Path) -> None:
     make_card(tmp_path, 0, {"vendor": "0x1002", "hwmon/hwmon0/power1_input": "15000000"})
 
-    _, (gpu,) = AmdgpuSource(tmp_path).read()
+    _, (gpu,) = read(tmp_path)
 
     assert gpu.power_watts == 15.0
 
@@ -77,12 +75,86 @@ def test_other_vendors_cards_are_not_counted(tmp_path: Path) -> None:
     make_card(tmp_path, 0, {"vendor": "0x8086"})
     make_card(tmp_path, 1, FULL)
 
-    _, gpus = AmdgpuSource(tmp_path).read()
+    _, gpus = read(tmp_path)
 
     assert [(gpu.uuid, gpu.index) for gpu in gpus] == [("amdgpu-a1b2c3", 0)]
 
 
 def test_without_the_driver_it_is_missing(tmp_path: Path) -> None:
-    driver, gpus = AmdgpuSource(tmp_path).read()
+    driver, gpus = read(tmp_path)
 
     assert (driver.state, gpus) == ("missing", ())
+
+
+def test_cards_come_in_the_order_of_the_bus(tmp_path: Path) -> None:
+    for number, place in ((10, "0000:03:00.0"), (2, "0000:83:00.0"), (0, "0000:c3:00.0")):
+        make_card(tmp_path, number, {"vendor": "0x1002"}, pci_id=place)
+
+    _, gpus = read(tmp_path)
+
+    assert [(gpu.index, gpu.pci_id) for gpu in gpus] == [
+        (0, "0000:03:00.0"),
+        (1, "0000:83:00.0"),
+        (2, "0000:c3:00.0"),
+    ]
+
+
+def test_plugs_of_a_card_are_no_cards(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, FULL)
+    plug = tmp_path / "class/drm/card0-DP-1"
+    plug.mkdir()
+    (plug / "device").symlink_to(tmp_path / "class/drm/card0")
+
+    _, gpus = read(tmp_path)
+
+    assert len(gpus) == 1
+
+
+APU = {
+    "vendor": "0x1002",
+    "mem_info_vram_total": str(GIB // 2),
+    "mem_info_vram_used": str(GIB // 4),
+    "mem_info_gtt_total": str(62 * GIB),
+    "mem_info_gtt_used": str(20 * GIB),
+    "hwmon/hwmon4/in1_label": "vddnb",
+}
+
+
+def test_a_processors_own_gpu_has_its_part_of_the_ram(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, APU)
+
+    _, (gpu,) = read(tmp_path)
+
+    assert gpu.unified
+    assert gpu.memory_total_bytes == 62 * GIB + GIB // 2
+    assert gpu.memory_used_bytes == 20 * GIB + GIB // 4
+
+
+def test_a_card_with_memory_of_its_own_does_not_count_the_ram_that_it_may_map(
+    tmp_path: Path,
+) -> None:
+    make_card(tmp_path, 0, {**FULL, "mem_info_gtt_total": str(62 * GIB)})
+
+    _, (gpu,) = read(tmp_path)
+
+    assert (gpu.unified, gpu.memory_total_bytes) == (False, 24 * GIB)
+
+
+def test_shared_memory_of_unknown_size_is_unknown(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, {**APU, "mem_info_gtt_used": "?"})
+
+    _, (gpu,) = read(tmp_path)
+
+    assert (gpu.memory_used_bytes, gpu.memory_free_bytes) == (None, None)
+
+
+def test_a_file_that_the_driver_refuses_is_unknown(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, FULL)
+    # To read a folder fails as the driver's EBUSY and EPERM do, for root too.
+    busy = tmp_path / "devices/0000:00:00.0/gpu_busy_percent"
+    busy.unlink()
+    busy.mkdir()
+
+    _, (gpu,) = read(tmp_path)
+
+    assert (gpu.utilization_percent, gpu.temperature_celsius) == (None, 62)
