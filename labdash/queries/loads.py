@@ -26,7 +26,7 @@ _FOR_EVER = timedelta(days=365 * 50)
 
 @dataclass(frozen=True, kw_only=True)
 class LoadView:
-    """A job in words. ``where`` is set after a load; ``is_bad`` where it failed or spilled."""
+    """A job in words. ``where`` is set after a load; ``level`` is how it is coloured."""
 
     job: LoadJob
     node: str
@@ -56,7 +56,7 @@ class ModelPage:
     active: LoadView | None
     gpus: tuple[wire.GpuReading, ...]
     pins: str
-    default_context: str
+    context_help: str
     most_context: int | None
 
 
@@ -113,6 +113,7 @@ def _model_page(
     jobs = _jobs().filter(instance=instance, model__iexact=full)[:RECENT]
     views = view_loads(jobs, now=lab.now)
     gpus, pins = _pins(view, instance)
+    most = _most_context(installed)
     return ModelPage(
         lab=lab,
         problems=find_problems(lab),
@@ -126,14 +127,20 @@ def _model_page(
         active=next((each for each in views if each.job.is_active), None),
         gpus=gpus,
         pins=pins,
-        default_context=_default_context(view, instance),
-        most_context=_most_context(installed),
+        context_help=_default_context(view, instance, most)
+        + (f" Its most is {most:,}." if most else ""),
+        most_context=most,
     )
 
 
 def loads_of_node(node_id: int, *, now: datetime, limit: int = RECENT) -> tuple[LoadView, ...]:
     """Return the newest jobs of a node."""
     return view_loads(_jobs().filter(instance__node_id=node_id)[:limit], now=now)
+
+
+def active_loads(*, now: datetime) -> tuple[LoadView, ...]:
+    """Return the jobs under way, on all nodes."""
+    return view_loads(_jobs().active(), now=now)
 
 
 def last_load(instance: Instance, model: str) -> LoadJob | None:
@@ -244,14 +251,16 @@ def _pins(view: NodeView, instance: Instance) -> tuple[tuple[wire.GpuReading, ..
     """Return the GPUs that a load may be pinned to, or why there are none."""
     gpus = view.sample.gpus if view.sample else ()
     version = _version(view, instance)
-    if version is None or (version < PINS_FROM and version != (0, 0)):
+    if version is None:
+        return (), "Which Ollama this is was not told yet: from 0.30 on it can be pinned to a GPU."
+    if version < PINS_FROM and version != (0, 0):
         return (), "Ollama pins a whole model to one GPU from 0.30 on; this server is older."
     if len(gpus) < 2:  # noqa: PLR2004 - with one there is nothing to choose
         return (), ""
     return tuple(gpus), ""
 
 
-def _default_context(view: NodeView, instance: Instance) -> str:
+def _default_context(view: NodeView, instance: Instance, most: int | None) -> str:
     """Say what its server will choose where no context is given."""
     gpus = view.sample.gpus if view.sample else ()
     total = sum(gpu.memory_total_bytes or 0 for gpu in gpus)
@@ -260,8 +269,8 @@ def _default_context(view: NodeView, instance: Instance) -> str:
         return "Without one the model's or the server's own setting counts."
     tier = next(context for least, context in _TIERS if total >= least)
     return (
-        f"Without one, Ollama takes the model's or the server's own setting, else {tier:,} on this"
-        " machine, at most what the model can."
+        "Without one, Ollama takes the model's or the server's own setting, else"
+        f" {min(tier, most or tier):,} on this machine."
     )
 
 

@@ -19,6 +19,7 @@ from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
+from labdash.queries.loads import LoadView, active_loads
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import JobView, active_jobs
 from workers import wire
@@ -100,6 +101,7 @@ class OverviewView:
     problems: tuple[ProblemView, ...]
     cards: tuple[NodeCard, ...]
     jobs: tuple[JobView, ...]
+    loads: tuple[LoadView, ...]
 
 
 def read_overview(*, now: datetime) -> OverviewView:
@@ -115,6 +117,7 @@ def read_overview(*, now: datetime) -> OverviewView:
         problems=problems,
         cards=tuple(sorted(cards, key=lambda card: (not card.is_troubled, card.slug))),
         jobs=active_jobs(lab),
+        loads=active_loads(now=now),
     )
 
 

@@ -49,8 +49,9 @@ def fragments(seen: OverviewView) -> list[Fragment]:
     )
     told = [each for each in seen.problems if not concerns_hub(each) and each.code != "no_node"]
     listed = fragment("overview.html#problems", "problems", problems=told, now=now)
+    loading = fragment("overview.html#loading", "loading", loads=seen.loads, now=now)
     running = fragment("overview.html#running", "running", jobs=seen.jobs)
-    return [summary, listed, running, _container(cards), *cards]
+    return [summary, listed, loading, running, _container(cards), *cards]
 
 
 def _container(cards: list[Fragment]) -> Fragment:

@@ -7,7 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from labdash.domain.loads import record_load
-from labdash.models import Instance, LoadJob, LoadWish
+from labdash.models import Family, Instance, LoadJob, LoadWish, Variant
 from tests.factories import gpu, loaded, make_installed, make_instance, ollama, orders, seen
 from tests.labdash.views.polling import text_of
 from tests.labdash.views.test_overview import bare
@@ -121,6 +121,33 @@ def test_old_server_offers_no_card(page: Client) -> None:
     seen(gpus=(gpu(0), gpu(1)), instances=(ollama(version="0.24.0"),))
     shown = bare(text_of(page.get(URL + QUERY)))
     assert "this server is older" in shown
+
+
+def test_server_of_unknown_version_offers_no_card_and_is_not_called_old(page: Client) -> None:
+    make_installed(make_instance(), "qwen3:8b")
+    seen(gpus=(gpu(0), gpu(1)), instances=(ollama(version=None),))
+    shown = bare(text_of(page.get(URL + QUERY)))
+    assert "Which Ollama this is was not told yet" in shown
+    assert "this server is older" not in shown
+
+
+def test_context_without_a_choice_is_no_longer_than_the_model_can(
+    page: Client, instance: Instance
+) -> None:
+    family = Family.objects.create(name="qwen3-8b", context_length=40_960)
+    variant = Variant.objects.create(family=family)
+    instance.installed_models.update(variant=variant)
+    shown = bare(text_of(page.get(URL + QUERY)))
+    assert "else 40,960 on this machine. Its most is 40,960." in shown
+
+
+def test_overview_shows_what_is_under_way_until_it_ends(page: Client, instance: Instance) -> None:
+    post(page, "load", keep="300")
+    shown = bare(text_of(page.get("/")))
+    assert "Load qwen3:8b on rog" in shown
+    assert "loading for 0 s" in shown
+    LoadJob.objects.update(state="loaded", finished_at=timezone.now())
+    assert "Load qwen3:8b on rog" not in bare(text_of(page.get("/")))
 
 
 def test_failure_is_shown_with_its_log_and_nothing_of_it_runs(
