@@ -22,7 +22,7 @@ _RULES = (
         r"memory layout cannot|out.?of.?(device.?)?memory|cudaMalloc|failed to allocate",
         (
             "The GPU's memory is too small for it now. Unload something else, choose a shorter"
-            " context, or do not pin it to one GPU."
+            " context or a smaller quant.{unpin}"
         ),
     ),
     (
@@ -110,7 +110,8 @@ def explain(text: str, *, version: str | None, main_gpu: int | None, gpus: int |
         )
     for pattern, meaning in _RULES:
         if re.search(pattern, text, re.IGNORECASE):
-            return meaning.format(version=version or "of an unknown version")
+            unpin = " Or load it without a GPU chosen." if main_gpu is not None else ""
+            return meaning.format(version=version or "of an unknown version", unpin=unpin)
     return "LabDash does not know this error. The log may say more."
 
 

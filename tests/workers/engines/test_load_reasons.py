@@ -47,6 +47,12 @@ def test_card_that_the_server_may_not_see_is_suspected() -> None:
     assert explain(text, version="0.32.15", main_gpu=1, gpus=2).startswith("The GPU's memory")
 
 
+def test_way_out_by_another_card_is_told_of_a_pinned_load_alone() -> None:
+    text = "cudaMalloc failed: out of memory"
+    assert "without a GPU" in explain(text, version="0.32.15", main_gpu=0, gpus=2)
+    assert "without a GPU" not in explain(text, version="0.32.15", main_gpu=None, gpus=1)
+
+
 def test_long_text_is_cut_to_one_line() -> None:
     assert len(clean("a\nb" * 2000)) == 900
     assert "\n" not in clean("a\nb")
