@@ -184,8 +184,8 @@ def server_pid(url: str) -> int | None:
     holder = _holder(_sockets(_port_of(url)))
     if holder is not None:
         return None if _holds_for_container(holder) else holder.pid
-    servers = [process for process in _ollama_processes() if not _in_container(process)]
-    return servers[0].pid if len(servers) == 1 else None
+    server = _server(None, [each for each in _ollama_processes() if not _in_container(each)])
+    return server.pid if server else None
 
 
 def _home(holder: psutil.Process | None, servers: list[psutil.Process]) -> Home:

@@ -11,7 +11,15 @@ import psutil
 import pytest
 
 from workers.engines import place
-from workers.engines.place import Elsewhere, Here, Named, Simulated, choose_place, disk_under
+from workers.engines.place import (
+    Elsewhere,
+    Here,
+    Named,
+    Simulated,
+    choose_place,
+    disk_under,
+    server_pid,
+)
 from workers.gpus.base import HardwareReading
 from workers.wire import DiskReading, DriverReading, HostReading
 
@@ -24,13 +32,15 @@ time.sleep(60)
 
 
 @contextmanager
-def program(folder: Path, name: str, **environment: str) -> Iterator[tuple[int, int]]:
+def program(
+    folder: Path, name: str, *arguments: str, **environment: str
+) -> Iterator[tuple[int, int]]:
     """Run a program of this name that listens on a port; yields its process and its port."""
     binary = folder / name
     if not binary.exists():
         shutil.copy(os.path.realpath(sys.executable), binary)
     env = {"PATH": os.environ["PATH"], "PYTHONHOME": sys.base_prefix, **environment}
-    command = [str(binary), "-c", LISTEN]
+    command = [str(binary), "-c", LISTEN, *arguments]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - a copy of this Python
         assert process.stdout
         yield process.pid, int(process.stdout.readline())
@@ -102,6 +112,24 @@ def test_of_two_servers_here_each_has_its_own_store(tmp_path: Path) -> None:
         ]
 
     assert stores == [first, second]
+
+
+def test_server_is_told_from_its_runner_where_only_root_may_see_whose_the_port_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with (
+        program(tmp_path, "ollama", "serve") as (server, _),
+        program(tmp_path, "ollama", "runner") as (runner, _),
+        program(tmp_path, "ollama", "serve") as (another, _),
+    ):
+        here: list[int] = [server, runner]
+        monkeypatch.setattr(
+            place, "_ollama_processes", lambda: [psutil.Process(pid) for pid in here]
+        )
+        assert server_pid(url) == server
+        here.append(another)
+        assert server_pid(url) is None
 
 
 def test_without_a_setting_the_store_lies_in_the_servers_home(tmp_path: Path) -> None:
