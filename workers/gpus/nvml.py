@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from itertools import count as count_from
+from pathlib import Path
 from typing import Any, Literal
 
 import pynvml
@@ -18,7 +19,9 @@ from workers.gpus.nvml_metrics import (
     read_memory,
     read_processes,
 )
+from workers.gpus.pci import DEVICES
 from workers.gpus.processes import BlobNames, describe
+from workers.gpus.sleep import Bus, Card, Rest, asleep, is_at, may_rest
 from workers.wire import DriverReading, GpuReading
 
 # Pauses between attempts to start the library again: it costs up to a second on some machines.
@@ -47,10 +50,16 @@ log = logging.getLogger(__name__)
 
 
 class NvmlSource:
-    """Reads all NVIDIA GPUs. A card that was seen once stays in the reading, lost if need be."""
+    """Reads all NVIDIA GPUs. A card that was seen once stays in the reading, lost if need be.
 
-    def __init__(self, names: BlobNames) -> None:
+    One that sleeps is not asked, and the library is closed while idle cards could fall asleep.
+    """
+
+    def __init__(self, names: BlobNames, *, devices: Path = DEVICES) -> None:
         self._names = names
+        self._bus = Bus(devices)
+        self._rest = Rest()
+        self._newest: tuple[DriverReading, tuple[GpuReading, ...]] | None = None
         self._is_started = False
         self._start_again = Backoff(first_s=RETRY_FIRST_S, most_s=RETRY_MOST_S)
         self._look_again = Backoff(first_s=RETRY_FIRST_S, most_s=RETRY_MOST_S)
@@ -59,21 +68,36 @@ class NvmlSource:
 
     def read(self) -> tuple[DriverReading, tuple[GpuReading, ...]]:
         """Read driver and cards; never raises for what a driver or a card does."""
+        cards = self._bus.look()
+        if cards and all(card.sleeps for card in cards):
+            self._rest.reset()
+            self._shut_down()
+            return self._asleep(cards)
+        if self._newest is not None and self._rest.is_on:
+            return self._newest
+        self._newest = self._ask(cards)
+        if self._is_started and self._rest.is_due and may_rest(cards, self._newest[1]):
+            self._rest.begin()
+            self._shut_down()
+        return self._newest
+
+    def _ask(self, cards: tuple[Card, ...]) -> tuple[DriverReading, tuple[GpuReading, ...]]:
         if not self._is_started and not self._start():
             return self._failure, self._all_gone(self._failure.reason)
         try:
-            return self._read_all()
+            return self._read_all(cards)
         except pynvml.NVMLError as error:
             self._stop(error)
         except DriverGone as gone:
             self._stop(gone.error)
         return self._failure, self._all_gone(self._failure.reason)
 
-    def _read_all(self) -> tuple[DriverReading, tuple[GpuReading, ...]]:
+    def _read_all(self, cards: tuple[Card, ...]) -> tuple[DriverReading, tuple[GpuReading, ...]]:
         count = pynvml.nvmlDeviceGetCount()
-        found, silent = self._read_cards(count)
+        some_sleep = any(card.sleeps for card in cards)
+        found, silent = self._read_awake(cards) if some_sleep else self._read_cards(count)
         gpus = self._with_lost(found, count)
-        driver = self._driver(silent)
+        driver = self._driver(silent, cards)
         self._renew_if_due(is_whole=not silent and all(gpu.state == "ok" for gpu in gpus))
         return driver, gpus
 
@@ -111,18 +135,53 @@ class NvmlSource:
             self._shut_down()
 
     def _shut_down(self) -> None:
+        if not self._is_started:
+            return
         self._is_started = False
         # A library whose driver has gone refuses this too; there is nothing left to free.
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
-    def _driver(self, silent: list[int]) -> DriverReading:
+    def _driver(self, silent: list[int], cards: tuple[Card, ...]) -> DriverReading:
         reason = None
         if silent:
             indexes = ", ".join(map(str, silent))
             reason = f"the driver counts GPU {indexes} and cannot read it"
         version = ask(pynvml.nvmlSystemGetDriverVersion)
-        return DriverReading(state="ok", version=version, reason=reason)
+        return DriverReading(
+            state="ok", version=version, reason=reason, cards_asleep=self._never_awake(cards)
+        )
+
+    # --- sleep ---------------------------------------------------------------------------------
+
+    def _asleep(self, cards: tuple[Card, ...]) -> tuple[DriverReading, tuple[GpuReading, ...]]:
+        """Tell of cards that all sleep without starting the library."""
+        version = self._newest[0].version if self._newest else None
+        driver = DriverReading(state="ok", version=version, cards_asleep=self._never_awake(cards))
+        known = filter(None, map(self._known_at, cards))
+        return driver, self._with_lost({gpu.uuid: asleep(gpu) for gpu in known}, len(cards))
+
+    def _never_awake(self, cards: tuple[Card, ...]) -> int | None:
+        """Count cards of which only their place is known, as they have slept since the start."""
+        return sum(card.sleeps and self._known_at(card) is None for card in cards) or None
+
+    def _known_at(self, card: Card) -> GpuReading | None:
+        return next((gpu for gpu in self._seen.values() if is_at(gpu, card.pci_id)), None)
+
+    def _read_awake(self, cards: tuple[Card, ...]) -> tuple[dict[str, GpuReading], list[int]]:
+        """Read by their places the cards that do not sleep."""
+        found: dict[str, GpuReading] = {}
+        silent = []
+        for position, card in enumerate(cards):
+            known = self._known_at(card)
+            index = known.index if known else position
+            if card.sleeps:
+                reading = asleep(known) if known else None
+            elif (reading := self._read_card(index, card.pci_id)) is None:
+                silent.append(index)
+            if reading is not None:
+                found[reading.uuid] = reading
+        return found, silent
 
     # --- the cards -----------------------------------------------------------------------------
 
@@ -138,10 +197,10 @@ class NvmlSource:
                 silent.append(index)
         return found, silent
 
-    def _read_card(self, index: int) -> GpuReading | None:
+    def _read_card(self, index: int, pci_id: str | None = None) -> GpuReading | None:
         uuid = next((gpu.uuid for gpu in self._seen.values() if gpu.index == index), None)
         try:
-            handle = ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+            handle = _handle(index, pci_id)
             uuid = ask(pynvml.nvmlDeviceGetUUID, handle) if handle else None
             return self._measure(handle, index=index, uuid=uuid) if uuid else None
         except CardLost:
@@ -199,6 +258,13 @@ class NvmlSource:
 
     def _all_gone(self, reason: str | None) -> tuple[GpuReading, ...]:
         return tuple(_gone(gpu, "lost", reason) for gpu in self._seen.values())
+
+
+def _handle(index: int, pci_id: str | None) -> Any:
+    """Find a card by its place where others sleep: that touches no other card."""
+    if pci_id is None:
+        return ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+    return ask(pynvml.nvmlDeviceGetHandleByPciBusId, pci_id)
 
 
 def _gone(gpu: GpuReading, state: Literal["lost", "error"], reason: str | None) -> GpuReading:

@@ -5,9 +5,10 @@ from pathlib import Path
 NVIDIA = "0x10de"
 # PCI class 03 is a display controller; a card's audio function is class 04.
 DISPLAY = "0x03"
+DEVICES = Path("/sys/bus/pci/devices")
 
 
-def nvidia_cards(devices: Path = Path("/sys/bus/pci/devices")) -> int | None:
+def nvidia_cards(devices: Path = DEVICES) -> int | None:
     """Count NVIDIA's display devices; ``None`` where the bus cannot be read."""
     if not devices.is_dir():
         return None

@@ -35,7 +35,8 @@ class GpuReading(Message):
 
     ``memory_used_bytes`` leaves out ``memory_reserved_bytes`` where the driver tells them apart
     (then total = used + free + reserved), else it holds both and reserved is ``None``.
-    ``unified`` memory is the part of RAM that the GPU may use.
+    ``unified`` memory is the part of RAM that the GPU may use. A card that is ``asleep`` was not
+    asked, since that would wake it: its state is "ok" and its figures are unknown.
     """
 
     uuid: Identity
@@ -45,6 +46,7 @@ class GpuReading(Message):
     source: Literal["nvml", "amdgpu", "declared", "simulated"]
     state: Annotated[Literal["ok", "lost", "error"], or_else("error")] = "ok"
     reason: Maybe[Text] = None
+    asleep: bool = False
     unified: bool = False
     memory_total_bytes: Maybe[Count] = None
     memory_used_bytes: Maybe[Count] = None
@@ -67,7 +69,8 @@ class DriverReading(Message):
 
     ``missing``: no NVML library. ``not_loaded``: library without kernel module. ``mismatch``:
     updated, a reboot is due. ``none``: hardware is declared, there is nothing to read.
-    ``cards_seen`` counts NVIDIA cards on the bus where the driver is missing.
+    ``cards_seen`` counts NVIDIA cards on the bus where the driver is missing. ``cards_asleep``
+    counts those that have slept since the worker started: nobody knows yet what they are.
     """
 
     state: Annotated[
@@ -76,6 +79,7 @@ class DriverReading(Message):
     version: Maybe[Text] = None
     reason: Maybe[Text] = None
     cards_seen: Maybe[Small] = None
+    cards_asleep: Maybe[Small] = None
 
 
 class HostReading(Message):

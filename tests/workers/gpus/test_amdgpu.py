@@ -1,6 +1,7 @@
+import os
 from pathlib import Path
 
-from tests.workers.gpus.amd_tree import make_card
+from tests.workers.gpus.amd_tree import make_card, write
 from workers.gpus.amdgpu import AmdgpuSource
 from workers.gpus.processes import BlobNames
 from workers.wire import DriverReading, GpuReading
@@ -158,3 +159,45 @@ def test_a_file_that_the_driver_refuses_is_unknown(tmp_path: Path) -> None:
     _, (gpu,) = read(tmp_path)
 
     assert (gpu.utilization_percent, gpu.temperature_celsius) == (None, 62)
+
+
+SENSORS = ("gpu_busy_percent", "hwmon/hwmon3/temp1_input", "hwmon/hwmon3/power1_average")
+
+
+def test_a_sleeping_card_tells_who_it_is_and_no_sensor_is_read(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, {**FULL, "power/runtime_status": "suspended", "power/control": "auto"})
+    device = tmp_path / "devices/0000:00:00.0"
+    for sensor in SENSORS:
+        (device / sensor).unlink()
+        os.mkfifo(device / sensor)  # whoever opens it, waits for ever
+
+    _, (gpu,) = read(tmp_path)
+
+    assert (gpu.uuid, gpu.name, gpu.state) == ("amdgpu-a1b2c3", "Radeon RX 7900 XTX", "ok")
+    assert (gpu.asleep, gpu.memory_total_bytes) == (True, 24 * GIB)
+    assert (gpu.memory_used_bytes, gpu.temperature_celsius) == (None, None)
+
+
+def test_sensors_of_an_idle_card_rest_and_its_memory_is_read_on(tmp_path: Path) -> None:
+    idle = {**FULL, "gpu_busy_percent": "0", "power/control": "auto"}
+    make_card(tmp_path, 0, {**idle, "power/runtime_status": "active"})
+    source = AmdgpuSource(BlobNames(), root=tmp_path, proc=tmp_path / "proc")
+    source.read()
+    device = tmp_path / "devices/0000:00:00.0"
+    write(device / "hwmon/hwmon3/temp1_input", "80000")
+    write(device / "mem_info_vram_used", str(7 * GIB))
+
+    _, (gpu,) = source.read()
+
+    assert (gpu.temperature_celsius, gpu.memory_used_bytes) == (62, 7 * GIB)
+
+
+def test_sensors_of_a_card_that_never_sleeps_are_read_each_time(tmp_path: Path) -> None:
+    make_card(tmp_path, 0, {**FULL, "gpu_busy_percent": "0", "power/control": "on"})
+    source = AmdgpuSource(BlobNames(), root=tmp_path, proc=tmp_path / "proc")
+    source.read()
+    write(tmp_path / "devices/0000:00:00.0/hwmon/hwmon3/temp1_input", "80000")
+
+    _, (gpu,) = source.read()
+
+    assert gpu.temperature_celsius == 80

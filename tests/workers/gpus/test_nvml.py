@@ -41,6 +41,7 @@ class Reader:
 
     def __init__(self, folder: Path, library: Path) -> None:
         self._file = folder / "state"
+        self.devices = folder / "devices"
         self.state: dict[str, object] = {}
         self._write()
         self._process = subprocess.Popen(
@@ -50,6 +51,7 @@ class Reader:
                 **os.environ,
                 "LD_LIBRARY_PATH": str(library),
                 "FAKE_NVML_STATE": str(self._file),
+                "FAKE_PCI_DEVICES": str(self.devices),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,10 +74,10 @@ class Reader:
         answer: dict[str, Any] = json.loads(self._say("read"))
         return answer
 
-    def tell_blob(self, model: str, digest: str) -> None:
-        """Tell of an installed model."""
+    def tell(self, words: str) -> None:
+        """Tell ``blob MODEL DIGEST`` of an installed model, or ``rested``."""
         assert self._process.stdin
-        self._process.stdin.write(f"blob {model} {digest}\n")
+        self._process.stdin.write(words + "\n")
 
     def stop(self) -> None:
         """End the process."""
@@ -136,6 +138,7 @@ def test_two_cards_report_everything_that_they_measure(reader: Reader) -> None:
         "source": "nvml",
         "state": "ok",
         "reason": None,
+        "asleep": False,
         "unified": False,
         "memory_total_bytes": 24 * GIB,
         "memory_used_bytes": 10 * GIB,
@@ -212,7 +215,7 @@ def test_a_runner_is_named_after_the_model_that_it_serves(reader: Reader) -> Non
     code = "import time; time.sleep(60)"
     command = [sys.executable, "-c", code, "--model", path]
     with subprocess.Popen(command) as runner:  # noqa: S603 - ourselves
-        reader.tell_blob("qwen3:8b", digest)
+        reader.tell(f"blob qwen3:8b {digest}")
         reader.set(gpu0={"compute": f"{runner.pid}:900"})
         process = reader.read()["gpus"][0]["processes"][0]
         runner.kill()
