@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from workers.simlab.ollama.host import Door
+
 type Answer = Callable[[], Awaitable[web.StreamResponse]]
 
 GGUF = {"format": "gguf", "family": "qwen3", "families": ["qwen3"], "parameter_size": "8.2B"}
@@ -264,20 +266,14 @@ class _LeftError(Exception):
 def serve(app: web.Application, *, port: int = 0) -> Iterator[str]:
     """Serve an application on loopback; yields its address."""
     loop = asyncio.new_event_loop()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    door = Door(app, cancels=False)
 
     async def stop() -> None:
-        await runner.cleanup()
+        await door.close()
         # Closed transports say goodbye in the loop's next rounds.
         await asyncio.sleep(0.05)
 
-    async def start() -> int:
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        return int(runner.addresses[0][1])
-
-    bound = loop.run_until_complete(start())
+    bound = loop.run_until_complete(door.open(port))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

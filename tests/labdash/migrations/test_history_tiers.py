@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +21,7 @@ def manage(folder: Path, *words: str) -> None:
 
 def test_samples_of_before_there_were_tiers_are_kept(tmp_path: Path) -> None:
     manage(tmp_path, "migrate", "labdash", "0002")
-    with sqlite3.connect(tmp_path / "labdash.sqlite3") as database:
+    with closing(sqlite3.connect(tmp_path / "labdash.sqlite3")) as database, database:
         database.execute(
             "INSERT INTO labdash_node (slug, kind, agentless, paused, created_at, started_with,"
             " worker_version) VALUES ('rog', 'linux', 0, 0, '2026-11-01 12:00:00', '', '')"
@@ -40,7 +41,7 @@ def test_samples_of_before_there_were_tiers_are_kept(tmp_path: Path) -> None:
         " roll_up(now=timezone.now())"
     )
     manage(tmp_path, "shell", "-c", code)
-    with sqlite3.connect(tmp_path / "labdash.sqlite3") as database:
+    with closing(sqlite3.connect(tmp_path / "labdash.sqlite3")) as database:
         count = database.execute("SELECT count(*) FROM labdash_gpusample").fetchone()
         made = database.execute(
             "SELECT length_s, samples, memory_used_bytes, held FROM labdash_gpuperiod"

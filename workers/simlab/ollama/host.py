@@ -18,11 +18,14 @@ _TURNS = 3
 
 
 class Door:
-    """An application behind a port of the loopback address."""
+    """An application behind a port of the loopback address.
 
-    def __init__(self, app: web.Application) -> None:
+    ``cancels``: a request whose client has left is cancelled, as in a Go server.
+    """
+
+    def __init__(self, app: web.Application, *, cancels: bool = True) -> None:
         self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
+            app, access_log=None, handler_cancellation=cancels, shutdown_timeout=_SHUTDOWN_S
         )
         self._listener: socket.socket | None = None
 
@@ -87,7 +90,9 @@ class Hosted:
             self.port = await self._door.open(self.port)
         return self.url
 
-    async def stop(self, *, kill: bool = False, spoil: bool = False) -> None:
+    async def stop(
+        self, *, kill: bool = False, spoil: bool = False, leave_runners: bool = False
+    ) -> None:
         """Close the port and cut every connection; see ``OllamaServer.stop``."""
         if self._revival and self._revival is not asyncio.current_task():
             self._revival.cancel()
@@ -96,7 +101,7 @@ class Hosted:
         if door is None:
             return
         await door.cut()
-        await self.server.stop(kill=kill, spoil=spoil)
+        await self.server.stop(kill=kill, spoil=spoil, leave_runners=leave_runners)
         await door.close()
 
     def _crash(self) -> None:
