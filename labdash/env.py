@@ -4,6 +4,7 @@ A value that cannot be used raises ``BadSetting`` with one line that says what t
 """
 
 import hashlib
+import ipaddress
 import os
 import re
 import zoneinfo
@@ -77,6 +78,14 @@ def env_port(name: str) -> int | None:
 def env_list(name: str) -> list[str]:
     """Return the comma-separated values of ``name``."""
     return [part.strip() for part in (env_str(name) or "").split(",") if part.strip()]
+
+
+def env_networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Return the addresses and networks of ``name``, separated by commas."""
+    try:
+        return [ipaddress.ip_network(part) for part in env_list(name)]
+    except ValueError as error:
+        raise BadSetting(f"{name}: write addresses or networks, separated by commas") from error
 
 
 def shown(text: str, *, within: str = "") -> str:

@@ -42,7 +42,8 @@ def make_server(application: "WSGIApplication", sockets: list[socket.socket]) ->
     """Return a server of a WSGI application, for ``run()``; SystemExit in a signal ends it.
 
     It believes no header about who asks: REMOTE_ADDR is the address of the peer, or what the
-    forwarder says. At least one of the sockets must be no Unix socket.
+    forwarder says; labdash.proxies judges the headers. At least one of the sockets must be no
+    Unix socket.
     """
     answer = _headless(application)
     servers: dict[int, Any] = {}
@@ -75,6 +76,7 @@ def _options() -> dict[str, Any]:
         # Browsers break off all the time.
         "log_socket_errors": False,
         "ident": None,
+        "clear_untrusted_proxy_headers": False,
     }
 
 

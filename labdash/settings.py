@@ -11,6 +11,7 @@ from labdash.env import (
     database_from_url,
     env_bool,
     env_list,
+    env_networks,
     env_port,
     env_str,
     given_secret_key,
@@ -58,6 +59,8 @@ LABDASH_STORE_PORT = env_port("LABDASH_STORE_PORT")
 # labdash.middleware.host_guard judges the Host header: Django's own list knows no address ranges.
 ALLOWED_HOSTS = ["*"]
 LABDASH_ALLOWED_HOSTS = env_list("LABDASH_ALLOWED_HOSTS")
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed.
+LABDASH_PROXIES = env_networks("LABDASH_PROXIES")
 ROOT_URLCONF = "labdash.urls"
 WSGI_APPLICATION = "labdash.wsgi.application"
 
@@ -74,6 +77,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "labdash.proxies.believe_proxies",
     "labdash.middleware.host_guard",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -14,6 +14,7 @@ from labdash.env import (
     data_dir,
     database_from_url,
     env_list,
+    env_networks,
     env_str,
     given_secret_key,
     own_store_url,
@@ -30,6 +31,7 @@ from labdash.runner.options import Options
 SETTINGS = (
     "DATABASE_URL",
     "LABDASH_ALLOWED_HOSTS",
+    "LABDASH_PROXIES",
     "LABDASH_SECRET_KEY",
     "REDIS_URL",
     "TZ",
@@ -113,6 +115,7 @@ def _check(values: dict[str, str]) -> None:
     if url := values.get("REDIS_URL"):
         check_store_url(url)
     _check_hosts("LABDASH_ALLOWED_HOSTS")
+    env_networks("LABDASH_PROXIES")
     given_secret_key()
 
 
