@@ -40,6 +40,9 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
     for gpu in readings_of(sample):
         if gpu.state != "ok" and not (driver and _is_unread(gpu, sample.driver)):
             yield _broken(view, gpu)
+        for process in gpu.processes or ():
+            if process.is_orphan:
+                yield _orphan(view, gpu, process)
 
 
 def without_gpu(view: NodeView) -> ProblemView | None:
@@ -136,6 +139,18 @@ def _declared_too_little(view: NodeView, sample: wire.Sample) -> ProblemView | N
     text = f"{slug} holds {size(held)} on its GPUs: more than the {size(declared)} declared for it."
     step = f"Declare all its GPUs in Admin, under {slug}."
     return about(view, "declared_too_little", text, step, severity="info")
+
+
+def _orphan(view: NodeView, gpu: wire.GpuReading, process: wire.GpuProcess) -> ProblemView:
+    """Say of a runner that outlived its server what frees the memory: no server ends it."""
+    slug = view.node.slug
+    held = "memory" if process.used_bytes is None else size(process.used_bytes)
+    text = (
+        f"{process.name or 'A runner'} on {slug} has lost its Ollama and holds {held} of GPU"
+        f" {gpu.index} with {process.model}."
+    )
+    step = f"End it on {slug}: kill {process.pid}"
+    return about(view, "orphan", text, step, subject=f"{gpu.uuid} {process.pid}")
 
 
 def _broken(view: NodeView, gpu: wire.GpuReading) -> ProblemView:

@@ -7,6 +7,7 @@ from labdash.models import InstalledModel, Instance
 from labdash.queries.bars import loaded_models
 from labdash.queries.lab import NodeView
 from labdash.queries.library import Library, plain_name
+from labdash.queries.visible import Seen, seen_by
 from workers import wire
 
 
@@ -23,13 +24,17 @@ class InstalledRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceView:
-    """An Ollama server. ``weights_bytes`` counts weights that names share once."""
+    """An Ollama server. ``weights_bytes`` counts weights that names share once.
+
+    ``seen`` is which GPUs it sees, where that is known.
+    """
 
     instance: Instance
     reading: wire.InstanceReading | None
     rows: tuple[InstalledRow, ...]
     cloud: tuple[InstalledModel, ...]
     weights_bytes: int
+    seen: Seen | None
 
 
 def view_instances(view: NodeView, library: Library) -> tuple[InstanceView, ...]:
@@ -45,13 +50,17 @@ def view_instances(view: NodeView, library: Library) -> tuple[InstanceView, ...]
             instance,
             readings.get(instance.name),
             _rows(instance, models[instance.pk], loaded, library),
+            view.sample.gpus if view.sample else (),
         )
         for instance in view.node.instances.all()
     )
 
 
 def _instance(
-    instance: Instance, reading: wire.InstanceReading | None, rows: list[InstalledRow]
+    instance: Instance,
+    reading: wire.InstanceReading | None,
+    rows: list[InstalledRow],
+    gpus: tuple[wire.GpuReading, ...],
 ) -> InstanceView:
     local = tuple(row for row in rows if not row.installed.is_cloud)
     return InstanceView(
@@ -60,6 +69,7 @@ def _instance(
         rows=local,
         cloud=tuple(row.installed for row in rows if row.installed.is_cloud),
         weights_bytes=sum(row.installed.size_bytes for row in local if not row.shares_with),
+        seen=seen_by(reading, gpus) if reading else None,
     )
 
 

@@ -33,9 +33,29 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
         if reading.state == "ok":
             yield from _container(view, sample, reading)
             yield from _spilled(view, sample, reading)
+            yield from _runner_gone(view, sample, reading)
         else:
             yield _no_answer(view, reading)
     yield from _disks(view, sample)
+
+
+def _runner_gone(
+    view: NodeView, sample: wire.Sample, reading: wire.InstanceReading
+) -> Iterator[ProblemView]:
+    """Say when Ollama lists what is on no GPU: it notices a dead runner at the next request."""
+    lists = [gpu.processes for gpu in sample.gpus]
+    listed = [model for model in reading.loaded or () if model.size_vram_bytes]
+    is_seen = reading.home == "process" and lists and all(each is not None for each in lists)
+    if not listed or not is_seen or sample.driver.state != "ok":
+        return
+    processes = [process for each in lists for process in each or ()]
+    # One whose program cannot be read may be the runner.
+    if any(process.model or process.name is None for process in processes):
+        return
+    names = ", ".join(model.name for model in listed)
+    text = f"{reading.name} on {view.node.slug} lists {names}, but no process of it is on a GPU."
+    step = "If it lasts: its runner has died, and the next request loads it anew."
+    yield about(view, "runner_gone", text, step, severity="info", subject=reading.name)
 
 
 def _no_answer(view: NodeView, reading: wire.InstanceReading) -> ProblemView:

@@ -68,5 +68,12 @@
     answered = Date.now();
     offline(false);
   });
+  // What somebody opened stays open when its part of the page is replaced.
+  body.addEventListener("htmx:oobBeforeSwap", (event) => {
+    for (const open of event.detail.target.querySelectorAll("details[open][id]")) {
+      const fresh = event.detail.fragment.querySelector(`#${CSS.escape(open.id)}`);
+      if (fresh) fresh.open = true;
+    }
+  });
   window.setInterval(beat, ACTIVE_MS);
 })();
