@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 from labdash.queries.gpu_rules import readings_of
@@ -45,13 +46,16 @@ class Bar:
 class GpuView:
     """A GPU and its bar. ``basis`` says who knows what it holds: the driver, Ollama or nobody.
 
-    ``untold`` says why nobody does.
+    ``untold`` says why nobody does. ``unseen`` says why the driver's processes tell of no model;
+    ``is_word`` that the models are then Ollama's word, in a sum that is measured.
     """
 
     reading: wire.GpuReading
     basis: Basis
     bar: Bar
     untold: str = ""
+    unseen: str = ""
+    is_word: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +149,10 @@ def view_gpus(view: NodeView, loaded: Iterable[LoadedView]) -> tuple[GpuView, ..
     readings = readings_of(view.sample) if view.sample else _remembered(view)
     models = tuple(loaded)
     sole = len(readings) == 1
-    untold = _why_untold(view, sole=sole)
-    return tuple(_view_gpu(gpu, models, sole=sole, untold=untold) for gpu in readings)
+    untold, unseen = _why_untold(view, sole=sole), _why_unseen(readings, models)
+    return tuple(
+        _view_gpu(gpu, models, sole=sole, untold=untold, unseen=unseen) for gpu in readings
+    )
 
 
 def sum_memory(gpus: Iterable[GpuView]) -> Memory:
@@ -176,6 +182,21 @@ def _why_untold(view: NodeView, *, sole: bool) -> str:
     return ""
 
 
+def _why_unseen(gpus: Iterable[wire.GpuReading], loaded: Iterable[LoadedView]) -> str:
+    """Say why no process tells of the models that are loaded; nothing where one does."""
+    asked = [gpu for gpu in gpus if gpu.source != "declared" and gpu.state == "ok"]
+    processes = [process for gpu in asked for process in gpu.processes or ()]
+    if not any(each.model.size_vram_bytes for each in loaded):
+        return ""
+    if any(process.model and process.used_bytes for process in processes):
+        return ""
+    if processes and all(process.used_bytes is None for process in processes):
+        return "the driver does not tell what each process holds, as on Windows"
+    if all(gpu.processes is None for gpu in asked):
+        return "the driver tells of no processes"
+    return "their processes are not to be seen from here, as out of a container"
+
+
 def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
     return tuple(
         wire.GpuReading(
@@ -191,14 +212,15 @@ def _remembered(view: NodeView) -> tuple[wire.GpuReading, ...]:
 
 
 def _view_gpu(
-    gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], *, sole: bool, untold: str
+    gpu: wire.GpuReading, loaded: tuple[LoadedView, ...], *, sole: bool, untold: str, unseen: str
 ) -> GpuView:
     total, used = gpu.memory_total_bytes, gpu.memory_used_bytes
-    if gpu.state != "ok":
-        used, untold = None, gpu.reason or "The driver no longer reports this card."
-    parts = _by_process(gpu.processes, loaded) if gpu.processes else []
-    if not gpu.processes and sole:
-        parts = _by_ollama(loaded, used)
+    is_asked = gpu.state == "ok" and not gpu.asleep
+    if not is_asked:
+        used, untold, unseen = None, _why_not_asked(gpu), ""
+    named, nameless = _by_process(gpu.processes or (), loaded)
+    word = _by_ollama(loaded, used, named) if sole and unseen else []
+    parts = sorted(named + (word or nameless), key=lambda part: part.kind != "model")
     basis: Basis = "measured" if used is not None else "unknown" if untold else "ollama"
     if basis == "ollama":
         used = sum(part.size_bytes for part in parts)
@@ -207,51 +229,87 @@ def _view_gpu(
         reading=gpu,
         basis=basis,
         untold=untold if basis == "unknown" else "",
+        unseen=unseen if basis == "measured" else "",
+        is_word=basis == "measured" and bool(word),
         bar=Bar(
             label="GPU" if sole and gpu.index == 0 else f"GPU {gpu.index}",
             total_bytes=total,
             used_bytes=used,
-            segments=segments if gpu.state == "ok" else (),
+            segments=segments if is_asked else (),
         ),
     )
+
+
+def _why_not_asked(gpu: wire.GpuReading) -> str:
+    if gpu.state == "ok":
+        return "Asleep: it is not asked what it holds, since that would wake it."
+    return gpu.reason or "The driver no longer reports this card."
 
 
 def _fill(
     parts: list[Segment], total: int | None, used: int | None, *, reserved: int | None = None
 ) -> tuple[Segment, ...]:
-    """Add what is not told by name: others, the driver's reserve, and what is free."""
+    """Add what is not told by name: others, the driver's reserve, and what is free.
+
+    Where total and use are known, the sum is the total.
+    """
     named = sum(part.size_bytes for part in parts)
     filled = list(parts)
     if used is not None and used - named > IGNORED_BYTES:
         filled.append(Segment(kind="other", label="other", size_bytes=used - named))
     if reserved:
         filled.append(Segment(kind="reserve", label="driver", size_bytes=reserved))
+    if total is not None:
+        filled = _cut(filled, total)
     if total is not None and used is not None:
-        free = max(0, total - sum(part.size_bytes for part in filled))
+        free = total - sum(part.size_bytes for part in filled)
         filled.append(Segment(kind="free", label="free", size_bytes=free))
     return tuple(filled)
 
 
-def _by_ollama(loaded: Iterable[LoadedView], used: int | None) -> list[Segment]:
+def _cut(parts: list[Segment], total: int) -> list[Segment]:
+    """Leave what has room: what two processes share may be counted in both."""
+    starts = accumulate((part.size_bytes for part in parts), initial=0)
+    rooms = [max(0, total - start) for start in starts]
+    cut = [
+        replace(part, size_bytes=min(part.size_bytes, room))
+        for part, room in zip(parts, rooms, strict=False)
+    ]
+    return [part for part in cut if part.size_bytes]
+
+
+def _by_ollama(
+    loaded: Iterable[LoadedView], used: int | None, named: list[Segment]
+) -> list[Segment]:
     parts = [each.segment(each.model.size_vram_bytes or 0) for each in loaded]
-    named = [part for part in parts if part.size_bytes > 0]
+    parts = [part for part in parts if part.size_bytes > 0]
     # Ollama's figures are estimates: where the driver counts less, the driver is right.
-    return named if used is None or sum(part.size_bytes for part in named) <= used else []
+    held = sum(part.size_bytes for part in [*parts, *named])
+    return parts if used is None or held <= used else []
 
 
 def _by_process(
     processes: Iterable[wire.GpuProcess], loaded: Iterable[LoadedView]
-) -> list[Segment]:
+) -> tuple[list[Segment], list[Segment]]:
+    """Return what has a name, and what does not: another user's or another container's."""
     known = {each.name: each for each in loaded}
     models: Counter[str] = Counter()
     others: Counter[str] = Counter()
+    nameless: Counter[str] = Counter()
     for process in processes:
         name = plain_name(process.model or "")
-        if process.used_bytes and name in known:
-            models[name] += process.used_bytes
-        elif process.used_bytes:
-            others[name or process.name or f"process {process.pid}"] += process.used_bytes
+        if name in known:
+            models[name] += process.used_bytes or 0
+        elif name or process.name:
+            others[name or process.name or ""] += process.used_bytes or 0
+        else:
+            nameless[f"process {process.pid}"] += process.used_bytes or 0
+    measured = [known[name].segment(size) for name, size in (+models).most_common()]
+    return measured + _others(others), _others(nameless)
+
+
+def _others(sizes: Counter[str]) -> list[Segment]:
     return [
-        *(known[name].segment(size) for name, size in models.most_common()),
-        *(Segment(kind="other", label=label, size_bytes=n) for label, n in others.most_common()),
+        Segment(kind="other", label=label, size_bytes=size)
+        for label, size in (+sizes).most_common()
     ]
