@@ -16,6 +16,7 @@ from workers.simlab.lab import Lab, Place
 from workers.simlab.life import live
 from workers.simlab.log_control import add_log_routes
 from workers.simlab.scenario import DEMO, REGISTRY_BYTES_PER_S
+from workers.simlab.server_faults import add_fault_routes
 
 EXAMPLES = """\
 Play with it while it runs (the control URL is in the ready file, and is printed):
@@ -87,7 +88,8 @@ async def run(options: argparse.Namespace) -> int:
     )
     await lab.start()
     app = control_app(lab)
-    add_log_routes(app, lab)
+    add_log_routes(app)
+    add_fault_routes(app)
     try:
         url, control = await lab.serve_control(app, options.control_port)
     except OSError as error:

@@ -19,9 +19,16 @@ examples:
   desktop tower 0 3000000000       the desktop takes bytes of a GPU
   disk minibox 2000000000          so many bytes are left on the disk
   stop tower 0 | start tower 0     an Ollama server
+  kill tower 0 | spoil tower 0     it ends by SIGKILL, or leaves what no pull can go on from
+  replace tower 0 0.40.0           another version of it
+  kill-runner rog 0 qwen3:8b       the process of a loaded model ends, and stays listed
+  end-orphans tower                processes that a killed server left behind
+  damage rog 0 qwen3:8b            a model's file is cut off
   fail-load rog 0 "CUDA error"     the next load on a server fails with these words
   fault qwen3:8b stall             pulls of a model go wrong (null: no more)
   speed 5000000                    bytes a second of the registry (0: no limit)
+  head-delay 10                    seconds until it tells a file's size
+  registry stop | registry start   nothing answers there
 """
 
 # Words after the command, path, and body (its values are names of words).
@@ -43,10 +50,25 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str, dict[str, str] | None]] = {
         "/machines/{machine}/ollama/{server}/fail-load",
         {"text": "text"},
     ),
+    **{
+        name: (("machine", "server"), f"/machines/{{machine}}/ollama/{{server}}/{name}", {})
+        for name in ("kill", "spoil")
+    },
+    **{
+        name: (
+            ("machine", "server", word),
+            f"/machines/{{machine}}/ollama/{{server}}/{name}",
+            {word: word},
+        )
+        for name, word in (("replace", "version"), ("kill-runner", "model"), ("damage", "model"))
+    },
+    "end-orphans": (("machine",), "/machines/{machine}/end-orphans", {}),
     "fault": (("model", "fault"), "/registry/faults", {"model": "model", "fault": "fault"}),
+    "head-delay": (("seconds",), "/registry/head-delay", {"seconds": "seconds"}),
+    "registry": (("wish",), "/registry/{wish}", {}),
     "speed": (("bytes_per_s",), "/registry/speed", {"bytes_per_s": "bytes_per_s"}),
 }
-NUMBERS = {"bytes", "bytes_per_s", "gpu", "server"}
+NUMBERS = {"bytes", "bytes_per_s", "gpu", "seconds", "server"}
 
 
 def main(arguments: list[str]) -> int:

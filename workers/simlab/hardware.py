@@ -98,6 +98,7 @@ class Held:
     name: str
     model: str | None = None
     grown: bool = False
+    is_orphan: bool = False
 
 
 @dataclass(kw_only=True)
@@ -218,7 +219,8 @@ class Gpu:
                 name=held.name,
                 used_bytes=held.size_bytes,
                 model=held.model,
-                instance="ollama" if held.model else None,
+                instance="ollama" if held.model and not held.is_orphan else None,
+                is_orphan=held.is_orphan,
             )
             for pid, held in shown
         )

@@ -90,6 +90,18 @@ class Lab:
             servers.append(Hosted(server, port=ports.get(f"{plan.slug}/{number}", 0)))
         return Place(plan=plan, machine=machine, servers=servers)
 
+    async def stop_registry(self) -> None:
+        """Close the registry's port: who asks is refused."""
+        runner, self._registry_runner = self._registry_runner, None
+        if runner:
+            await runner.cleanup()
+
+    async def start_registry(self) -> None:
+        """Open it again."""
+        if self._registry_runner is None:
+            app, port = registry_app(self.registry), _port(self.registry_url)
+            _, self._registry_runner = await serve(app, port, any_port=False)
+
     async def serve_control(self, app: web.Application, port: int) -> tuple[str, web.AppRunner]:
         """Listen on ``port``; 0 is that of the run before, or any where somebody else has that."""
         served = await serve(app, port or self._control_port, any_port=not port)
@@ -102,8 +114,7 @@ class Lab:
         for place in self.places.values():
             for hosted in place.servers:
                 await hosted.stop()
-        if self._registry_runner:
-            await self._registry_runner.cleanup()
+        await self.stop_registry()
 
     def describe(self, control_url: str) -> dict[str, Any]:
         """Tell where everything listens."""

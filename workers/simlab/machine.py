@@ -60,6 +60,7 @@ class Machine:
     gpus: list[Gpu] = field(init=False)
     _running: dict[int, _Running] = field(init=False, default_factory=dict)
     _working: dict[int, int] = field(init=False, default_factory=dict)
+    _orphans: set[int] = field(init=False, default_factory=set)
     _next_pid: int = field(init=False, default=2311)
 
     def __post_init__(self) -> None:
@@ -120,10 +121,23 @@ class Machine:
     def unload(self, pid: int) -> None:
         """End a process and give its memory back. An unknown ``pid`` is ignored."""
         self._running.pop(pid, None)
+        self._orphans.discard(pid)
         for gpu in self.gpus:
             gpu.advance(self.clock())
             gpu.held.pop(pid, None)
             gpu.working.discard(pid)
+
+    def orphan(self, pid: int) -> None:
+        """Let a process outlive its server, with the memory that it holds."""
+        for gpu in self.gpus:
+            if pid in gpu.held:
+                gpu.held[pid].is_orphan = True
+        self._orphans.add(pid)
+
+    def end_orphans(self) -> None:
+        """End what outlived its server, as somebody does by hand."""
+        for pid in tuple(self._orphans):
+            self.unload(pid)
 
     def runs(self, pid: int) -> bool:
         """Whether a process is alive; those on a GPU that is lost are not."""

@@ -53,6 +53,8 @@ class Door:
         """Close the port."""
         await self.cut()
         await self._runner.cleanup()
+        if self._listener is not None:
+            self._listener.close()
 
 
 class Hosted:
@@ -68,6 +70,7 @@ class Hosted:
         self.port = port
         self.crashes = 0
         self.restart_s = restart_s
+        self._death: asyncio.Task[None] | None = None
         self._revival: asyncio.Task[None] | None = None
         self._door: Door | None = None
         server.on_crash = self._crash
@@ -94,9 +97,13 @@ class Hosted:
         self, *, kill: bool = False, spoil: bool = False, leave_runners: bool = False
     ) -> None:
         """Close the port and cut every connection; see ``OllamaServer.stop``."""
-        if self._revival and self._revival is not asyncio.current_task():
+        if self._death and self._revival:
+            # Cut off in the middle, a death would leave its port open.
             self._revival.cancel()
-            await asyncio.wait([self._revival])
+            await asyncio.wait([self._death, self._revival])
+        await self._end(kill=kill, spoil=spoil, leave_runners=leave_runners)
+
+    async def _end(self, *, kill: bool, spoil: bool = False, leave_runners: bool = False) -> None:
         door, self._door = self._door, None
         if door is None:
             return
@@ -106,10 +113,12 @@ class Hosted:
 
     def _crash(self) -> None:
         self.crashes += 1
-        self._revival = asyncio.get_running_loop().create_task(self._fall())
+        loop = asyncio.get_running_loop()
+        self._death = loop.create_task(self._end(kill=True))
+        self._revival = loop.create_task(self._revive(self._death))
 
-    async def _fall(self) -> None:
-        await self.stop(kill=True)
+    async def _revive(self, death: asyncio.Task[None]) -> None:
+        await asyncio.wait([death])
         if self.restart_s is not None:
             await asyncio.sleep(self.restart_s)
             await self.start()

@@ -100,8 +100,12 @@ async def loaded(
     """Have a request's model loaded while the block runs."""
     keep_alive = _keep_alive(body)
     weights = server.weights_of(model)
-    if weights is None or server.store.blob_size(weights.digest) is None:
+    there = server.store.blob_size(weights.digest) if weights else None
+    if weights is None or there is None:
         raise ApiError(404, f'model "{required(body)}" not found, try pulling it first')
+    if there < weights.size_bytes:
+        end = f"offset+size ({weights.size_bytes}) exceeds file size ({there})"
+        raise ApiError(500, f'tensor "token_embd.weight" {end}')
     load = _load(server, body, model, weights)
     if server.load_faults:
         text = server.load_faults.popleft()

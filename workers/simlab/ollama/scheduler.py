@@ -103,12 +103,21 @@ class Scheduler:
         rows.sort(key=lambda row: -(row[0] // SECOND_NS))
         return [_ps_entry(runner, expires_ns) for expires_ns, runner in rows]
 
-    def stop(self) -> None:
-        """End all runners at once, as the end of the server does."""
+    @property
+    def alive(self) -> list[str]:
+        """Digests of the files for which a process runs, whatever is listed."""
+        runners = self._runners.items()
+        return [digest for digest, each in runners if self._machine.runs(each.loaded.pid)]
+
+    def stop(self, *, leave_runners: bool = False) -> None:
+        """End all runners, as the end of the server does; one that is killed may leave them."""
         for runner in self._runners.values():
             if runner.timer:
                 runner.timer.cancel()
-            self._machine.unload(runner.loaded.pid)
+            if leave_runners:
+                self._machine.orphan(runner.loaded.pid)
+            else:
+                self._machine.unload(runner.loaded.pid)
         self._runners.clear()
 
     def _ready(self, load: Load) -> Runner | None:

@@ -99,11 +99,14 @@ class OllamaServer:
         if not self.environment.no_prune:
             self.store.prune()
 
-    async def stop(self, *, kill: bool = False, spoil: bool = False) -> None:
+    async def stop(
+        self, *, kill: bool = False, spoil: bool = False, leave_runners: bool = False
+    ) -> None:
         """End everything that runs.
 
         ``kill``: as SIGKILL, which saves no progress of pulls; ``spoil``: as a SIGTERM in an
-        unlucky moment, which leaves an empty part file.
+        unlucky moment, which leaves an empty part file. ``leave_runners``: nobody ends the
+        processes of a server that was killed; systemd would.
         """
         self.downloads.keep_progress = not kill
         under_way = self.downloads.active
@@ -114,7 +117,7 @@ class OllamaServer:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        self.scheduler.stop()
+        self.scheduler.stop(leave_runners=leave_runners)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.upstream.close()
 

@@ -5,6 +5,7 @@ It lies as Ollama's own does (``manifests/<host>/<ns>/<model>/<tag>``, ``blobs/s
 ``.virtual`` and tells its size. What is stored takes the machine's simulated disk.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -132,6 +133,14 @@ class Store:
         self.machine.give_disk(self.blob_size(digest) or 0)
         self._path(digest).unlink(missing_ok=True)
         self._path(digest, ".virtual").unlink(missing_ok=True)
+
+    def damage(self, digest: str) -> None:
+        """Cut a blob off in its middle, which no later pull notices."""
+        size, virtual = self.blob_size(digest) or 0, self._path(digest, ".virtual")
+        if virtual.is_file():
+            virtual.write_text(str(size // 2))
+        else:
+            os.truncate(self._path(digest), size // 2)
 
     def drop_unused(self, digests: Iterable[str]) -> None:
         """Remove those blobs that no manifest needs."""
