@@ -107,6 +107,10 @@ def _card_without_driver(view: NodeView, count: int) -> ProblemView:
 
 def _no_gpu(view: NodeView, driver: wire.DriverReading) -> ProblemView:
     slug = view.node.slug
+    if driver.cards_asleep:
+        text = f"The GPU of {slug} has slept since its worker started, and is not woken to be read."
+        step = "What it is will be shown once a model or another program uses it."
+        return about(view, "gpu_asleep", text, step, severity="info")
     if view.node.agentless:
         text = f"No GPU is declared for {slug}: what fits there is not known."
         return about(

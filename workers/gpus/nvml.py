@@ -73,10 +73,12 @@ class NvmlSource:
             self._rest.reset()
             self._shut_down()
             return self._asleep(cards)
-        if self._newest is not None and self._rest.is_on:
+        is_needed = self._names.is_any_loaded
+        if self._newest is not None and self._rest.is_on and not is_needed:
             return self._newest
         self._newest = self._ask(cards)
-        if self._is_started and self._rest.is_due and may_rest(cards, self._newest[1]):
+        can_rest = self._is_started and not is_needed and may_rest(cards, self._newest[1])
+        if can_rest and self._rest.is_due:
             self._rest.begin()
             self._shut_down()
         return self._newest

@@ -36,6 +36,12 @@ class BlobNames:
         with self._lock:
             self._loaded[instance] = frozenset(names)
 
+    @property
+    def is_any_loaded(self) -> bool:
+        """Whether a server has a model in memory, as far as it was asked."""
+        with self._lock:
+            return any(self._loaded.values())
+
     def set_server(self, instance: str, pid: int | None) -> None:
         """Replace what is known of the process of an instance."""
         with self._lock:

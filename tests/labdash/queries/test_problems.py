@@ -118,6 +118,11 @@ def test_a_machine_that_has_no_card_is_no_problem() -> None:
     assert found() == []
 
 
+def test_a_gpu_that_has_only_slept_is_not_missing() -> None:
+    problem = only(driver=wire.DriverReading(state="ok", cards_asleep=1), gpus=())
+    assert (problem.code, problem.severity) == ("gpu_asleep", "info")
+
+
 @pytest.mark.parametrize("state", ["ok", "none"])
 def test_a_node_without_a_gpu_is_a_hint(state: Any) -> None:
     problem = only(driver=wire.DriverReading(state=state), gpus=())

@@ -121,6 +121,7 @@ NO_CARD = "No GPU was found on rog, so its models run on the CPU. Small models s
         (DRIVER(state="missing", cards_seen=0), "no GPU · Ollama", NO_CARD),
         (DRIVER(state="missing"), "no GPU · Ollama", "If rog has an NVIDIA card, install its"),
         (DRIVER(state="missing", cards_seen=2), "GPUs unknown", "rog has 2 NVIDIA cards and no"),
+        (DRIVER(state="ok", cards_asleep=1), "GPU asleep", "rog has slept since its worker"),
         (DRIVER(state="mismatch"), "GPUs unknown", "was updated and the old one still runs. Rest"),
     ],
 )

@@ -17,7 +17,8 @@ from workers.gpus.sleep import Rest
 def main() -> None:
     """Answer until the input ends; ``blob NAME DIGEST`` tells of an installed model.
 
-    ``rested`` ends a rest, after which the next may begin.
+    ``loaded NAME…`` tells of loaded models, and ``rested`` ends a rest, after which the next may
+    begin.
     """
     names = BlobNames()
     source = NvmlSource(names, devices=Path(os.environ["FAKE_PCI_DEVICES"]))
@@ -27,6 +28,9 @@ def main() -> None:
         words = line.split()
         if words[0] == "blob":
             names.set_installed("ollama", {words[1]: words[2]})
+            continue
+        if words[0] == "loaded":
+            names.set_loaded("ollama", words[1:])
             continue
         if words[0] == "rested":
             source._rest = Rest()

@@ -75,7 +75,7 @@ class Reader:
         return answer
 
     def tell(self, words: str) -> None:
-        """Tell ``blob MODEL DIGEST`` of an installed model, or ``rested``."""
+        """Tell ``blob MODEL DIGEST`` and the like, as the process has it."""
         assert self._process.stdin
         self._process.stdin.write(words + "\n")
 

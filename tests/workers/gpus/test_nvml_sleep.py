@@ -123,6 +123,15 @@ def test_idle_cards_are_left_alone_for_a_while_and_read_again(reader: Reader) ->
     assert reader.read()["gpus"][0]["temperature_celsius"] == 50
 
 
+def test_a_model_that_is_loaded_meanwhile_ends_the_rest_of_its_card(reader: Reader) -> None:
+    make_idle(reader)
+    reader.read()
+    reader.set(gpu0={"temp": 50})
+    reader.tell("loaded qwen3:8b")
+
+    assert reader.read()["gpus"][0]["temperature_celsius"] == 50
+
+
 def test_cards_at_work_are_read_without_a_rest(reader: Reader) -> None:
     make_idle(reader)
     reader.set(gpu1={"util": 5})
