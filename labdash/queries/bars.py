@@ -47,7 +47,8 @@ class GpuView:
     """A GPU and its bar. ``basis`` says who knows what it holds: the driver, Ollama or nobody.
 
     ``untold`` says why nobody does. ``unseen`` says why the driver's processes tell of no model;
-    ``is_word`` that the models are then Ollama's word, in a sum that is measured.
+    ``is_word`` that the models are then Ollama's word, in a sum that is measured. ``low`` are those
+    of which that word leaves something out.
     """
 
     reading: wire.GpuReading
@@ -56,6 +57,7 @@ class GpuView:
     untold: str = ""
     unseen: str = ""
     is_word: bool = False
+    low: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +233,7 @@ def _view_gpu(
         untold=untold if basis == "unknown" else "",
         unseen=unseen if basis == "measured" else "",
         is_word=basis == "measured" and bool(word),
+        low=tuple(each.name for each in loaded if word and each.model.leaves_out_context),
         bar=Bar(
             label="GPU" if sole and gpu.index == 0 else f"GPU {gpu.index}",
             total_bytes=total,

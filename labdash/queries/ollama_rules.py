@@ -34,6 +34,7 @@ def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
             yield from _container(view, sample, reading)
             yield from _spilled(view, sample, reading)
             yield from _runner_gone(view, sample, reading)
+            yield from _deleted(view, reading)
         else:
             yield _no_answer(view, reading)
     yield from _disks(view, sample)
@@ -56,6 +57,19 @@ def _runner_gone(
     text = f"{reading.name} on {view.node.slug} lists {names}, but no process of it is on a GPU."
     step = "If it lasts: its runner has died, and the next request loads it anew."
     yield about(view, "runner_gone", text, step, severity="info", subject=reading.name)
+
+
+def _deleted(view: NodeView, reading: wire.InstanceReading) -> Iterator[ProblemView]:
+    """Say of a model that outlived its name what frees the memory: it cannot be unloaded by it."""
+    for model in reading.loaded or ():
+        if model.is_deleted:
+            text = f"{model.name} was deleted on {view.node.slug} and is still in memory."
+            step = (
+                "It leaves when its time ends. To free the memory now, pull it again and unload it,"
+                " or restart Ollama."
+            )
+            subject = f"{reading.name} {model.name}"
+            yield about(view, "model_deleted", text, step, severity="info", subject=subject)
 
 
 def _no_answer(view: NodeView, reading: wire.InstanceReading) -> ProblemView:

@@ -13,6 +13,8 @@ from workers.wire import InstalledModel, LoadedModel
 
 # The first FROM is the weights' file, a second one the projector's. Windows writes `\`.
 _STORE = re.compile(r"^FROM (.+)[/\\]blobs[/\\]sha256-")
+# Before 0.30 another engine reckoned what a model takes.
+_NEW_ENGINE = (0, 30)
 _WEIGHTS = re.compile(r"^FROM .*sha256-([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -78,14 +80,20 @@ class Ollama:
         self.url = url
         self._json = JsonClient(url)
         self._shown: dict[str, _Shown] = {}
+        self._names: frozenset[str] = frozenset()
+        self._version = ""
 
     def version(self) -> str:
         """Return the version; a build from source says 0.0.0. Raises ``EngineDown``."""
-        return _parse(_Version, self._json.get("/api/version")).version
+        self._version = _parse(_Version, self._json.get("/api/version")).version
+        return self._version
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Return what is in memory. Raises ``EngineDown``; a time-out may mean an unload."""
         running = _parse(_Processes, self._json.get("/api/ps")).models or ()
+        if not {model.name for model in running} <= self._names:
+            # One that was pulled a moment ago, or deleted: a loaded model outlives its name.
+            self._tags()
         return tuple(
             LoadedModel(
                 name=model.name,
@@ -94,6 +102,8 @@ class Ollama:
                 size_vram_bytes=model.size_vram,
                 context_length=model.context_length,
                 expires_at=model.expires_at,
+                is_deleted=model.name not in self._names,
+                leaves_out_context=self._leaves_out_context(model.digest),
             )
             for model in running
         )
@@ -126,7 +136,17 @@ class Ollama:
         return PullStream(self.url, model, read_s=read_s)
 
     def _tags(self) -> tuple[_Tag, ...]:
-        return _parse(_Tags, self._json.get("/api/tags")).models or ()
+        tags = _parse(_Tags, self._json.get("/api/tags")).models or ()
+        self._names = frozenset(tag.name for tag in tags)
+        return tags
+
+    def _leaves_out_context(self, digest: str) -> bool:
+        """Tell by a sliding window: of two caches, Ollama counts the later one (0.33.0-rc2)."""
+        shown = self._shown.get(digest)
+        if shown is None or _is_old(self._version):
+            return False
+        architecture = shown.model_info.get("general.architecture")
+        return bool(_count(shown.model_info.get(f"{architecture}.attention.sliding_window")))
 
     def _show(self, tag: _Tag) -> _Shown | None:
         """Describe a model; of one that the server cannot show, its tag alone is reported."""
@@ -190,6 +210,13 @@ def _installed(tag: _Tag, shown: _Shown | None) -> InstalledModel:
         blob_digest=weights[1] if weights else None,
         capabilities=capabilities,
     )
+
+
+def _is_old(version: str) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    found = (int(numbers[1]), int(numbers[2])) if numbers else _NEW_ENGINE
+    # What was built from source calls itself 0.0.0, whatever it is.
+    return (0, 0) < found < _NEW_ENGINE
 
 
 def _text(value: Any) -> str | None:

@@ -16,7 +16,11 @@ MOST_MODELS = 10_000
 
 
 class LoadedModel(Message):
-    """An entry of ``/api/ps``. ``context_length`` counts tokens per slot."""
+    """An entry of ``/api/ps``. ``context_length`` counts tokens per slot.
+
+    ``is_deleted``: no name of the server stands for it any more. ``leaves_out_context``: its sizes
+    lack a part of the memory of its context, which Ollama does not count.
+    """
 
     name: Name
     digest: Text
@@ -24,6 +28,8 @@ class LoadedModel(Message):
     size_vram_bytes: Maybe[Count]
     context_length: Maybe[Medium] = None
     expires_at: Maybe[Moment] = None
+    is_deleted: bool = False
+    leaves_out_context: bool = False
 
 
 class Setting(Message):

@@ -93,6 +93,17 @@ def test_ollamas_word_gives_way_where_the_driver_counts_less() -> None:
     assert told(bars(report)[0])[0] == ("other", "other", 6.0)
 
 
+@pytest.mark.parametrize(("card", "low"), [(unmeasured(), ("gemma3:4b",)), (None, ())])
+def test_size_that_ollama_reports_too_low_is_said_to_be_so_where_it_is_shown(
+    card: wire.GpuReading | None, low: tuple[str, ...]
+) -> None:
+    held = process(1, "llama-server", 5, "gemma3:4b")
+    measured = gpu("a", 0, "RTX 3090", 24, processes=(held,))
+    model = loaded("gemma3:4b", 4, 4).model_copy(update={"leaves_out_context": True})
+    (view,) = gpus(sample("rog", [card or measured], [reading(model)]))
+    assert view.low == low
+
+
 def test_several_gpus_without_processes_tell_no_models() -> None:
     cards = [gpu(name, i, "RTX 3090", 24, memory_used_bytes=4 * GIB) for i, name in enumerate("ab")]
     report = sample("rog", cards, [reading(loaded("qwen3:8b", 7, 7))])

@@ -150,3 +150,15 @@ def test_a_disk_nearly_full_is_told_once_for_all_servers_on_it(
     disk = wire.DiskReading(path="/m", total_bytes=100 * GIB, free_bytes=int(free_gib * GIB))
     seen("rog", instances=(ollama(disk=disk), ollama(name="ollama-2", disk=disk)))
     assert [problem.severity for problem in found()] == ([severity] if severity else [])
+
+
+def test_model_that_outlived_its_name_is_told_with_the_way_out() -> None:
+    model = loaded("qwen3:8b").model_copy(update={"is_deleted": True})
+    make_node("rog")
+    problem = only(
+        gpus=(gpu(0, processes=(wire.GpuProcess(pid=1, model="qwen3:8b"),)),),
+        instances=(ollama(loaded=(model, loaded("llama3.1:8b"))),),
+    )
+    assert (problem.code, problem.severity) == ("model_deleted", "info")
+    assert problem.text == "qwen3:8b was deleted on rog and is still in memory."
+    assert "pull it again and unload it" in problem.next_step

@@ -206,6 +206,62 @@ def test_a_loaded_model_without_a_figure_for_its_gpus_is_unknown_there(
     assert model.size_vram_bytes is None
 
 
+def run(fake: FakeOllama, *names: str) -> None:
+    fake.running = [{"name": name, "digest": DIGEST, "size": 10} for name in names]
+
+
+def test_a_loaded_model_that_was_deleted_is_told(fake: FakeOllama, engine: Ollama) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    run(fake, "qwen3:8b", "gone:1b")
+
+    assert [model.is_deleted for model in engine.loaded()] == [False, True]
+
+
+def test_a_model_that_was_pulled_a_moment_ago_is_not_deleted(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    engine.installed()
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    run(fake, "qwen3:8b")
+
+    assert [model.is_deleted for model in engine.loaded()] == [False]
+
+
+def test_names_are_listed_anew_only_for_one_that_is_not_known(
+    fake: FakeOllama, engine: Ollama
+) -> None:
+    fake.install("qwen3:8b", DIGEST, BLOB)
+    run(fake, "qwen3:8b")
+    engine.loaded()
+    asked = len(fake.calls)
+    engine.loaded()
+
+    assert [path for path, _, _ in fake.calls[asked:]] == ["/api/ps"]
+
+
+@pytest.mark.parametrize(
+    ("version", "window", "leaves_out"),
+    [
+        ("0.32.15", 1024, True),
+        ("0.0.0", 1024, True),
+        ("0.33.0-rc2", None, False),
+        ("0.24.0", 1024, False),
+    ],
+)
+def test_sizes_of_a_sliding_window_lack_a_part_of_the_context(
+    fake: FakeOllama, engine: Ollama, version: str, window: int | None, *, leaves_out: bool
+) -> None:
+    fake.version = version
+    fake.install("gemma3:4b", DIGEST, BLOB)
+    info = {"general.architecture": "gemma3", "gemma3.attention.sliding_window": window}
+    fake.shown["gemma3:4b"]["model_info"] = info
+    run(fake, "gemma3:4b")
+    engine.version()
+    engine.installed()
+
+    assert [model.leaves_out_context for model in engine.loaded()] == [leaves_out]
+
+
 def test_an_empty_server_may_answer_null(fake: FakeOllama, engine: Ollama) -> None:
     fake.tags = fake.running = None  # type: ignore[assignment]
 
