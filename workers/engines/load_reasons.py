@@ -31,10 +31,14 @@ _RULES = (
     ),
     (
         (
-            r"invalid magic|magic number|corrupt|invalid file|unexpected EOF while reading"
-            r"|tensor .{0,80}out of bounds|failed to read"
+            r"invalid magic|magic number|corrupt|invalid file|unexpected EOF while reading|^EOF$"
+            r"|tensor .{0,80}(out of bounds|exceeds file size)|failed to read"
         ),
         "The model's file is damaged. Delete the model and pull it again.",
+    ),
+    (
+        r"invalid character .{1,40} looking for beginning",
+        "What Ollama noted of this model is damaged. Pull it again.",
     ),
     (
         r"maximum pending requests|server busy",
