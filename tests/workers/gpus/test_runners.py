@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.processes import eventually
 from workers.gpus.processes import BlobNames, describe
 
 DIGEST = "0123456789abcdef" * 4
@@ -59,6 +61,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         processes.append(process)
         assert process.stdout
         runners.append(int(process.stdout.readline()))
+        # A process has no command line yet in the moment in which its program begins.
+        assert eventually(lambda: bool(psutil.Process(runners[-1]).cmdline()))
         if does == "leave":
             process.wait(WAIT_S)
         return Started(process.pid, runners[-1])
