@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.processes import eventually
 from tests.workers.gpus.amd_tree import compute, make_card, make_compute_node, open_card
 from workers.gpus.amd_processes import AmdProcesses
 from workers.gpus.amdgpu import AmdgpuSource
@@ -113,6 +114,7 @@ def test_a_card_names_its_processes_and_their_models(tmp_path: Path) -> None:
     draw(tmp_path, os.getpid(), 3, client_id=1, memory_vram="1 MiB")
     draw(tmp_path, os.getppid(), 3, client_id=2, memory_vram="0")
     with subprocess.Popen(command) as runner:  # noqa: S603 - ourselves
+        assert eventually(lambda: bool(psutil.Process(runner.pid).cmdline()))
         draw(tmp_path, runner.pid, 3, client_id=3, memory_vram="8 MiB")
         _, (gpu,) = AmdgpuSource(names, root=tmp_path, proc=tmp_path / "proc").read()
         runner.kill()
