@@ -16,6 +16,7 @@ TOGETHER = (
     "tests/deploy/test_demo.py",
     "tests/workers/engines/test_place.py",
     "tests/workers/test_faults.py",
+    "tests/workers/test_faults_servers.py",
 )
 
 

@@ -40,7 +40,7 @@ class Lab:
         self.simlab = simlab
         self.server = server
         self.hub = Hub(server)
-        self._folder = folder
+        self.folder = folder
         self._stack = stack
         self.job_id = 0
 
@@ -51,12 +51,12 @@ class Lab:
             "LABDASH_HARDWARE": f"simulated:{machine['hardware_url']}",
         }
         self.server.client.set(watched_key(slug), 1)
-        node = node_process(slug, store_url=self.server.url, folder=self._folder, **environ)
+        node = node_process(slug, store_url=self.server.url, folder=self.folder, **environ)
         self._stack.enter_context(node)
 
     def log(self, slug: str) -> str:
         """Return what a node's worker logged."""
-        return (self._folder / f"{slug}.log").read_text()
+        return (self.folder / f"{slug}.log").read_text()
 
     def control(self, path: str, **body: Any) -> None:
         url = f"{self.simlab.control_url}{path}"

@@ -19,6 +19,8 @@ class PullError(Exception):
 
 async def pull(server: OllamaServer, name: Name, *, insecure: bool) -> AsyncIterator[Line]:
     """Pull a model and give the lines of the stream. Raises PullError."""
+    # Whatever is there already says how a name is spelled, to the registry too.
+    name = server.store.spelled(name)
     yield {"status": "pulling manifest"}
     source, manifest, fault = await _manifest(server, name, insecure=insecure)
     fresh: list[Layer] = []
@@ -104,7 +106,7 @@ async def _verify(server: OllamaServer, layer: Layer) -> None:
 def _write(server: OllamaServer, name: Name, manifest: Manifest) -> set[str]:
     """Bind the name to its new manifest; give the digests that only the old one had."""
     old = server.store.find(name)
-    server.store.write(server.store.spelled(name), manifest)
+    server.store.write(name, manifest)
     if not old:
         return set()
     kept = {layer.digest for layer in manifest.all_layers}
