@@ -50,8 +50,8 @@ def _runner_gone(
     if not listed or not is_seen or sample.driver.state != "ok":
         return
     processes = [process for each in lists for process in each or ()]
-    # One whose program cannot be read may be the runner.
-    if any(process.model or process.name is None for process in processes):
+    # None at all: a worker in a container may be shown none. One of no name may be the runner.
+    if not processes or any(process.model or process.name is None for process in processes):
         return
     names = ", ".join(model.name for model in listed)
     text = f"{reading.name} on {view.node.slug} lists {names}, but no process of it is on a GPU."

@@ -61,6 +61,7 @@ def test_listed_model_that_no_process_holds_is_hinted_at() -> None:
         ((OTHER,), {"loaded": None}),
         ((OTHER,), {"loaded": (loaded("qwen3:8b", vram_gib=0),)}),
         (None, {"loaded": LISTED}),
+        ((), {"loaded": LISTED}),
         ((wire.GpuProcess(pid=9),), {"loaded": LISTED}),
         ((OTHER,), {"loaded": LISTED, "home": "container"}),
         ((OTHER,), {"loaded": LISTED, "home": "remote"}),
