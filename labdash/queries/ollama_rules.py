@@ -51,9 +51,14 @@ def _runner_gone(
         return
     processes = [process for each in lists for process in each or ()]
     # None at all: a worker in a container may be shown none. One of no name may be the runner.
-    if not processes or any(process.model or process.name is None for process in processes):
+    if not processes or any(process.name is None for process in processes):
         return
-    names = ", ".join(model.name for model in listed)
+    held = {process.model for process in processes if process.model and not process.is_orphan}
+    known = {model.name for each in sample.instances for model in each.loaded or ()}
+    names = ", ".join(model.name for model in listed if model.name not in held)
+    # A runner that is not listed is being loaded, or is one of these by another name.
+    if not names or held - known:
+        return
     text = f"{reading.name} on {view.node.slug} lists {names}, but no process of it is on a GPU."
     step = "If it lasts: its runner has died, and the next request loads it anew."
     yield about(view, "runner_gone", text, step, severity="info", subject=reading.name)

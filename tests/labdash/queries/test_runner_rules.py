@@ -53,10 +53,20 @@ def test_listed_model_that_no_process_holds_is_hinted_at() -> None:
     assert "lists qwen3:8b, but no process of it is on a GPU" in problem.text
 
 
+def test_one_of_several_listed_models_may_have_lost_its_runner() -> None:
+    both = (*LISTED, loaded("llama3.1:8b"))
+    left = runner(model="llama3.1:8b", is_orphan=True)
+    problems = told(gpus=(gpu(0, processes=(runner(), left)),), instances=(ollama(loaded=both),))
+    texts = [problem.text for problem in problems if problem.code == "runner_gone"]
+    assert len(texts) == 1
+    assert "lists llama3.1:8b, but no process of it" in texts[0]
+
+
 @pytest.mark.parametrize(
     ("processes", "fields"),
     [
         ((runner(),), {"loaded": LISTED}),
+        ((runner(model="0123456789ab"),), {"loaded": LISTED}),
         ((OTHER,), {"loaded": ()}),
         ((OTHER,), {"loaded": None}),
         ((OTHER,), {"loaded": (loaded("qwen3:8b", vram_gib=0),)}),
