@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from tests.deploy.running import Visitor, environment
 from tests.processes import PATIENCE_S
 
 PASSWORD = "a long enough pass phrase"
+# A user that every Linux has, and that owns nothing.
+NOBODY = 65534
+# Shows a Python ($1) in the home ($2/..) of that user, who may not enter root's, and runs the rest.
+AS_NOBODY = f"""
+mount --bind "$1" "$2" && cd "$2/.." && shift 2 &&
+exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups -- "$@"
+"""
 
 
 class Hub:
@@ -104,3 +112,16 @@ class Machine:
     def said(self) -> str:
         """Return what was printed."""
         return self.output.read_text() if self.output.exists() else ""
+
+
+def machine_of_nobody(home: Path) -> Machine:
+    """Return a machine whose user is not root and has no more than a home and a Python."""
+    python = home / "python"
+    python.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    before = ("unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", sys.base_prefix, str(python))
+    made = Machine(home, *before, LABDASH_NODE_DIR="", LABDASH_PYTHON="")
+    made.folder = home / ".local" / "share" / "labdash-node"
+    made.environment["PATH"] = f"{python}/bin:/usr/bin:/bin"
+    made.environment["LD_LIBRARY_PATH"] = f"{python}/lib"
+    return made

@@ -1,7 +1,10 @@
 """A machine joins a running hub by the printed line: real processes, TLS and packages."""
 
+import os
 import re
+import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,11 +12,23 @@ from pathlib import Path
 import pytest
 
 from labdash.env import ROOT
-from tests.deploy.joining import Hub, Machine
+from tests.deploy.joining import NOBODY, Hub, Machine, machine_of_nobody
 from tests.deploy.running import Running
 from tests.processes import eventually, free_port
 
 pytestmark = pytest.mark.e2e
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+BY_IPV6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +54,34 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
-def line_of(hub: Hub, slug: str, kind: str = "curl") -> str:
+@pytest.fixture
+def machine_without_root() -> Iterator[Machine]:
+    """The same for a user who owns nothing but a home."""
+    if os.getuid() != 0:
+        pytest.skip("all other machines of these tests join without root here")
+    if subprocess.run(["unshare", "--mount", "true"], check=False, timeout=60).returncode:  # noqa: S607 - a system's own
+        pytest.skip("this root may not mount, and so not show its Python to another user")
+    with tempfile.TemporaryDirectory() as home, ExitStack() as running:
+        made = machine_of_nobody(Path(home))
+        running.callback(made.end)
+        yield made
+
+
+def line_of(hub: Hub, slug: str, kind: str = "curl", at: str = "127.0.0.1") -> str:
     """Return the line of a new machine, for this very one."""
-    line = re.sub(r"(https://|\(\")[0-9.]+", r"\g<1>127.0.0.1", hub.line(slug, kind))
+    line = re.sub(r"(https://|\(\")[0-9.]+", rf"\g<1>{at}", hub.line(slug, kind))
     assert eventually(hub.is_open)
     return line
 
 
-@pytest.mark.parametrize("kind", ["curl", "python"])
-def test_a_line_makes_a_machine_a_node_that_reports(hub: Hub, machine: Machine, kind: str) -> None:
-    line = line_of(hub, f"by-{kind}", kind)
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [("curl", "127.0.0.1"), pytest.param("python", "::1", marks=BY_IPV6)],
+)
+def test_a_line_makes_a_machine_a_node_that_reports(
+    hub: Hub, machine: Machine, kind: str, at: str
+) -> None:
+    line = line_of(hub, f"by-{kind}", kind, at)
     assert machine.run(line, "--no-start") == 0, machine.said()
     machine.start()
     assert eventually(lambda: hub.state(f"by-{kind}") == "live"), machine.said()
@@ -59,6 +92,31 @@ def test_a_line_makes_a_machine_a_node_that_reports(hub: Hub, machine: Machine, 
         assert secret not in machine.said()
         logs = [path.read_text() for path in (hub.folder / "log").glob("*.log")]
         assert not [log for log in logs if secret in log]
+
+
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [
+        ("python", "127.0.0.1"),
+        pytest.param("curl", "[::1]", marks=BY_IPV6),
+    ],
+)
+def test_a_line_gets_its_program_from_an_address_of_either_kind(
+    hub: Hub, kind: str, at: str
+) -> None:
+    fetch = line_of(hub, f"either-{kind}", kind, at).rpartition(" | ")[0]
+    program = subprocess.check_output(["/bin/sh", "-c", fetch], timeout=60).decode()  # noqa: S603 - the line under test
+    assert f"export LABDASH_HUB='https://{at}:" in program
+
+
+def test_a_line_needs_no_root(hub: Hub, machine_without_root: Machine) -> None:
+    machine = machine_without_root
+    assert machine.run(line_of(hub, "rootless"), "--no-start") == 0, machine.said()
+    machine.start()
+    assert eventually(lambda: hub.state("rootless") == "live"), machine.said()
+    assert machine.process
+    assert Path(f"/proc/{machine.process.pid}").stat().st_uid == NOBODY
+    assert {path.stat().st_uid for path in machine.folder.iterdir()} == {NOBODY}
 
 
 def test_a_line_works_once(hub: Hub, machine: Machine) -> None:
