@@ -13,17 +13,28 @@ _DETAILED = re.compile(
 _TALK = re.compile(r"\b(prompt|messages|content|response)[\"']?\s*[=:]\s*[\"'\[{]", re.IGNORECASE)
 # Each request of every program, LabDash's own every second.
 _ACCESS = re.compile(r"^\[GIN\]")
+# With its quotes where it has some, for it may hold spaces then.
+_VALUE = r"(?:\"[^\"]*\"?|'[^']*'?|[^\s\"',;&\]}]+)"
 _SECRETS = (
     (re.compile(r"(?i)\b((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"',;]+"), r"\1"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 "),
+    (re.compile(r"(?i)(cookie[\"']?\s{0,3}[:=]).*"), r"\1 "),
     (
         re.compile(
-            r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|credential|cookie|signature)"
-            r"[A-Za-z0-9_-]{0,20}[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?!\d{1,9}\b)[^\s\"',;&\]}]+"
+            r"(?i)((?:api[_-]?key|secret|passw(?:or)?d|credential|signature)"
+            rf"[A-Za-z0-9_-]{{0,20}}[\"']?\s{{0,3}}[:=]\s{{0,3}}){_VALUE}"
         ),
         r"\1",
     ),
-    (re.compile(r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@]{1,300}@"), r"\1"),
+    # A number after it counts tokens, or is one's number.
+    (
+        re.compile(
+            rf"(?i)(token[A-Za-z0-9_-]{{0,20}}[\"']?\s{{0,3}}[:=]\s{{0,3}})(?!\d{{1,9}}\b){_VALUE}"
+        ),
+        r"\1",
+    ),
+    (re.compile(r"(?i)([?&](?:key|sig|auth|pass)=)[^&\s\"']+"), r"\1"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s@\"']{1,300}@"), r"\1"),
     (re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{8,}"), ""),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.?[A-Za-z0-9_-]*"), ""),
     (re.compile(r"\bssh-(?:ed25519|rsa)\s+[A-Za-z0-9+/=]{20,}"), ""),

@@ -5,9 +5,11 @@ leaves such a file empty, and then every later pull of that blob ends with ``EOF
 0.33.0-rc2). It is cured by deleting what there is of that blob's download.
 """
 
+import os
 import re
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _PART = re.compile(r"sha256-[0-9a-f]{64}-partial-\d+")
@@ -20,27 +22,32 @@ def clear_spoiled(store: Path) -> int:
 
     Raises ``OSError`` where that is not allowed here.
     """
-    blobs = store / "blobs"
-    spoiled = {path.name.partition("-partial")[0] for path in _empty(blobs) if _is_old(path)}
-    for path in _files(blobs):
+    files = _files(store / "blobs")
+    old_before = time.time() - OLD_AFTER_S
+    spoiled = {
+        path.name.partition("-partial")[0]
+        for path, found in files.items()
+        if _is_empty_part(path, found) and found.st_mtime < old_before
+    }
+    for path in files:
         if path.name.partition("-partial")[0] in spoiled and "-partial" in path.name:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return len(spoiled)
 
 
 def may_be_spoiled(store: Path) -> bool:
     """Tell whether a part is empty, for however short a time. Raises ``OSError``."""
-    return bool(_empty(store / "blobs"))
+    return any(_is_empty_part(path, found) for path, found in _files(store / "blobs").items())
 
 
-def _empty(blobs: Path) -> list[Path]:
-    found = [path for path in _files(blobs) if _PART.fullmatch(path.name)]
-    return [path for path in found if not path.lstat().st_size]
+def _is_empty_part(path: Path, found: os.stat_result) -> bool:
+    return not found.st_size and _PART.fullmatch(path.name) is not None
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if stat.S_ISREG(path.lstat().st_mode)]
-
-
-def _is_old(path: Path) -> bool:
-    return time.time() - path.lstat().st_mtime > OLD_AFTER_S
+def _files(folder: Path) -> dict[Path, os.stat_result]:
+    """Describe the files of a folder but those that go in this moment."""
+    found = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found[path] = path.lstat()
+    return {path: each for path, each in found.items() if stat.S_ISREG(each.st_mode)}

@@ -253,7 +253,8 @@ class Pull:
             log.info("remains of a pull not deleted store=%s error=%s", store, error)
             return None
         self._is_cured = count > 0
-        log.warning("remains of pulls deleted store=%s blobs=%d", store, count)
+        if count:
+            log.warning("remains of pulls deleted store=%s blobs=%d", store, count)
         if is_to_wait:
             return Reason(text=_SPOILED, retry=True)
         return Reason(text=_CURED, retry=True) if count else None

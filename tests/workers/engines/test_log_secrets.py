@@ -22,6 +22,12 @@ from workers.engines.log_secrets import LONGEST_LINE, without_secrets
         "key hf_SECRETVALUE1abc",
         "key sk-proj-SECRETVALUE1abc",
         "cookie: SECRETVALUE1",
+        "set-cookie: a=b; sid=SECRETVALUE1",
+        'token="SECRETVALUE0 SECRETVALUE1"',
+        "https://u:SECRET/SECRETVALUE1@h/x",
+        "HTTP://u:SECRETVALUE1@h/x",
+        "https://h/?key=SECRETVALUE1",
+        "password='a SECRETVALUE1'",
         "client_secret=SECRETVALUE1",
         "at /home/SECRETVALUE1/.ollama/models",
         r"at C:\Users\SECRETVALUE1\.ollama",
@@ -31,6 +37,13 @@ def test_secret_is_removed_and_the_line_stays(line: str) -> None:
     (shown,) = without_secrets([line], most=40)
     assert "SECRETVALUE1" not in shown
     assert "[removed]" in shown or "[user]" in shown
+
+
+@pytest.mark.parametrize("line", ["password=12345678", "PASSWORD: 4711 x", "api_key=1"])
+def test_password_of_digits_is_one_too(line: str) -> None:
+    (shown,) = without_secrets([line], most=40)
+    assert "[removed]" in shown
+    assert not any(letter.isdigit() for letter in shown)
 
 
 @pytest.mark.parametrize(
