@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from labdash.domain import access
 from labdash.domain.errors import LabDashError
 from labdash.forms import ResetForm, SetUpForm, SignInForm
-from labdash.views.http import Request, button, by_https, next_url, posted
+from labdash.views.http import Request, button, by_https, is_readable, next_url, posted
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 form_methods = require_http_methods(["GET", "HEAD", "POST"])
@@ -112,5 +112,10 @@ def sign_out(request: Request) -> HttpResponse:
 
 def _form_page(request: Request, template: str, form: Form, **context: object) -> HttpResponse:
     status = 422 if form.is_bound else 200
-    context = {"form": form, "by_https": by_https(request), **context}
+    context = {
+        "form": form,
+        "is_readable": is_readable(request),
+        "by_https": by_https(request),
+        **context,
+    }
     return TemplateResponse(request, template, context, status=status)

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http.request import split_domain_port
 from django.shortcuts import redirect, resolve_url
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -22,6 +23,7 @@ from django_htmx.middleware import HtmxDetails
 
 from labdash import door
 from labdash.domain.errors import LabDashError
+from labdash.hosts import is_loopback
 from labdash.live import StoreDown, mark_watched
 from labdash.queries.lab import LabView
 from labdash.queries.problems import ProblemView
@@ -175,6 +177,11 @@ def button(page: str) -> Callable[[View], View]:
         return answer
 
     return decorate
+
+
+def is_readable(request: HttpRequest) -> bool:
+    """Tell whether what is sent crosses a network as plain text."""
+    return not request.is_secure() and not is_loopback(split_domain_port(request.get_host())[0])
 
 
 def by_https(request: HttpRequest) -> str | None:

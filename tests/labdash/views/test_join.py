@@ -134,3 +134,23 @@ def test_the_sign_in_page_names_https_where_that_is_answered(
     (tmp_path / "run" / "door.json").write_text(json.dumps(told))
     assert link in text_of(stranger.get("/sign-in/?next=/nodes/"))
     assert link not in text_of(stranger.get("/sign-in/?next=/nodes/", secure=True))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_told"),
+    [
+        ("192.168.1.2:8642", True),
+        ("hub.lan", True),
+        ("[fd00::7]:8642", True),
+        ("localhost:8642", False),
+        ("127.0.0.1", False),
+        ("[::1]:8642", False),
+    ],
+)
+def test_the_sign_in_page_says_that_it_is_plain_text_where_it_crosses_a_network(
+    stranger: Client, host: str, is_told: bool
+) -> None:
+    for url in ("/sign-in/", "/sign-in/?next=/nodes/"):
+        opened = text_of(stranger.get(url, headers={"Host": host}))
+        assert opened.count("plain HTTP") == is_told
+    assert "plain HTTP" not in text_of(stranger.get("/sign-in/", secure=True))
