@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from workers import wire
 
-# Each hides GPUs of its own kind; the first that is set counts.
-_NVIDIA = ("CUDA_VISIBLE_DEVICES",)
-_AMD = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-_VARIABLES = {"nvml": _NVIDIA, "simulated": _NVIDIA, "amdgpu": _AMD}
+# Each hides GPUs of its own makers; the one of Vulkan counts cards in an order of its own.
+_VARIABLES = {
+    "nvml": ("CUDA_VISIBLE_DEVICES",),
+    "simulated": ("CUDA_VISIBLE_DEVICES",),
+    "amdgpu": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+}
+_VULKAN = "GGML_VK_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,45 +27,53 @@ class Seen:
 
 def seen_by(reading: wire.InstanceReading, gpus: Iterable[wire.GpuReading]) -> Seen | None:
     """Return what a server sees of a node's GPUs; ``None`` where its settings are not known."""
-    cards = [gpu for gpu in gpus if gpu.source != "declared"]
+    cards = sorted((gpu for gpu in gpus if gpu.source != "declared"), key=lambda gpu: gpu.index)
     if reading.settings is None or not cards:
         return None
     settings = {setting.name: setting.value for setting in reading.settings}
+    told = [f"{_VULKAN}={settings[_VULKAN]}"] if _VULKAN in settings else []
     found: list[int] = []
-    told = ""
+    is_open = bool(told)
     for source in sorted({gpu.source for gpu in cards}):
-        own = [gpu for gpu in cards if gpu.source == source]
-        name = next((name for name in _VARIABLES.get(source, ()) if name in settings), None)
-        if name is None:
-            found += [gpu.index for gpu in own]
-            continue
-        told = f"{name}={settings[name]}"
-        chosen = _chosen(settings[name], own, settings)
-        if chosen is None:
-            return Seen(gpus=None, setting=told)
-        found += chosen
-    return Seen(gpus=tuple(sorted(found)), setting=told)
+        left: list[wire.GpuReading] | None = [gpu for gpu in cards if gpu.source == source]
+        for name in _VARIABLES.get(source, ()):
+            if name in settings and left is not None:
+                told.append(f"{name}={settings[name]}")
+                left = _chosen(settings[name], left, settings)
+        is_open |= left is None
+        found += [gpu.index for gpu in left or ()]
+    return Seen(gpus=None if is_open else tuple(sorted(found)), setting=" ".join(told))
 
 
 def _chosen(
     value: str, gpus: list[wire.GpuReading], settings: Mapping[str, str]
-) -> list[int] | None:
-    """Read a list of numbers and identities; CUDA stops at the first that it does not know."""
-    found = []
+) -> list[wire.GpuReading] | None:
+    """Read a list of numbers and identities, as CUDA does: to the first that it does not know.
+
+    Numbers count the cards of one maker only. ``None``: it depends on what is not known here.
+    """
+    found: list[wire.GpuReading] = []
     for entry in filter(None, (part.strip() for part in value.split(","))):
-        if entry.lstrip("-").isdecimal():
-            if not _counts_as_the_driver(gpus, settings):
-                return None
-            matches = [gpu for gpu in gpus if gpu.index == int(entry)]
+        if entry.startswith("MIG-") or (entry.isdecimal() and not _is_in_order(gpus, settings)):
+            return None
+        if entry.isdecimal():
+            matches = gpus[int(entry) : int(entry) + 1]
         else:
-            matches = [gpu for gpu in gpus if gpu.uuid.lower().startswith(entry.lower())]
+            matches = [gpu for gpu in gpus if _is_named(gpu, entry)]
         if len(matches) != 1:
             break
-        found.append(matches[0].index)
+        found += [gpu for gpu in matches if gpu not in found]
     return found
 
 
-def _counts_as_the_driver(gpus: list[wire.GpuReading], settings: Mapping[str, str]) -> bool:
+def _is_named(gpu: wire.GpuReading, entry: str) -> bool:
+    """Compare identities; ROCm names a card by the serial number that LabDash has of it too."""
+    names = {gpu.uuid.lower(), gpu.uuid.lower().replace("amdgpu-", "gpu-")}
+    return any(name.startswith(entry.lower()) for name in names)
+
+
+def _is_in_order(gpus: list[wire.GpuReading], settings: Mapping[str, str]) -> bool:
     """Tell whether numbers mean the same cards: CUDA counts the fastest first if nothing is set."""
     alike = len({gpu.name for gpu in gpus}) == 1
-    return alike or settings.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    is_nvidia = any(gpu.source != "amdgpu" for gpu in gpus)
+    return alike or not is_nvidia or settings.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"

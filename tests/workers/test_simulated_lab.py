@@ -165,6 +165,7 @@ def test_a_node_reports_simulated_cards_disk_and_models(lab: Lab) -> None:
     assert (instance.state, instance.version, instance.home) == ("ok", "0.32.15", "process")
     assert instance.disk
     assert instance.disk.free_bytes > GIB
+    wait_for(lambda: lab.sample("rog").instances[0].settings)
     assert inventory
     models = {model.name: model for model in inventory.models}
     assert models["qwen3:8b"].blob_digest

@@ -92,7 +92,10 @@ class Simulated:
     def look(self) -> Surroundings:
         """Return that it runs as a process, as the simulation has it."""
         self._listens = self._listens or _listens(_sockets(self._port))
-        return Surroundings(home="process", installed=True, listens=self._listens)
+        settings = self._source.settings() if isinstance(self._source, SimulatedSource) else None
+        return Surroundings(
+            home="process", installed=True, listens=self._listens, settings=settings
+        )
 
     def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
         """Return the simulated disk."""

@@ -1,10 +1,10 @@
 """Hardware of the simulated lab, read over HTTP."""
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from workers.gpus.base import HardwareReading
-from workers.wire import DiskReading, DriverReading, GpuReading, HostReading
+from workers.wire import DiskReading, DriverReading, GpuReading, HostReading, Setting
 
 TIMEOUT_S = 2.0
 
@@ -14,6 +14,7 @@ class _Answer(BaseModel):
     gpus: tuple[GpuReading, ...]
     host: HostReading
     disk: DiskReading | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
 
 
 class SimulatedSource:
@@ -21,6 +22,7 @@ class SimulatedSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._settings: dict[str, str] = {}
         no_idle = httpx.Limits(max_keepalive_connections=0)
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, limits=no_idle)
 
@@ -33,9 +35,14 @@ class SimulatedSource:
             reason = f"the simulated machine does not answer: {error}"
             driver = DriverReading(state="error", reason=reason)
             return HardwareReading(driver=driver, gpus=(), host=HostReading())
+        self._settings = parsed.settings
         return HardwareReading(
             driver=parsed.driver, gpus=parsed.gpus, host=parsed.host, disk=parsed.disk
         )
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Return what the machine's Ollama servers were started with, as last read."""
+        return tuple(Setting(name=name, value=value) for name, value in self._settings.items())
 
     def log(self, port: int) -> list[str]:
         """Return the log of the simulated server on a port. Raises ``OSError``."""

@@ -33,13 +33,15 @@ async def _lab(request: web.Request) -> web.Response:
 
 
 async def _hardware(request: web.Request) -> web.Response:
-    reading = asked.place(request).machine.reading()
+    place = asked.place(request)
+    reading = place.machine.reading()
     return web.json_response(
         {
             "driver": reading.driver.model_dump(mode="json"),
             "gpus": [gpu.model_dump(mode="json") for gpu in reading.gpus],
             "host": reading.host.model_dump(mode="json"),
             "disk": reading.disk.model_dump(mode="json") if reading.disk else None,
+            "settings": dict(place.plan.environment),
         }
     )
 

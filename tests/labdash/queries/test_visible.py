@@ -30,7 +30,7 @@ def test_server_that_hides_nothing_sees_all() -> None:
         ("gpu-b", (1,)),
         ("GPU-", ()),
         ("0,7,1", (0,)),
-        ("MIG-1", ()),
+        ("0,0", (0,)),
         (" 0 , 1 ", (0, 1)),
     ],
 )
@@ -55,9 +55,40 @@ def test_each_maker_has_a_variable_of_its_own() -> None:
     found = seen_by(reading(CUDA_VISIBLE_DEVICES="-1"), both)
     assert found
     assert found.gpus == (1,)
-    found = seen_by(reading(ROCR_VISIBLE_DEVICES="1"), both)
+    found = seen_by(reading(ROCR_VISIBLE_DEVICES="0"), both)
     assert found
     assert found.gpus == (0, 1)
+    found = seen_by(reading(ROCR_VISIBLE_DEVICES="1"), both)
+    assert found
+    assert found.gpus == (0,)
+
+
+def test_amd_cards_are_named_by_serial_and_hip_counts_what_rocr_leaves() -> None:
+    cards = tuple(
+        gpu(number, uuid=f"amdgpu-3f2a{number}", source="amdgpu", name=f"card {number}")
+        for number in range(3)
+    )
+    found = seen_by(reading(ROCR_VISIBLE_DEVICES="GPU-3f2a2"), cards)
+    assert found
+    assert found.gpus == (2,)
+    found = seen_by(reading(ROCR_VISIBLE_DEVICES="1,2", HIP_VISIBLE_DEVICES="0"), cards)
+    assert found
+    assert found.gpus == (1,)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"CUDA_VISIBLE_DEVICES": "MIG-1"}, {"GGML_VK_VISIBLE_DEVICES": "0"}]
+)
+def test_parts_of_cards_and_the_order_of_vulkan_are_open(settings: dict[str, str]) -> None:
+    found = seen_by(reading(**settings), TWINS)
+    assert found
+    assert found.gpus is None
+
+
+def test_unlike_cards_are_all_hidden_by_a_number_below_0() -> None:
+    found = seen_by(reading(CUDA_VISIBLE_DEVICES="-1"), OTHERS)
+    assert found
+    assert found.gpus == ()
 
 
 def test_settings_that_nobody_may_read_say_nothing() -> None:
