@@ -17,16 +17,26 @@ def believe_proxies(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         peer = _address(request.META.get("REMOTE_ADDR", ""))
-        if peer is not None and _is_proxy(peer):
-            asker = _asker(peer, request.headers.get("X-Forwarded-For", ""))
-            request.META["REMOTE_ADDR"] = str(asker)
-            # What the nearest proxy says stands last; those before it may be anybody's.
-            scheme = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip()
-            if scheme in SCHEMES:
-                request.META["wsgi.url_scheme"] = scheme
-        return get_response(request)
+        if peer is None or not _is_proxy(peer):
+            return get_response(request)
+        _believe(request, peer)
+        response = get_response(request)
+        # Not by the hub's own HTTPS: a browser shares cookies among the ports of a name, and would
+        # then refuse those of plain HTTP.
+        for cookie in response.cookies.values() if request.is_secure() else ():
+            cookie["secure"] = True
+        return response
 
     return middleware
+
+
+def _believe(request: HttpRequest, peer: Address) -> None:
+    asker = _asker(peer, request.headers.get("X-Forwarded-For", ""))
+    request.META["REMOTE_ADDR"] = str(asker)
+    # What the nearest proxy says stands last; those before it may be anybody's.
+    scheme = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip()
+    if scheme in SCHEMES:
+        request.META["wsgi.url_scheme"] = scheme
 
 
 def _asker(peer: Address, forwarded: str) -> Address:

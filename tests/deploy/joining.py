@@ -33,13 +33,14 @@ class Hub:
         fields = {"code": code, "username": "jo", "password": PASSWORD}
         assert self.owner.post("/set-up/", **fields) == (302, "/")
 
-    def line(self, slug: str, kind: str = "curl") -> str:
-        """Add a machine and return the line that its page shows."""
-        status, place = self.owner.post("/add-machine/", slug=slug)
+    def line(self, slug: str, kind: str = "curl", by: Visitor | None = None) -> str:
+        """Add a machine and return the line that its page shows, to the owner ``by`` some way."""
+        visitor = by or self.owner
+        status, place = visitor.post("/add-machine/", slug=slug)
         assert status == 302
-        _, page = self.owner.get(place)
+        _, page = visitor.get(place)
         (line,) = re.findall(rf'id="line-{kind}">(.+?)</code>', page)
-        assert 'id="line-curl"' not in self.owner.get(place)[1]
+        assert 'id="line-curl"' not in visitor.get(place)[1]
         return html.unescape(line)
 
     def status(self) -> dict[str, Any]:

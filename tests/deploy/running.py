@@ -42,13 +42,13 @@ class Running:
     port: int
 
     @classmethod
-    def start(cls, data_dir: Path, *arguments: str) -> "Running":
+    def start(cls, data_dir: Path, *arguments: str, **more: str) -> "Running":
         """Start it on a free port."""
         port, output = free_port(), data_dir.parent / f"up-{data_dir.name}.txt"
         with output.open("wb") as file:
             process = subprocess.Popen(  # noqa: S603 - our own script
                 [str(ROOT / "deploy" / "up"), "--port", str(port), *arguments],
-                env=environment(data_dir),
+                env=environment(data_dir, **more),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -81,9 +81,9 @@ class Visitor:
     port: int
     cookies: dict[str, str] = field(default_factory=dict)
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Return the status and the page, or the place that it sends to."""
-        return self._request("GET", path, None)
+        return self._request("GET", path, None, **headers)
 
     def post(self, path: str, *, to: str = "", **fields: str) -> tuple[int, str]:
         """Fill the form of a page and send it, to the page itself where nothing else is said."""
@@ -92,9 +92,18 @@ class Visitor:
         assert token, page
         return self._request("POST", to or path, {"csrfmiddlewaretoken": token[1], **fields})
 
-    def _request(self, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection to the pages."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def headers(self) -> dict[str, str]:
+        """Return what is said with each request."""
+        return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+
+    def _request(
+        self, method: str, path: str, fields: dict[str, str] | None, **more: str
+    ) -> tuple[int, str]:
+        connection, headers = self.connect(), self.headers() | more
         if fields is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         connection.request(method, path, urlencode(fields) if fields else None, headers)

@@ -1,5 +1,6 @@
 """A machine joins a running hub by the printed line: real processes, TLS and packages."""
 
+import html
 import os
 import re
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from labdash.env import ROOT
-from tests.deploy.joining import NOBODY, Hub, Machine, machine_of_nobody
+from tests.deploy.joining import NOBODY, PASSWORD, Hub, Machine, machine_of_nobody
+from tests.deploy.proxying import NAME, PROXY, proxy
 from tests.deploy.running import Running
 from tests.processes import eventually, free_port
 
@@ -28,6 +30,9 @@ def _has_ipv6() -> bool:
     return True
 
 
+BY_HTMX = {"HX-Request": "true", "HX-Target": "poll"}
+# curl's exit codes: CURLE_SSL_PINNEDPUBKEYNOTMATCH.
+CURL_PIN_DIFFERS = 90
 BY_IPV6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
@@ -37,7 +42,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     subprocess.run([str(ROOT / "deploy" / "wheels")], check=True, timeout=600)  # noqa: S603 - ours
     folder = tmp_path_factory.mktemp("hub") / "lab"
     ports = ("--tls-port", str(free_port()), "--store-port", str(free_port()))
-    up = Running.start(folder, "--no-local-node", *ports)
+    up = Running.start(folder, "--no-local-node", *ports, LABDASH_PROXIES=PROXY)
     try:
         up.wait()
         yield Hub(folder, up.said(), up.port)
@@ -147,3 +152,22 @@ def test_a_removed_node_is_cut_off(hub: Hub, machine: Machine) -> None:
     place = re.findall(r"/admin/labdash/node/\d+/", page)[0]
     assert hub.owner.post(f"{place}delete/", post="yes")[0] == 302
     assert eventually(lambda: "invalid username-password pair" in machine.said())
+
+
+def test_behind_a_proxy_the_pages_work_and_a_line_leads_past_it(hub: Hub, tmp_path: Path) -> None:
+    with proxy(hub.owner.port, tmp_path) as visitor:
+        assert "plain HTTP" not in visitor.get("/sign-in/")[1]
+        signed_in = visitor.post("/sign-in/", username="jo", password=PASSWORD)
+        assert signed_in == (302, "/")
+        _, page = visitor.get("/find-machines/")
+        (poll,) = re.findall(r'id="poll" hx-get="([^"]+)"', page)
+        assert visitor.get(html.unescape(poll), **BY_HTMX) == (204, "")
+        line = hub.line("behind", by=visitor)
+        assert eventually(hub.is_open)
+        fetch = line.replace(NAME, "127.0.0.1").rpartition(" | ")[0]
+        assert b"LABDASH_PROGRAM" in subprocess.check_output(["/bin/sh", "-c", fetch], timeout=60)  # noqa: S603 - the line under test
+        to_proxy = re.sub(r"127.0.0.1:\d+", f"127.0.0.1:{visitor.port}", fetch)
+        refused = subprocess.run(  # noqa: S603 - as above
+            ["/bin/sh", "-c", to_proxy], capture_output=True, check=False, timeout=60
+        )
+    assert (refused.returncode, refused.stdout) == (CURL_PIN_DIFFERS, b"")

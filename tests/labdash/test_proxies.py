@@ -28,11 +28,12 @@ from ipaddress import ip_network
 from django.conf import settings
 settings.configure(LABDASH_PROXIES=[ip_network("127.0.0.2")])
 from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpResponse
 from labdash import serve
 from labdash.proxies import believe_proxies
 def application(environ, start_response):
-    tell = believe_proxies(lambda each: f"{each.META['REMOTE_ADDR']} {each.scheme}")
-    told = tell(WSGIRequest(environ)).encode()
+    tell = believe_proxies(lambda each: HttpResponse(f"{each.META['REMOTE_ADDR']} {each.scheme}"))
+    told = tell(WSGIRequest(environ)).content
     start_response("200 OK", [("Content-Length", str(len(told)))])
     return [told]
 serve.make_server(application, [socket.socket(fileno=int(sys.argv[1]))]).run()
@@ -87,6 +88,25 @@ def test_a_named_proxy_tells_the_scheme(said: str, scheme: str) -> None:
 def test_nobody_else_is_believed() -> None:
     headers = {"X-Forwarded-For": "1.1.1.1", "X-Forwarded-Proto": "https"}
     assert taken_for("10.0.0.3", **headers) == ("10.0.0.3", "http")
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "is_secure"),
+    [(PROXY, "https", True), (PROXY, "http", False), ("10.0.0.3", "https", False)],
+)
+def test_cookies_of_a_page_by_the_proxys_https_go_by_https_alone(
+    peer: str, said: str, is_secure: bool
+) -> None:
+    def answer(_: HttpRequest) -> HttpResponse:
+        made = HttpResponse()
+        made.set_cookie("a", "1")
+        made.set_cookie("b", "2", httponly=True)
+        return made
+
+    request = RequestFactory().get("/", REMOTE_ADDR=peer, headers={"X-Forwarded-Proto": said})
+    cookies = believe_proxies(answer)(request).cookies
+    assert [bool(each["secure"]) for each in cookies.values()] == [is_secure, is_secure]
+    assert cookies["b"]["httponly"]
 
 
 @pytest.mark.parametrize("value", ["proxy.lan", "10.0.0.1/8", "10.0.0.300", "10.0.0.1;10.0.0.2"])
