@@ -123,6 +123,7 @@ def test_server_that_fails_is_told_with_its_status(lab: Lab) -> None:
     wait_for(lambda: (told := lab.instance()) and told.state == "error")
 
 
+@pytest.mark.long
 def test_server_that_is_slow_is_told_and_the_card_is_still_measured(lab: Lab) -> None:
     lab.fake.delays_s["/api/version"] = SLOW_S
     wait_for(lambda: (told := lab.instance()) and told.state == "timeout")
