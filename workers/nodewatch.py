@@ -82,6 +82,11 @@ class NodeWatch:
         watches = self._instances.values()
         return next((watch for watch in watches if watch.spec.url == url.rstrip("/")), None)
 
+    @property
+    def instance_names(self) -> frozenset[str]:
+        """The names of the instances under watch."""
+        return frozenset(self._instances)
+
     def gpus(self, *, wait_s: float) -> tuple[GpuReading, ...]:
         """Return the GPUs as they are now, or after ``wait_s`` as they were last."""
         self._hardware.ask()

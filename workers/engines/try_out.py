@@ -16,18 +16,11 @@ from workers.engines.base import EngineDown
 from workers.engines.chat import ChatFailed, ChatLine, chat, unreached
 from workers.engines.try_answer import Answer
 from workers.engines.watch import InstanceWatch
+from workers.engines.where import find_entry, look
 from workers.nodewatch import NodeWatch
 from workers.store import Store, StoreDown
 from workers.telemetry import Telemetry
-from workers.wire import (
-    GpuReading,
-    LoadedModel,
-    TryBegan,
-    TryEnd,
-    TryGpu,
-    TryOrder,
-    TryPlace,
-)
+from workers.wire import TryBegan, TryEnd, TryOrder, TryPlace
 from workers.wire.tries import MOST_ANSWER_BYTES, MOST_S, MOST_TOKENS, WISH_S
 
 NANOSECONDS = 1e9
@@ -37,7 +30,6 @@ TURN_S = 5.0
 TELL_EVERY_S = 0.2
 # The driver and `/api/ps` answer within milliseconds, or the end does not wait for them.
 PLACE_S = 3.0
-HARDWARE_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +123,7 @@ class Try:
         self._began_at = self._wanted_at = time.monotonic()
         self._asked_at = self._first_at = 0.0
         self._was_loaded: bool | None = None
-        self._looking: asyncio.Task[TryPlace | None] | None = None
+        self._looking: asyncio.Task[TryPlace] | None = None
         self._last: ChatLine | None = None
 
     async def run(self) -> None:
@@ -170,7 +162,7 @@ class Try:
         able = self._watch.engine.capabilities(model)
         if able is not None and "completion" not in able:
             raise ChatFailed(f"{model} cannot answer: it only makes embeddings.")
-        loaded = self._entry()
+        loaded = find_entry(self._node, self._watch, model)
         self._was_loaded = loaded is not None
         self.answer.add(TryBegan(was_loaded=self._was_loaded))
         options: dict[str, int] = {"num_predict": self._own.limits.tokens}
@@ -233,37 +225,8 @@ class Try:
         done, _ = await asyncio.wait({self._looking}, timeout=PLACE_S)
         return self._looking.result() if done else None
 
-    def _look(self) -> TryPlace | None:
-        names = self._node.same_weights(self._watch.spec.name, self._order.model)
-        gpus = _holders(self._node.gpus(wait_s=HARDWARE_S), names)
-        try:
-            entry = self._entry()
-        except EngineDown:
-            entry = None
-        return TryPlace(
-            size_bytes=entry.size_bytes if entry else None,
-            size_vram_bytes=entry.size_vram_bytes if entry else None,
-            context_length=entry.context_length if entry else None,
-            gpus=gpus,
-        )
-
-    def _entry(self) -> LoadedModel | None:
-        """Return the model's line in ``/api/ps``: names that share weights share a runner."""
-        names = self._node.same_weights(self._watch.spec.name, self._order.model)
-        loaded = self._watch.engine.loaded()
-        return next((each for each in loaded if each.name in names), None)
-
-
-def _holders(gpus: tuple[GpuReading, ...], names: frozenset[str]) -> tuple[TryGpu, ...] | None:
-    """Return the GPUs on which a runner of the model was seen; ``None`` where none can be."""
-    if all(gpu.processes is None for gpu in gpus):
-        return None
-    return tuple(
-        TryGpu(index=gpu.index, name=gpu.name, used_bytes=process.used_bytes)
-        for gpu in gpus
-        for process in gpu.processes or ()
-        if process.model in names
-    )
+    def _look(self) -> TryPlace:
+        return look(self._node, self._watch, self._order.model).place
 
 
 def _end_of(asking: "asyncio.Task[TryEnd]") -> TryEnd:

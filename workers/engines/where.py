@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from workers.engines.base import EngineDown
 from workers.engines.watch import InstanceWatch
 from workers.nodewatch import NodeWatch
-from workers.wire import GpuReading, LoadedModel, TryGpu, TryPlace
+from workers.wire import GpuProcess, GpuReading, LoadedModel, TryGpu, TryPlace
 
 HARDWARE_S = 2.0
 GIB = 2**30
@@ -41,22 +41,37 @@ def look(node: NodeWatch, watch: InstanceWatch, model: str) -> Seen:
         entry = None
     names = node.same_weights(watch.spec.name, model)
     gpus = node.gpus(wait_s=HARDWARE_S)
-    found = [
-        (gpu, process) for gpu in gpus for process in gpu.processes or () if process.model in names
-    ]
-    tells = any(gpu.processes is not None for gpu in gpus)
-    held = tuple(
-        TryGpu(index=gpu.index, name=gpu.name, used_bytes=process.used_bytes)
-        for gpu, process in found
-    )
+    found = runners(gpus, names, not_of=node.instance_names - {watch.spec.name})
     place = TryPlace(
         size_bytes=entry.size_bytes if entry else None,
         size_vram_bytes=entry.size_vram_bytes if entry else None,
         context_length=entry.context_length if entry else None,
-        gpus=held if tells else None,
+        gpus=None if found is None else tuple(map(_held, found)),
     )
-    pids = frozenset(each.pid for _, each in found)
+    pids = frozenset(process.pid for _, process in found or ())
     return Seen(entry=entry, place=place, pids=pids, used_bytes=_used(gpus))
+
+
+def runners(
+    gpus: tuple[GpuReading, ...], names: frozenset[str], *, not_of: frozenset[str] = frozenset()
+) -> list[tuple[GpuReading, GpuProcess]] | None:
+    """Return the processes that serve a model, but for those of other instances of the node.
+
+    ``None`` where no process is told.
+    """
+    if all(gpu.processes is None for gpu in gpus):
+        return None
+    return [
+        (gpu, process)
+        for gpu in gpus
+        for process in gpu.processes or ()
+        if process.model in names and process.instance not in not_of
+    ]
+
+
+def _held(found: tuple[GpuReading, GpuProcess]) -> TryGpu:
+    gpu, process = found
+    return TryGpu(index=gpu.index, name=gpu.name, used_bytes=process.used_bytes)
 
 
 def _used(gpus: tuple[GpuReading, ...]) -> int | None:

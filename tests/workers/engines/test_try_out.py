@@ -9,13 +9,10 @@ import pytest
 
 from tests.workers.engines.bench import DIGEST, Bench
 from tests.workers.fake_ollama import Cut, Hold, Refuse, Step
-from workers.engines.try_out import Tries, TryLimits, _holders
+from workers.engines.try_out import Tries, TryLimits
 from workers.wire import (
-    GpuProcess,
-    GpuReading,
     TryBegan,
     TryEnd,
-    TryGpu,
     TryLine,
     TryOrder,
     TryText,
@@ -370,23 +367,6 @@ def test_nothing_of_prompt_or_answer_is_logged(
     assert "neighbour" not in caplog.text
     reports = trying.bench.server.reports("rog")
     assert not any("neighbour" in report.model_dump_json() for report in reports)
-
-
-def card(index: int, *processes: GpuProcess) -> GpuReading:
-    return GpuReading(uuid=f"GPU-{index}", index=index, source="nvml", processes=processes)
-
-
-def test_gpus_are_those_where_the_driver_saw_a_runner_of_these_weights() -> None:
-    names = frozenset({MODEL, "my-qwen:latest"})
-    cards = (
-        card(0, GpuProcess(pid=1, model="llama3.1:8b", used_bytes=5), GpuProcess(pid=2)),
-        card(1, GpuProcess(pid=3, model="my-qwen:latest", used_bytes=7)),
-        GpuReading(uuid="GPU-2", index=2, source="amdgpu"),
-    )
-    assert _holders(cards, names) == (TryGpu(index=1, used_bytes=7),)
-    assert _holders(cards[:1], names) == ()
-    assert _holders(cards[2:], names) is None
-    assert _holders((), names) is None
 
 
 def test_names_of_one_file_are_known_as_one_model(trying: TryBench) -> None:
