@@ -12,23 +12,29 @@ KEPT_S = 30 * 86400
 
 def raise_cancel_flag(*, job_id: int, node: Node) -> None:
     """Set the key that the node checks, also for orders of this job that still lie in its queue."""
-    with live.store_errors():
-        live.store().set(wire.cancel_key(orders.address(node), job_id), 1, ex=KEPT_S)
-
-
-def raise_load_flag(*, job_id: int, node: Node) -> None:
-    """Set the key that the node checks for a load, also while its order lies in the queue."""
-    with live.store_errors():
-        live.store().set(wire.load_cancel_key(orders.address(node), job_id), 1, ex=KEPT_S)
-
-
-def lower_load_flag(*, job_id: int, node: Node) -> None:
-    """Remove the flag of an earlier load of this number, as below."""
-    with live.store_errors():
-        live.store().delete(wire.load_cancel_key(orders.address(node), job_id))
+    _raise(wire.cancel_key(orders.address(node), job_id))
 
 
 def lower_cancel_flag(*, job_id: int, node: Node) -> None:
     """Remove the flag of an earlier job: numbers begin anew with a new database."""
+    _lower(wire.cancel_key(orders.address(node), job_id))
+
+
+def raise_load_flag(*, job_id: int, node: Node) -> None:
+    """Do the same for a load, which has a number of its own kind."""
+    _raise(wire.load_cancel_key(orders.address(node), job_id))
+
+
+def lower_load_flag(*, job_id: int, node: Node) -> None:
+    """Remove the flag of an earlier load of this number."""
+    _lower(wire.load_cancel_key(orders.address(node), job_id))
+
+
+def _raise(key: str) -> None:
     with live.store_errors():
-        live.store().delete(wire.cancel_key(orders.address(node), job_id))
+        live.store().set(key, 1, ex=KEPT_S)
+
+
+def _lower(key: str) -> None:
+    with live.store_errors():
+        live.store().delete(key)

@@ -6,11 +6,10 @@ from datetime import datetime
 from labdash import live
 from labdash.domain import orders
 from labdash.domain.errors import LabDashError
+from labdash.domain.readiness import STORE_AWAY
 from labdash.queries.finding import LOOK_KEY, Asked
 from workers.wire.finding import KEPT_S, TAKE_S
 from workers.wire.keys import find_wish_key
-
-STORE_AWAY = "The store does not answer: try again in a moment."
 
 
 def look(*, now: datetime) -> None:

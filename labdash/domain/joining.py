@@ -16,6 +16,7 @@ from labdash import door, store_users
 from labdash.domain import access, nodes
 from labdash.domain.addresses import check_url
 from labdash.domain.errors import LabDashError
+from labdash.domain.readiness import STORE_AWAY
 from labdash.live import StoreDown
 from labdash.models import Invitation, Membership, Node
 
@@ -27,7 +28,6 @@ VALID_FOR = timedelta(hours=1)
 HOSTNAME_MAX = 100
 # Where a token waits in a session, until the page that shows it once has been loaded.
 _TOKEN = "join_token"  # noqa: S105 - the name of a place
-STORE_AWAY = "The store does not answer: try again in a moment."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,10 @@ from labdash import live
 from labdash.domain import orders
 from labdash.domain.cancelling import lower_load_flag, raise_load_flag
 from labdash.domain.errors import LabDashError
-from labdash.models import LOAD_ENDED, Instance, LoadJob, LoadState, LoadWish, Node
-from labdash.queries.lab import view_node
+from labdash.domain.readiness import STORE_AWAY, require_ready
+from labdash.models import LOAD_ENDED, Instance, LoadJob, LoadState, LoadWish
 from labdash.queries.loads import last_load
 from labdash.queries.trying import may_be_named
-from labdash.wording import lasted
 from workers import wire
 from workers.wire.loads import LOAD_QUIET_S
 
@@ -90,7 +89,7 @@ def cancel(*, job: LoadJob) -> None:
         try:
             raise_load_flag(job_id=job.pk, node=job.instance.node)
         except live.StoreDown as error:
-            raise LabDashError("The store does not answer: try again in a moment.") from error
+            raise LabDashError(STORE_AWAY) from error
     job.refresh_from_db()
 
 
@@ -153,7 +152,7 @@ def prune(*, now: datetime) -> int:
 
 
 def _request(job: LoadJob) -> LoadJob:
-    _require_node(job.instance.node, now=timezone.now())
+    require_ready(job.instance.node, to_be="done", now=timezone.now())
     if not may_be_named(job.model):
         raise LabDashError(f"{job.model} is no name that an order can bear.")
     try:
@@ -183,7 +182,7 @@ def _send(job: LoadJob) -> None:
         orders.send_load(job)
     except (live.StoreDown, orders.NotSent) as error:
         _end(job, "The store does not answer, so nothing was done.", now=timezone.now())
-        raise LabDashError("The store does not answer: try again in a moment.") from error
+        raise LabDashError(STORE_AWAY) from error
 
 
 def _end_lost(job: LoadJob, *, now: datetime) -> bool:
@@ -207,21 +206,6 @@ def _end(job: LoadJob, meaning: str, *, now: datetime) -> bool:
 def _active(instance: Instance, model: str) -> LoadJob | None:
     jobs = LoadJob.objects.active().select_related("instance__node")
     return jobs.filter(instance=instance, model__iexact=model).first()
-
-
-def _require_node(node: Node, *, now: datetime) -> None:
-    """Refuse a node on which nothing can be done now."""
-    if node.paused:
-        raise LabDashError(f"{node.slug} is paused: resume it first.")
-    try:
-        view = view_node(node, live.read_states([node.slug]).get(node.slug), now=now)
-    except live.StoreDown as error:
-        raise LabDashError("The store does not answer: try again in a moment.") from error
-    if view.liveness == "never":
-        raise LabDashError(f"{node.slug} has never reported: nothing can be done there yet.")
-    if view.liveness == "silent":
-        silence = lasted(view.age_s or 0)
-        raise LabDashError(f"{node.slug} has been silent for {silence}: nothing can be done there.")
 
 
 def _gpus(place: wire.TryPlace | None) -> list[list[object]] | None:

@@ -6,24 +6,22 @@ from datetime import datetime
 from labdash import live
 from labdash.domain import orders
 from labdash.domain.errors import LabDashError
-from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node
-from labdash.queries.lab import view_node
+from labdash.domain.readiness import STORE_AWAY, require_ready
+from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish
 from labdash.queries.library import plain_name
 from labdash.queries.trying import RUN_KEPT_S, Run, may_be_named, run_key
-from labdash.wording import lasted
 from workers import wire
 from workers.wire.tries import MOST_PROMPT, TAKE_S
 
 ID_BYTES = 16
-STORE_AWAY = "The store does not answer: try again in a moment."
 
 
 def ask(*, user: int, installed: InstalledModel, prompt: str, now: datetime) -> Run:
     """Ask an installed model; the answer is read with the run. Raises ``LabDashError``."""
     node = installed.instance.node
     _require_words(prompt)
+    require_ready(node, to_be="asked", now=now)
     try:
-        _require_node(node, now=now)
         run = Run(
             id=secrets.token_hex(ID_BYTES),
             user=user,
@@ -55,20 +53,6 @@ def _require_words(prompt: str) -> None:
         raise LabDashError("Write something to ask.")
     if len(prompt) > MOST_PROMPT:
         raise LabDashError(f"A prompt has at most {MOST_PROMPT:,} characters here.")
-
-
-def _require_node(node: Node, *, now: datetime) -> None:
-    """Refuse a node on which nothing can be asked now."""
-    if node.paused:
-        raise LabDashError(f"{node.slug} is paused: resume it first.")
-    view = view_node(node, live.read_states([node.slug]).get(node.slug), now=now)
-    if view.liveness == "never":
-        raise LabDashError(f"{node.slug} has never reported: nothing can be asked there yet.")
-    if view.liveness == "silent":
-        silence = lasted(view.age_s or 0)
-        raise LabDashError(
-            f"{node.slug} has been silent for {silence}: nothing can be asked there."
-        )
 
 
 def _pin(installed: InstalledModel) -> int | None:

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from labdash.domain import trying
 from labdash.domain.errors import LabDashError
+from labdash.domain.readiness import STORE_AWAY
 from labdash.forms import TryForm
 from labdash.live import StoreDown
 from labdash.models import Node
@@ -139,7 +140,7 @@ def _answer(request: Request, slug: str, run_id: str) -> dict[str, object]:
         run = read_run(run_id, user=request.user.pk, node=slug)
         part = read_part(run, at=0, now=timezone.now()) if run else over()
     except StoreDown:
-        return {"reason": trying.STORE_AWAY}
+        return {"reason": STORE_AWAY}
     return _context(run_id, slug, run, part, phase=part.phase or "waiting")
 
 
