@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from labdash.env import ROOT, own_store_url
 from tests.deploy.running import Running, environment
+from tests.e2e.live_lab import order
 from tests.processes import processes_of
 from tests.workers.node_process import Node, node_process
 
@@ -40,13 +40,7 @@ class BigLab:
 
     def order(self, path: str, **body: object) -> None:
         """Make something happen to a simulated machine."""
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.simulation['control_url']}{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=COMMAND_TIMEOUT_S) as answer:  # noqa: S310 - as above
-            answer.read()
+        order(f"{self.simulation['control_url']}{path}", body)
 
 
 def manage(folder: Path, *arguments: str) -> None:

@@ -9,12 +9,12 @@ from contextlib import closing
 from statistics import median
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.benchmarks.big_lab import HUB, OWNER, PASSWORD, BigLab, big_lab
 from tests.benchmarks.simulation import NODES
 from tests.benchmarks.weighing import GIB, MIB, cpu_s, median_and_p95, memory_bytes
-from tests.browser import chromium_arguments, chromium_path
+from tests.browsing import browser as browser  # noqa: PLC0414 - a fixture of this module
 from tests.deploy.running import Visitor
 from tests.figures import Tell
 from tests.labdash.views.polling import POLL, poll_url
@@ -34,16 +34,6 @@ POLLS = 100
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigLab]:
     with big_lab(tmp_path_factory.mktemp("big")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium_path(), args=chromium_arguments()
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser import chromium_arguments, chromium_path
+from tests.browsing import browser as browser  # noqa: PLC0414 - a fixture for all
 from tests.deploy.running import Running
 from tests.e2e.hub_process import hub_worker as hub_worker  # noqa: PLC0414 - a fixture for all
 from tests.e2e.live_lab import LiveLab, sign_in
@@ -14,18 +14,6 @@ from tests.e2e.live_lab import LiveLab, sign_in
 # Generous: two cores may run a browser, twelve processes and another test.
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
-
-
-# Of a module, not of the session: while Playwright runs, Django's ORM refuses to in this thread.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Chromium."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium_path(), args=chromium_arguments()
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,15 @@ TIMEOUT_S = 10
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
+def order(url: str, body: object) -> None:
+    """Tell a simulated lab to let something happen."""
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
+        answer.read()
+
+
 @dataclass
 class LiveLab:
     """The running demo. ``folder`` is its data folder."""
@@ -49,13 +58,7 @@ class LiveLab:
 
     def order(self, path: str, **body: object) -> None:
         """Make something happen in the simulated lab."""
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.simulation()['control_url']}{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
-            answer.read()
+        order(f"{self.simulation()['control_url']}{path}", body)
 
     def given_bytes(self) -> int:
         """Return how many bytes of models the simulated registry ever gave away."""
