@@ -17,7 +17,6 @@ from workers.simlab.scenario import FOREVER, StartLoad
 log = logging.getLogger(__name__)
 
 LOAD_TIMEOUT_S = 300
-ASK_TIMEOUT_S = 60
 # A question every so often, and an answer of about so many seconds.
 PAUSE_S = (12.0, 40.0)
 ANSWER_S = (2.0, 7.0)
