@@ -17,12 +17,19 @@ def free_port() -> int:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; False when it did not come true."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait for a condition; False when it did not come true.
+
+    It is asked for half of the time at most: a page or a command that is asked without end would
+    slow down what it waits for.
+    """
+    began = time.monotonic()
+    deadline = began + PATIENCE_S
     while not condition():
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(max(0.05, now - began))
+        began = time.monotonic()
     return True
 
 

@@ -47,10 +47,14 @@ class Node:
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> None:
     """Wait until something is true."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        now = time.monotonic()
+        assert now < deadline
+        # To read all reports takes longer with each of them.
+        time.sleep(max(0.05, now - began))
+        began = time.monotonic()
 
 
 @contextmanager
