@@ -14,14 +14,23 @@ TOGETHER = (
     "tests/e2e/",
     "tests/deploy/test_up.py",
     "tests/deploy/test_demo.py",
-    "tests/workers/engines/test_place.py",
     "tests/workers/test_faults.py",
     "tests/workers/test_faults_servers.py",
 )
 
 
+# These start programs that are called as Ollama's are, or look for such.
+OF_PROCESSES = (
+    "tests/workers/engines/test_place.py",
+    "tests/workers/engines/test_server_log.py",
+    "tests/workers/gpus/test_runners.py",
+)
+
+
 def scope_of(nodeid: str) -> str:
     """Name what a test is handed out with: its place of those above, or itself alone."""
+    if nodeid.startswith(OF_PROCESSES):
+        return "processes"
     return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
 
