@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from labdash.catalog.files import read_json
+from labdash.planner.memory.overhead import Vendor
 from labdash.planner.speed import SpeedClass, prompt_tflops
-
-type Vendor = Literal["nvidia", "amd", "intel", "apple"]
 
 GIB = 1 << 30
 # Words of a driver's name that tell no two cards apart. "ti", "super", "ada", "laptop" do.
