@@ -74,7 +74,7 @@ class Reading:
 
 
 def read_model(model: Model, *, cpu_override: str | None = None) -> Reading:
-    """Sum up a model. Tensors that match ``cpu_override`` are the host's wherever their layer is."""
+    """Sum up a model. Tensors that match ``cpu_override`` are read by the host."""
     weights = bytes_read_per_layer(model)
     moved = [0] * len(weights)
     if cpu_override is not None:
