@@ -89,6 +89,8 @@ def test_import_contracts_are_kept() -> None:
         ("labdash/queries/lab.py", "import labdash.domain.nodes", "Layers of the hub"),
         ("labdash/domain/nodes.py", "import labdash.forms", "Layers of the hub"),
         ("labdash/intake.py", "import labdash.tasks", "Layers of the hub"),
+        ("labdash/planner/speed.py", "import labdash.catalog.gpus", "Layers of the hub"),
+        ("labdash/catalog/gpus.py", "import django", "The planner and what feeds it"),
     ],
 )
 def test_a_forbidden_import_is_caught(tmp_path: Path, path: str, line: str, contract: str) -> None:
