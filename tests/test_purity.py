@@ -53,8 +53,9 @@ def impurities(
 
 def of_file(path: Path) -> list[str]:
     """Return what a file of the planner or the catalog reaches for."""
-    own = ("labdash.planner", "labdash.catalog")
-    own = own if "catalog" in path.parts else own[:1]
+    own: tuple[str, ...] = ("labdash.planner",)
+    if "catalog" in path.parts:
+        own += ("labdash.catalog",)
     extra = frozenset({"importlib.resources"}) if path == READER else frozenset()
     return impurities(ast.parse(path.read_text()), own=own, extra=extra)
 
