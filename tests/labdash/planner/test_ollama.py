@@ -83,6 +83,21 @@ def test_the_batch_follows_context_and_room(
     assert chosen == batch
 
 
+# SmolLM2 135M Q4_1 on a real server with two devices of 2 GiB, twelve slots and one.
+SMOLLM2 = Prediction(98_362_432, block_count=30, heads_kv=3, heads=9, embd=576)
+
+
+@pytest.mark.parametrize(
+    ("ctx", "devices", "batch"),
+    [(98_304, 2, 1024), (98_304, 1, 512), (8192, 1, 1024), (4096, 1, 512)],
+)
+def test_the_batch_is_the_one_that_a_real_server_chose(ctx: int, devices: int, batch: int) -> None:
+    chosen = automatic_batch(
+        ctx, predicted_bytes=SMOLLM2.bytes(ctx), available_bytes=devices * 2 * GIB
+    )
+    assert chosen == batch
+
+
 @pytest.mark.parametrize(
     ("ctx", "gpu_gib", "batch"),
     [(65_536, [24], 512), (65_536, [24, 8], 256), (4096, [8], 512), (65_536, [], 2048)],
