@@ -1,0 +1,140 @@
+"""All that an engine takes, by device: the sum of what the other modules of this folder know."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labdash.planner.ggml import TYPES
+from labdash.planner.memory.caches import Cells, count_cells, layer_bytes, require_cache_types
+from labdash.planner.memory.compute import compute_bytes
+from labdash.planner.memory.overhead import Overhead, overhead_of
+from labdash.planner.memory.recipes import CHECKED
+from labdash.planner.memory.result import Bases, Basis, DeviceUse, Estimate, HostUse
+from labdash.planner.memory.split import HOST, Split, split_layers
+from labdash.planner.memory.weights import parts_of, weight_bytes
+from labdash.planner.model import Model
+from labdash.planner.settings import Gpu, Settings
+
+F32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """What the engine allocates: each list has an entry a GPU, the host's last."""
+
+    split: Split
+    cells: Cells
+    weights: Sequence[int]
+    kv: Sequence[int]
+    compute: Sequence[int]
+
+
+def measure(model: Model, settings: Settings) -> Buffers:
+    """Work out the engine's buffers. Raises ``PlannerError`` where it would refuse to load."""
+    shape = model.shape
+    require_cache_types(shape, settings)
+    split = split_layers(shape.block_count, settings)
+    cells = count_cells(shape, settings)
+    return Buffers(
+        split=split,
+        cells=cells,
+        weights=weight_bytes(parts_of(model, settings.cpu_override), split, len(settings.gpus)),
+        kv=_kv_bytes(model, settings, split, cells),
+        compute=compute_bytes(model, settings, split, cells),
+    )
+
+
+def estimate(
+    model: Model, settings: Settings, *, learned: Sequence[Overhead | None] = ()
+) -> Estimate:
+    """Estimate a load. ``learned`` holds what was seen of each GPU, in order, None where nothing.
+
+    Raises ``PlannerError`` where the engine would refuse to load.
+    """
+    buffers = measure(model, settings)
+    overheads = _overheads(model, settings, buffers, learned)
+    devices = tuple(
+        _device(index, gpu, buffers, overheads[index]) for index, gpu in enumerate(settings.gpus)
+    )
+    sized = [device.short_bytes for device in devices if device.short_bytes is not None]
+    slots = settings.parallel
+    return Estimate(
+        devices=devices,
+        host=HostUse(
+            weights_bytes=buffers.weights[-1],
+            kv_bytes=buffers.kv[-1],
+            compute_bytes=buffers.compute[-1],
+            output_bytes=F32_BYTES * model.shape.vocab * slots,
+        ),
+        ctx=buffers.cells.full * buffers.cells.streams,
+        fits=not any(sized) if len(sized) == len(devices) and devices else None,
+        basis=_bases(model, [each for each in overheads if each is not None]),
+        warnings=tuple(_warnings(model, settings)),
+    )
+
+
+def _kv_bytes(model: Model, settings: Settings, split: Split, cells: Cells) -> list[int]:
+    totals = [0] * (len(settings.gpus) + 1)
+    places = split.layers if settings.kv_offload else (HOST,) * len(split.layers)
+    for (layer, device), count in Counter(zip(model.shape.layers, places, strict=False)).items():
+        size = layer_bytes(model.shape, layer, settings, cells, on_gpu=device != HOST)
+        totals[device] += size * count
+    return totals
+
+
+def _overheads(
+    model: Model, settings: Settings, buffers: Buffers, learned: Sequence[Overhead | None]
+) -> list[Overhead | None]:
+    """Tell each GPU's overhead, None where the engine has nothing on it."""
+    moe = model.shape.experts is not None or model.shape.recurrent is not None
+    known = [*learned, *[None] * len(settings.gpus)]
+    return [
+        overhead_of(vendor=gpu.vendor, sm_count=gpu.sm_count, moe=moe, learned=known[index])
+        if buffers.weights[index] or buffers.kv[index] or buffers.compute[index]
+        else None
+        for index, gpu in enumerate(settings.gpus)
+    ]
+
+
+def _device(index: int, gpu: Gpu, buffers: Buffers, overhead: Overhead | None) -> DeviceUse:
+    split = buffers.split
+    extra = 0 if overhead is None else overhead.bytes
+    total = buffers.weights[index] + buffers.kv[index] + buffers.compute[index] + extra
+    return DeviceUse(
+        name=f"GPU{index}",
+        weights_bytes=buffers.weights[index],
+        kv_bytes=buffers.kv[index],
+        compute_bytes=buffers.compute[index],
+        overhead_bytes=extra,
+        layers=split.layers.count(index) + (split.output == index),
+        short_bytes=None if gpu.free_bytes is None else max(0, total - gpu.free_bytes),
+    )
+
+
+def _bases(model: Model, overheads: Sequence[Overhead]) -> Bases:
+    by_rules = model.tensor_source == "rules"
+    compute: Basis = "simulated" if model.shape.arch in CHECKED else "modelled"
+    order: dict[Basis, int] = {"unknown": 0, "table": 1, "learned": 2}
+    bases: list[Basis] = [each.basis for each in overheads]
+    return Bases(
+        weights="rules" if by_rules else "exact",
+        kv="exact",
+        compute=compute,
+        overhead=min(bases, key=order.__getitem__, default="table"),
+    )
+
+
+def _warnings(model: Model, settings: Settings) -> list[str]:
+    shape, warnings = model.shape, []
+    if settings.ctx > shape.ctx_train > 0:
+        warnings.append(
+            f"the model was trained with a context of {shape.ctx_train}; beyond it answers degrade"
+        )
+    if shape.arch not in CHECKED:
+        warnings.append(
+            f"the compute buffer of {shape.arch} is modelled on the usual block, not checked"
+        )
+    unknown = sorted({t.type for t in model.tensors if t.type not in TYPES})
+    if unknown:
+        warnings.append(f"unknown tensor types: {', '.join(unknown)}")
+    return warnings

@@ -1,0 +1,72 @@
+"""Multi-head latent attention with its cache of one compressed row: src/models/deepseek2.cpp."""
+
+from labdash.planner.ggml import row_bytes
+from labdash.planner.memory.attention import flash, scores
+from labdash.planner.memory.builder import Builder
+from labdash.planner.memory.graph import Node, compute, view
+from labdash.planner.shape import Mla
+
+
+def latent(b: Builder, source: Node) -> Node:
+    """Compress, rotate a part, attend over the compressed rows, and decompress."""
+    mla = b.shape.mla
+    assert mla is not None  # noqa: S101 - the caller looked
+    heads, tokens = b.place.layer.heads, b.batch.tokens
+    nope = mla.key_length - mla.rope_dim
+    q = view("reshape", _query(b, source, mla), (mla.key_length, heads, tokens))
+    row = mla.kv_lora_rank + mla.rope_dim
+    packed = b.multiply("attn_kv_a_mqa", source, row, tokens)
+    compressed = view("view", packed, (mla.kv_lora_rank, tokens))
+    k_rope = b.rope(view("view", packed, (mla.rope_dim, 1, tokens)))
+    compressed = b.norm(compressed, "attn_kv_a_norm")
+    q_rope = b.rope(view("view", q, (mla.rope_dim, heads, tokens)))
+    q_nope = view("permute", view("view", q, (nope, heads, tokens)), (nope, tokens, heads))
+    absorbed = compute(
+        "mul_mat", (mla.kv_lora_rank, tokens, heads), b.weight("attn_k_b.weight"), q_nope,
+        rows=tokens,
+    )  # fmt: skip
+    absorbed = view("permute", absorbed, (mla.kv_lora_rank, heads, tokens))
+    query = compute("concat", (row, heads, tokens), absorbed, q_rope)
+    value = view("reshape", compressed, (mla.kv_lora_rank, 1, tokens))
+    key = compute("concat", (row, 1, tokens), value, k_rope)
+    return _attend(b, query, key, value, mla)
+
+
+def _query(b: Builder, source: Node, mla: Mla) -> Node:
+    width = mla.key_length * b.place.layer.heads
+    if b.has("attn_q.weight"):
+        return b.multiply("attn_q", source, width, b.batch.tokens)
+    rank = b.place.shapes["attn_q_a.weight"][1]
+    small = b.norm(b.multiply("attn_q_a", source, rank, b.batch.tokens), "attn_q_a_norm")
+    return b.multiply("attn_q_b", small, width, b.batch.tokens)
+
+
+def _attend(b: Builder, query: Node, key: Node, value: Node, mla: Mla) -> Node:
+    heads, tokens = b.place.layer.heads, b.batch.tokens
+    cache = b.cache("k")
+    b.graph.expand(query, value, key)
+    b.store(cache, key, "k")
+    q = view("permute", query, query.shape)
+    k = view("permute", cache, cache.shape)
+    k.extra = cache.extra
+    v = view("permute", k, cache.shape)
+    v.extra = cache.extra
+    rank, width = mla.kv_lora_rank, mla.value_length
+    wide = (width, tokens, heads)
+    up = b.weight("attn_v_b.weight")
+    if b.batch.flash_attn:
+        mixed = view("permute", flash(b, q, k, v, (rank, heads, tokens)), (rank, tokens, heads))
+        opened = compute("mul_mat", wide, up, mixed, rows=tokens)
+        joined = compute("cont", (width, heads, tokens), view("permute", opened, wide))
+        result = view("reshape", joined, (width * heads, tokens))
+    else:
+        weights = scores(b, q, k, caps=False)
+        size = row_bytes(b.batch.type_k, rank) * b.cells * b.batch.streams
+        turned = Node("cont", (b.cells, rank), size, (view("transpose", v, v.shape),))
+        mixed = compute("mul_mat", (rank, tokens, heads), turned, weights)
+        opened = compute("mul_mat", wide, up, mixed, rows=tokens)
+        result = compute("cont", (width * heads, tokens), view("permute", opened, wide))
+        if not b.traits.kv_offload:
+            result.pinned = b.traits.host
+    b.graph.expand(result)
+    return b.multiply("attn_output", result, b.shape.embd, tokens)

@@ -1,0 +1,73 @@
+"""A model as the planner sees it: what its file says of itself, and its tensors."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from labdash.planner.shape import Shape, Value, read_shape
+
+# Where the tensors are known from. "file" and "show" list them; "rules" computes them from the
+# model's shape and the rules of llama-quantize.
+type TensorSource = Literal["file", "show", "rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """``shape`` begins with the row length. ``bytes`` is unpadded; ``type`` as ggml names it."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    bytes: int
+
+
+_BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A model's tensors by block and name within it; ``ends`` are those of no block."""
+
+    blocks: tuple[Mapping[str, Tensor], ...]
+    ends: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """``metadata`` has the keys of a GGUF file, ``general.architecture`` among them.
+
+    Two models are the same only where they are one object, so that what follows from one can be
+    kept beside it.
+    """
+
+    name: str
+    quant: str | None
+    metadata: Mapping[str, Value]
+    tensors: tuple[Tensor, ...]
+    tensor_source: TensorSource
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Read layers, widths and heads. Raises ``PlannerError`` where the file lacks one."""
+        names = {tensor.name: tensor.shape for tensor in self.tensors}
+        return read_shape(self.metadata, names)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Sum the tensors' bytes without padding."""
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    @cached_property
+    def table(self) -> Table:
+        """Sort the tensors by block. Those of blocks that the model does not count are left out."""
+        blocks: list[dict[str, Tensor]] = [{} for _ in range(self.shape.block_count)]
+        ends = {}
+        for tensor in self.tensors:
+            found = _BLOCK.fullmatch(tensor.name)
+            if found is None:
+                ends[tensor.name] = tensor
+            elif int(found[1]) < len(blocks):
+                blocks[int(found[1])][found[2]] = tensor
+        return Table(tuple(blocks), ends)
