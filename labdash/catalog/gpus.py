@@ -26,16 +26,17 @@ USUAL_SHARE = 0.75
 class GpuFacts:
     """``vram_gb`` lists the sizes that are sold with these facts; for ``unified`` the whole RAM.
 
-    ``units`` are streaming multiprocessors of NVIDIA, compute units of AMD, Xe cores of Intel
-    and GPU cores of Apple. ``arch`` is NVIDIA's compute capability, AMD's gfx target, or the
-    generation.
+    ``units`` are streaming multiprocessors of NVIDIA, compute units of AMD, Xe cores of Intel and
+    GPU cores of Apple, whose chips of one name have up to ``units_most``. ``arch`` is NVIDIA's
+    compute capability, AMD's gfx target, or the generation.
     """
 
     name: str
     vendor: Vendor
     vram_gb: tuple[float, ...]
     bandwidth_gbs: float
-    units: int | None
+    units: int
+    units_most: int
     arch: str
     memory: str
     laptop: bool
@@ -62,7 +63,8 @@ class GpuFacts:
     @property
     def prompt_tflops(self) -> tuple[float, float] | None:
         """Tell what it computes of a prompt, None where nothing like it was measured."""
-        return prompt_tflops(self.arch, self.units)
+        least, most = (prompt_tflops(self.arch, each) for each in (self.units, self.units_most))
+        return (least[0], most[1]) if least and most else None
 
     @property
     def _is_before_turing(self) -> bool:
@@ -125,7 +127,8 @@ def _gpu(row: dict[str, Any]) -> GpuFacts:
         vendor=row["vendor"],
         vram_gb=tuple(row["vram_gb"]),
         bandwidth_gbs=row["bandwidth_gbs"],
-        units=row.get("units"),
+        units=row["units"],
+        units_most=row.get("units_most", row["units"]),
         arch=row["arch"],
         memory=row["memory"],
         laptop=row.get("laptop", False),

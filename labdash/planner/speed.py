@@ -143,12 +143,12 @@ ASSUMED_TFLOPS = {
 ASSUMED_SPREAD = (0.5, 1.5)
 
 
-def prompt_tflops(arch: str, units: int | None) -> tuple[float, float] | None:
+def prompt_tflops(arch: str, units: int) -> tuple[float, float] | None:
     """Tell what a GPU computes of a prompt, None where nothing like it was measured."""
     each, spread = MEASURED_TFLOPS.get(arch), MEASURED_SPREAD
     if each is None:
         each, spread = ASSUMED_TFLOPS.get(arch), ASSUMED_SPREAD
-    if each is None or units is None:
+    if each is None:
         return None
     return each * units * spread[0], each * units * spread[1]
 
@@ -172,13 +172,15 @@ class PromptPart:
 class Prompt:
     """A prompt of ``tokens`` in batches of ``ubatch``, on a model of ``params_active``.
 
-    ``attention_width`` is the sum over the layers of heads times head width.
+    ``attention_width`` is the sum over the layers of heads times head width. ``moe`` where the
+    layers hold experts.
     """
 
     tokens: int
     ubatch: int
     params_active: int
     attention_width: int = 0
+    moe: bool = False
 
     @property
     def flops(self) -> float:
@@ -214,6 +216,8 @@ def _prompt_s(
 ) -> float:
     """Tell the time at one end of the range: the longer of computing and of reading weights."""
     computing = prompt.flops * part.share / (tflops[end] * 1e12)
+    if prompt.moe and end == 0:
+        computing /= EXPERT_EFFICIENCY
     reach = RATES[part.speed_class].efficiency[end] * gbs * GIGA
     reading = part.weight_bytes * prompt.batches / reach
     copying = part.streamed_bytes * prompt.batches / (PCIE_GBS[end] * GIGA)

@@ -15,7 +15,7 @@ def is_odd(gpu: GpuFacts) -> bool:
         gpu.vendor in read_json("gpus.json")["sources"]
         and all(1 <= size <= 512 for size in gpu.vram_gb)
         and 60 <= gpu.bandwidth_gbs <= 8000
-        and (gpu.units is not None or gpu.vendor == "apple")
+        and 1 <= gpu.units <= gpu.units_most <= 304
         and gpu.laptop == ("Laptop" in gpu.name)
         and gpu.speed_class in RATES
     )

@@ -78,16 +78,25 @@ EXPERTS_30B = 48 * 8 * 3 * 2048 * 768
 DENSE_30B = 48 * (2 * 2048 * 4096 + 2 * 2048 * 512) + 151_936 * 2048
 
 
+def gpt_oss(layers: int) -> int:
+    """Count the bytes for a token of gpt-oss: four experts in MXFP4, the rest in Q8_0."""
+    experts = layers * 4 * 3 * 2880 * 2880 * 17 // 32
+    dense = layers * 2880 * 64 * (2 * 64 + 2 * 8) + 201_088 * 2880
+    return experts + dense * 34 // 32
+
+
 @pytest.mark.parametrize(
-    ("speed_class", "gbs", "measured"), [("nvidia", 273, 61.1), ("apple-m2", 800, 79.0)]
+    ("speed_class", "gbs", "small", "large", "wide"),
+    [("nvidia", 273, 83.4, 58.7, 61.1), ("apple-m2", 800, 130, 85.6, 79.0)],  # GB10, M2 Ultra
 )
-def test_the_range_holds_a_mixture_of_experts(
-    speed_class: SpeedClass, gbs: float, measured: float
+def test_the_range_holds_mixtures_of_experts(
+    speed_class: SpeedClass, gbs: float, small: float, large: float, wide: float
 ) -> None:
-    read = (EXPERTS_30B + DENSE_30B) * 34 // 32
-    speed = generation_speed([Part(speed_class, gbs, read, 49)], moe=True)
-    assert speed is not None
-    assert speed.low <= measured <= speed.high
+    sizes = [(gpt_oss(24), 25), (gpt_oss(36), 37), ((EXPERTS_30B + DENSE_30B) * 34 // 32, 49)]
+    for (size, layers), measured in zip(sizes, (small, large, wide), strict=True):
+        speed = generation_speed([Part(speed_class, gbs, size, layers)], moe=True)
+        assert speed is not None
+        assert speed.low <= measured <= speed.high
 
 
 def test_the_range_holds_experts_on_the_cpu() -> None:
@@ -150,6 +159,26 @@ def test_the_range_holds_the_measured_speed_of_a_prompt(
     assert speed.low <= measured <= speed.high
 
 
+# Prompts of 2048 tokens in llama.cpp's own benchmarks: gpt-oss 20B and 120B (MXFP4), and
+# Qwen3-30B-A3B (Q8_0).
+@pytest.mark.parametrize(
+    ("speed_class", "gbs", "arch", "units", "measured"),
+    [
+        ("nvidia", 273, "12.1", 48, (4506, 2444, 2987)),  # GB10
+        ("apple-m2", 800, "m2", 76, (2713, 1649, 2453)),  # M2 Ultra
+    ],
+)
+def test_the_range_holds_prompts_of_mixtures_of_experts(
+    speed_class: SpeedClass, gbs: float, arch: str, units: int, measured: tuple[float, ...]
+) -> None:
+    models = [(3_600_000_000, 12 * 10**9), (5_100_000_000, 63 * 10**9), (3_350_000_000, 32 * 10**9)]
+    for (active, size), rate in zip(models, measured, strict=True):
+        part = PromptPart(speed_class, gbs, prompt_tflops(arch, units), 1.0, size)
+        speed = prompt_speed([part], Prompt(2048, 2048, active, moe=True))
+        assert speed is not None
+        assert speed.low <= rate <= speed.high
+
+
 def test_two_gpus_gain_on_a_prompt_what_was_measured() -> None:
     part = PromptPart("nvidia", 1008, prompt_tflops("8.9", 128), 0.5, LLAMA_8B // 2)
     speed = prompt_speed([part, part], Prompt(1024, 512, 8_030_261_248))
@@ -177,8 +206,8 @@ def test_a_longer_prompt_costs_attention() -> None:
     assert high(65_536) < high(4096)
 
 
-@pytest.mark.parametrize(("arch", "units"), [("gfx803", 36), ("8.6", None), ("xe2", 20)])
-def test_a_gpu_unlike_any_measured_has_no_speed_of_a_prompt(arch: str, units: int | None) -> None:
-    assert prompt_tflops(arch, units) is None
-    part = PromptPart("amd", 256, prompt_tflops(arch, units), 1.0, 10**9)
+@pytest.mark.parametrize("arch", ["gfx803", "xe2"])
+def test_a_gpu_unlike_any_measured_has_no_speed_of_a_prompt(arch: str) -> None:
+    assert prompt_tflops(arch, 36) is None
+    part = PromptPart("amd", 256, prompt_tflops(arch, 36), 1.0, 10**9)
     assert prompt_speed([part], Prompt(1024, 512, 8 * 10**9)) is None
