@@ -20,6 +20,7 @@ WORD = re.compile(r"(?:rtx|gtx|rx)(?=\d)|[a-z]+\d*[a-z]*\d*|\d+[a-z]*")
 SIZE = re.compile(r"(\d+)gb")
 # The share of its memory that macOS lets a GPU have, between two thirds and 84 %.
 USUAL_SHARE = 0.75
+OLD_APPLE: dict[str, SpeedClass] = {"m1": "apple-m1", "m2": "apple-m2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class GpuFacts:
             return "nvidia-hbm" if hbm else "nvidia-old" if self._is_before_turing else "nvidia"
         if self.vendor == "amd":
             return "amd-hbm" if hbm else "amd"
-        if self.vendor == "apple":
-            return {"m1": "apple-m1", "m2": "apple-m2"}.get(self.arch, "apple")  # type: ignore[return-value]
-        return "intel"
+        return OLD_APPLE.get(self.arch, "apple") if self.vendor == "apple" else "intel"
 
     @property
     def prompt_tflops(self) -> tuple[float, float] | None:
