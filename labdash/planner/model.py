@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from labdash.planner.ggml import TYPES
 from labdash.planner.shape import Shape, Value, read_shape
 
 # Where the tensors are known from. "file" and "show" list them; "rules" computes them from the
@@ -58,6 +59,11 @@ class Model:
     def weight_bytes(self) -> int:
         """Sum the tensors' bytes without padding."""
         return sum(tensor.bytes for tensor in self.tensors)
+
+    @cached_property
+    def unknown_types(self) -> tuple[str, ...]:
+        """List the types that LabDash does not know: their sizes follow from where data lie."""
+        return tuple(sorted({each.type for each in self.tensors} - TYPES.keys()))
 
     @cached_property
     def table(self) -> Table:

@@ -1,10 +1,14 @@
-"""ggml's graph allocator, replayed: how large a device's compute buffer gets.
+"""ggml's graph allocator, replayed: how large each device's compute buffer gets.
 
-Source: ggml/src/ggml-alloc.c. Each buffer is one arena that grows; a request takes the smallest
-free block that is large enough, the last block being endless.
+Source: ggml/src/ggml-alloc.c. ``trace`` finds who takes and gives back memory, in which order;
+``peaks`` replays that with given sizes. The order hangs on the graph alone, so one trace serves
+all sizes of a context.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import repeat
 
 from labdash.planner.memory.graph import Node
 
@@ -18,20 +22,137 @@ IN_PLACE = frozenset(
 ENDLESS = 1 << 62
 
 
+class Kind(IntEnum):
+    """What happens to a piece of memory."""
+
+    TAKE = 0
+    GIVE = 1
+    TRIM = 2
+
+
+type Event = tuple[Kind, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Events as (kind, arena, slot, size, smaller size), the sizes by their place in ``sizes``.
+
+    ``sizes`` are unpadded bytes. A slot is one piece of memory from its taking to its giving
+    back; a TRIM gives back what lies behind the smaller size.
+    """
+
+    events: tuple[Event, ...]
+    sizes: tuple[int, ...]
+
+
+def trace(
+    nodes: Sequence[tuple[Node, int]], leaves: Sequence[tuple[Node, int]], host: int
+) -> Trace:
+    """Follow the lives of a scheduled graph's tensors. ``host`` is the last arena."""
+    tracer = _Tracer(host)
+    tracer.run(nodes, leaves)
+    return Trace(tuple(tracer.events), tuple(tracer.sizes))
+
+
+@dataclass(slots=True)
+class _Tracer:
+    host: int
+    events: list[Event] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    _slots: int = 0
+
+    def run(self, nodes: Sequence[tuple[Node, int]], leaves: Sequence[tuple[Node, int]]) -> None:
+        for leaf, device in leaves:
+            self._place(leaf, device)
+        for node, device in nodes:
+            self._count(node, device)
+        for node, device in nodes:
+            for source in node.sources:
+                if not source.owned:
+                    self._place(source, device)
+            self._place(node, device)
+            for source in node.sources:
+                source.children -= 1
+                if not source.children and not source.views:
+                    self._release(source)
+
+    def _count(self, node: Node, device: int) -> None:
+        """Count who needs what, and place inputs before all else."""
+        if node.view_of is not None and node.op != "none":
+            node.view_of.views += 1
+        if node.is_input:
+            self._place(node, device)
+        for source in node.sources:
+            source.children += 1
+            if source.is_input:
+                self._place(source, device)
+
+    def _place(self, node: Node, device: int) -> None:
+        if node.owned or node.home is not None or node.view_of is not None:
+            return
+        node.owned = True
+        if node.op in IN_PLACE and self._reuse(node):
+            return
+        node.arena, node.slot = device, self._slots
+        self._slots += 1
+        self._note(Kind.TAKE, node, self._size(node, device))
+
+    def _reuse(self, node: Node) -> bool:
+        """Take over the memory of a source that nothing else needs and that looks the same."""
+        for parent in node.sources:
+            if (
+                parent.owned
+                and not parent.is_output
+                and parent.children == 1
+                and parent.views == 0
+                and parent.shape == node.shape
+                and parent.size == node.size
+            ):
+                node.arena, node.slot = parent.arena, parent.slot
+                parent.owned = False
+                if parent.extra and parent.arena != self.host:
+                    # The scratch of flash attention lies behind its result.
+                    had, needed = (self._size(each, node.arena) for each in (parent, node))
+                    self._note(Kind.TRIM, node, had, needed)
+                return True
+        return False
+
+    def _release(self, parent: Node) -> None:
+        root = parent.view_of
+        if root is None:
+            if parent.owned:
+                self._free(parent)
+            return
+        root.views -= 1
+        if root.views == 0 and root.children == 0 and root.owned:
+            self._free(root)
+
+    def _free(self, node: Node) -> None:
+        if not node.is_output:
+            node.owned = False
+            self._note(Kind.GIVE, node, self._size(node, node.arena))
+
+    def _note(self, kind: Kind, node: Node, size: int, smaller: int = 0) -> None:
+        self.events.append((kind, node.arena, node.slot, size, smaller))
+
+    def _size(self, node: Node, arena: int) -> int:
+        self.sizes.append(node.size if arena == self.host else node.size + node.extra)
+        return len(self.sizes) - 1
+
+
 class Arena:
-    """Free blocks as two lists, sorted by offset."""
+    """Free blocks as two lists, sorted by offset. The last block is endless."""
 
-    __slots__ = ("alignment", "offsets", "peak", "sizes")
+    __slots__ = ("offsets", "peak", "sizes")
 
-    def __init__(self, alignment: int) -> None:
+    def __init__(self) -> None:
         """Begin with one endless block."""
-        self.alignment = alignment
         self.offsets = [0]
         self.sizes = [ENDLESS]
         self.peak = 0
 
     def take(self, size: int) -> int:
-        """Take a block and say where it begins."""
+        """Take the smallest free block that is large enough, and say where it begins."""
         offsets, sizes = self.offsets, self.sizes
         best, best_size = len(sizes) - 1, ENDLESS
         for i in range(len(sizes) - 1):
@@ -43,8 +164,7 @@ class Arena:
         else:
             offsets[best] += size
             sizes[best] -= size
-        if best_size == ENDLESS:
-            self.peak = max(self.peak, offset + size)
+        self.peak = max(self.peak, offset + size)
         return offset
 
     def give(self, offset: int, size: int) -> None:
@@ -67,94 +187,19 @@ class Arena:
             sizes.insert(i, size)
 
 
-class Allocator:
-    """Places the nodes of a scheduled graph in one arena a device."""
-
-    def __init__(self, alignments: Sequence[int]) -> None:
-        """Make an arena for each device, the host's last."""
-        self.arenas = [Arena(alignment) for alignment in alignments]
-        self._host = len(alignments) - 1
-
-    def run(
-        self, nodes: Sequence[tuple[Node, int]], leaves: Sequence[tuple[Node, int]]
-    ) -> list[int]:
-        """Replay the allocation and return each arena's peak in bytes."""
-        for leaf, device in leaves:
-            self._place(leaf, device)
-        for node, device in nodes:
-            self._count(node, device)
-        for node, device in nodes:
-            for source in node.sources:
-                self._place(source, device)
-            self._place(node, device)
-            for source in node.sources:
-                self._release(source)
-        return [arena.peak for arena in self.arenas]
-
-    def _count(self, node: Node, device: int) -> None:
-        """Count who needs what, and place inputs before all else."""
-        if node.view_of is not None and node.op != "none":
-            node.view_of.views += 1
-        if node.is_input:
-            self._place(node, device)
-        for source in node.sources:
-            source.children += 1
-            if source.is_input:
-                self._place(source, device)
-
-    def _place(self, node: Node, device: int) -> None:
-        if node.owned or node.home is not None or node.view_of is not None:
-            return
-        node.owned = True
-        if node.op in IN_PLACE and self._reuse(node):
-            return
-        node.buffer = device
-        node.offset = self.arenas[device].take(self._padded(node, device))
-
-    def _reuse(self, node: Node) -> bool:
-        """Take over the memory of a source that nothing else needs and that looks the same."""
-        for parent in node.sources:
-            if (
-                parent.owned
-                and not parent.is_output
-                and parent.shape == node.shape
-                and parent.size == node.size
-                and parent.children == 1
-                and parent.views == 0
-            ):
-                node.buffer, node.offset = parent.buffer, parent.offset
-                parent.owned = False
-                self._give_rest(node, parent)
-                return True
-        return False
-
-    def _give_rest(self, node: Node, parent: Node) -> None:
-        """Free what the parent had behind its result, as the scratch of flash attention."""
-        device = parent.buffer
-        had, needed = self._padded(parent, device), self._padded(node, device)
-        if had > needed:
-            self.arenas[device].give(parent.offset + needed, had - needed)
-
-    def _release(self, parent: Node) -> None:
-        parent.children -= 1
-        if parent.children or parent.views:
-            return
-        root = parent.view_of
-        if root is None:
-            if parent.owned:
-                self._free(parent)
-            return
-        root.views -= 1
-        if root.views == 0 and root.children == 0 and root.owned:
-            self._free(root)
-
-    def _free(self, node: Node) -> None:
-        if node.is_output:
-            return
-        node.owned = False
-        self.arenas[node.buffer].give(node.offset, self._padded(node, node.buffer))
-
-    def _padded(self, node: Node, device: int) -> int:
-        size = node.size if device == self._host else node.size + node.extra
-        alignment = self.arenas[device].alignment
-        return (size + alignment - 1) // alignment * alignment
+def peaks(events: Sequence[Event], sizes: Sequence[int], alignments: Sequence[int]) -> list[int]:
+    """Replay events with unpadded ``sizes`` and return the largest extent of each arena."""
+    arenas = [Arena() for _ in alignments]
+    offsets = list(repeat(0, len(events)))
+    for kind, index, slot, size_index, smaller_index in events:
+        mask = alignments[index] - 1
+        size = (sizes[size_index] + mask) & ~mask
+        if kind == Kind.TAKE:
+            offsets[slot] = arenas[index].take(size)
+        elif kind == Kind.GIVE:
+            arenas[index].give(offsets[slot], size)
+        else:
+            smaller = (sizes[smaller_index] + mask) & ~mask
+            if smaller < size:
+                arenas[index].give(offsets[slot] + smaller, size - smaller)
+    return [arena.peak for arena in arenas]

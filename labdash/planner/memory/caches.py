@@ -47,22 +47,22 @@ def pad(count: int) -> int:
     return -(-count // CELL_PADDING) * CELL_PADDING
 
 
-def require_cache_types(shape: Shape, settings: Settings) -> None:
+def require_cache_types(shape: Shape, *, type_k: str, type_v: str, flash_attn: bool) -> None:
     """Refuse what llama.cpp refuses: llama-context.cpp, llama_init_from_model."""
-    for kind in (settings.type_k, settings.type_v):
+    for kind in (type_k, type_v):
         if kind not in CACHE_TYPES:
             raise PlannerError(f"KV type {kind} is unknown; there are {', '.join(CACHE_TYPES)}")
-    if settings.type_v not in PLAIN_TYPES and not settings.flash_attn:
-        raise PlannerError(f"KV type {settings.type_v} for V needs flash attention")
-    if shape.mla and settings.type_k != settings.type_v:
+    if type_v not in PLAIN_TYPES and not flash_attn:
+        raise PlannerError(f"KV type {type_v} for V needs flash attention")
+    if shape.mla and type_k != type_v:
         raise PlannerError(
             f"{shape.arch} keeps K and V in one cache: they need the same KV type, not "
-            f"{settings.type_k} and {settings.type_v}"
+            f"{type_k} and {type_v}"
         )
-    for layer in shape.layers:
-        if layer.attention:
-            _require_blocks("K", settings.type_k, layer.key_length)
-            _require_blocks("V", settings.type_v, layer.value_length)
+    heads = {(each.key_length, each.value_length) for each in shape.layers if each.attention}
+    for key, value in heads:
+        _require_blocks("K", type_k, key)
+        _require_blocks("V", type_v, value)
 
 
 def _require_blocks(side: str, kind: str, head: int) -> None:

@@ -1,20 +1,21 @@
 """Compute buffers: the graph of the largest batch, scheduled and allocated as ggml does it.
 
-Only as many layers are run through as can differ: a graph returns to the same state of its memory
-after equal layers, so each distinct pair of neighbours is kept twice.
+Only as many layers are run through as can differ: memory returns to the same state after equal
+layers, so what counts is which layers are neighbours.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from labdash.planner.ggml import PLAIN_TYPES
-from labdash.planner.memory.allocator import Allocator
+from labdash.planner.memory.allocator import Event, Trace, peaks, trace
 from labdash.planner.memory.builder import Batch, Place, Traits, Weight
 from labdash.planner.memory.caches import Cells
 from labdash.planner.memory.recipes import build
 from labdash.planner.memory.scheduler import PIPELINE_COPIES, Rules, schedule
 from labdash.planner.memory.split import HOST, Split
+from labdash.planner.memory.walk import short_walk
 from labdash.planner.memory.weights import (
     COPIED_TENSORS,
     GPU_ALIGNMENT,
@@ -27,6 +28,9 @@ from labdash.planner.memory.weights import (
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # Builds of llama.cpp from which on a compute buffer holds something else. Where only the weeks of
 # a change are known, the middle of them.
 LIMITED_OUTPUTS_SINCE = 9451
@@ -37,8 +41,6 @@ ROUTING_KEPT_SINCE = 11130
 INPUTS_COPIED_SINCE = 11250
 SHARED_GROUPED_SINCE = 11370
 MIXED_BATCHES_SINCE = 11398
-# Pairs of neighbours that are kept: the second one finds the memory as all later ones do.
-KEPT_PAIRS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a compute buffer follows from, beside the model."""
+    """What a graph follows from, beside the model and how many tokens the caches hold."""
 
     steps: tuple[Step, ...]
     output: int
@@ -63,43 +65,44 @@ class Run:
 
 def compute_bytes(
     model: Model, settings: Settings, split: Split, cells: Cells, *, whole: bool = False
-) -> list[int]:
+) -> tuple[int, ...]:
     """Return the bytes of each GPU's compute buffer, the host's last.
 
     ``whole`` runs through every layer, to see that leaving out equal ones changes nothing.
     """
-    classes = _classes(model, settings.cpu_override)
-    steps = [
-        Step((classes.host if device == HOST else classes.gpu)[index], device)
-        for index, device in enumerate(split.layers[: len(model.shape.layers)])
-    ]
+    batch = _batch(settings, cells)
+    # Where every token gets logits, they go into what the layers before happen to leave free.
+    whole = whole or batch.outputs == batch.tokens
     run = Run(
-        steps=tuple(steps if whole else distinct(steps)),
+        steps=steps_of(model, split, settings.cpu_override, whole=whole),
         output=split.output,
-        batch=_batch(settings, cells),
+        batch=batch,
         traits=_traits(settings),
         rules=_rules(settings, split),
         override=settings.cpu_override,
     )
-    return list(_replay(model, run))
+    return _peaks(model, run, cells.full, cells.window)
 
 
-def distinct(steps: Sequence[Step]) -> list[Step]:
-    """Leave out what repeats: a stretch that ends where it began, with no new neighbours."""
-    kept: list[Step] = []
-    seen: dict[tuple[Step, Step], int] = {}
-    # Where a stretch of known neighbours began; the last layer is always kept.
-    known_since = 0
-    for step in steps[:-1]:
-        pair = (kept[-1], step) if kept else None
-        kept.append(step)
-        if pair is None or seen.get(pair, 0) < KEPT_PAIRS:
-            if pair is not None:
-                seen[pair] = seen.get(pair, 0) + 1
-            known_since = len(kept) - 1
-        elif step in kept[known_since:-1]:
-            del kept[kept.index(step, known_since) + 1 :]
-    return [*kept, steps[-1]]
+@lru_cache(maxsize=8192)
+def _peaks(model: Model, run: Run, cells: int, window_cells: int) -> tuple[int, ...]:
+    growth = _growth(model, run)
+    sizes = growth.sizes_at(cells, window_cells)
+    alignments = [GPU_ALIGNMENT] * run.rules.gpu_count + [HOST_ALIGNMENT]
+    return tuple(peaks(growth.events, sizes, alignments))
+
+
+@lru_cache(maxsize=4096)
+def steps_of(
+    model: Model, split: Split, override: str | None, *, whole: bool = False
+) -> tuple[Step, ...]:
+    """Tell the layers to run through."""
+    classes = _classes(model, override)
+    steps = [
+        Step((classes.host if device == HOST else classes.gpu)[index], device)
+        for index, device in enumerate(split.layers[: len(model.shape.layers)])
+    ]
+    return tuple(steps if whole else short_walk(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,12 @@ def _classes(model: Model, override: str | None) -> _Classes:
 
 def _grouped(name: str, tensor: Tensor) -> str | None:
     """Tell the type where the graph depends on it: experts that run together are of one type."""
-    return tensor.type if name.endswith(("exps.weight", "shexp.weight")) else None
+    return tensor.type if name in GROUPED else None
+
+
+GROUPED = frozenset(
+    f"ffn_{part}_{kind}.weight" for part in ("gate", "up") for kind in ("exps", "shexp")
+)
 
 
 def is_pipelined(settings: Settings, split: Split) -> bool:
@@ -160,8 +168,8 @@ def _batch(settings: Settings, cells: Cells) -> Batch:
         outputs=min(wanted, tokens) if limited and wanted else tokens,
         streams=cells.streams,
         slots=slots,
-        cells=cells.full,
-        window_cells=cells.window,
+        cells=0,
+        window_cells=0,
         flash_attn=settings.flash_attn,
         type_k=settings.type_k,
         type_v=settings.type_v,
@@ -182,20 +190,60 @@ def _traits(settings: Settings) -> Traits:
     )
 
 
-@lru_cache(maxsize=4096)
-def _replay(model: Model, run: Run) -> tuple[int, ...]:
+# Two counts of tokens for each kind of cache, that no width of a model equals.
+PROBES = ((256 * 37, 256 * 11), (256 * 73, 256 * 11), (256 * 37, 256 * 23))
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A graph's allocations, and how its tensors' sizes follow from the tokens in the caches.
+
+    Each size is ``base + full * tokens + window * tokens of the windowed caches``.
+    """
+
+    events: tuple[Event, ...]
+    base: tuple[int, ...]
+    full: tuple[int, ...]
+    window: tuple[int, ...]
+
+    def sizes_at(self, cells: int, window_cells: int) -> list[int]:
+        """Work the sizes out."""
+        grown = zip(self.base, self.full, self.window, strict=True)
+        return [base + full * cells + window * window_cells for base, full, window in grown]
+
+
+@lru_cache(maxsize=2048)
+def _growth(model: Model, run: Run) -> Growth:
+    """Build the graph at a few sizes of the caches: nothing in it grows faster than they do."""
+    probes = PROBES if model.shape.window else PROBES[:2]
+    traces = [_trace(model, run, *probe) for probe in probes]
+    first, second, third = traces[0], traces[1], traces[-1]
+    (cells, window), (more_cells, _), (_, more_window) = PROBES
+    full = [(b - a) // (more_cells - cells) for a, b in zip(first.sizes, second.sizes, strict=True)]
+    wide = [0] * len(full)
+    if model.shape.window:
+        pairs = zip(first.sizes, third.sizes, strict=True)
+        wide = [(b - a) // (more_window - window) for a, b in pairs]
+    grown = zip(first.sizes, full, wide, strict=True)
+    base = tuple(size - a * cells - b * window for size, a, b in grown)
+    return Growth(first.events, base, tuple(full), tuple(wide))
+
+
+def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
     host = run.rules.gpu_count
-    parts = parts_of(model, run.override)
+    blocks = parts_of(model, run.override).blocks
     places = [
-        _place(model, parts.blocks[step.block], step, host, kv_offload=run.traits.kv_offload)
-        for step in run.steps
+        replace(
+            _place(model, blocks[step.block], step, host, kv_offload=run.traits.kv_offload),
+            # Equal layers stand for different ones, with tensors of their own.
+            index=index,
+        )
+        for index, step in enumerate(run.steps)
     ]
-    # Equal layers stand for different ones: each needs tensors of its own.
-    numbered = [Place(i, p.layer, p.weights, p.shapes, p.cache_home) for i, p in enumerate(places)]
-    graph = build(model.shape, run.batch, run.traits, numbered, _ends(model, parts.output, run))
-    plan = schedule(graph, run.rules)
-    alignments = [GPU_ALIGNMENT] * host + [HOST_ALIGNMENT]
-    return tuple(Allocator(alignments).run(plan.nodes, plan.leaves))
+    ends = _ends(model, parts_of(model, run.override).output, run)
+    batch = replace(run.batch, cells=cells, window_cells=window_cells)
+    plan = schedule(build(model.shape, batch, run.traits, places, ends), run.rules)
+    return trace(plan.nodes, plan.leaves, host)
 
 
 @lru_cache(maxsize=1024)

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from labdash.planner.ggml import TYPES
 from labdash.planner.memory.caches import Cells, count_cells, layer_bytes, require_cache_types
 from labdash.planner.memory.compute import compute_bytes
 from labdash.planner.memory.overhead import Overhead, overhead_of
@@ -14,6 +14,7 @@ from labdash.planner.memory.split import HOST, Split, split_layers
 from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
 from labdash.planner.settings import Gpu, Settings
+from labdash.planner.shape import Layer
 
 F32_BYTES = 4
 
@@ -32,7 +33,7 @@ class Buffers:
 def measure(model: Model, settings: Settings) -> Buffers:
     """Work out the engine's buffers. Raises ``PlannerError`` where it would refuse to load."""
     shape = model.shape
-    require_cache_types(shape, settings)
+    _require_cache_types(model, settings.type_k, settings.type_v, settings.flash_attn)
     split = split_layers(shape.block_count, settings)
     cells = count_cells(shape, settings)
     return Buffers(
@@ -75,11 +76,27 @@ def estimate(
 
 def _kv_bytes(model: Model, settings: Settings, split: Split, cells: Cells) -> list[int]:
     totals = [0] * (len(settings.gpus) + 1)
-    places = split.layers if settings.kv_offload else (HOST,) * len(split.layers)
-    for (layer, device), count in Counter(zip(model.shape.layers, places, strict=False)).items():
+    for layer, device, count in _layers_by_device(model, split, settings.kv_offload):
         size = layer_bytes(model.shape, layer, settings, cells, on_gpu=device != HOST)
         totals[device] += size * count
     return totals
+
+
+@lru_cache(maxsize=256)
+def _require_cache_types(model: Model, type_k: str, type_v: str, flash_attn: bool) -> None:  # noqa: FBT001 - a cached function's key
+    require_cache_types(model.shape, type_k=type_k, type_v=type_v, flash_attn=flash_attn)
+
+
+@lru_cache(maxsize=4096)
+def _layers_by_device(
+    model: Model,
+    split: Split,
+    kv_offload: bool,  # noqa: FBT001 - a cached function's key
+) -> tuple[tuple[Layer, int, int], ...]:
+    """Count the layers that are alike on each device of their caches."""
+    places = split.layers if kv_offload else (HOST,) * len(split.layers)
+    counted = Counter(zip(model.shape.layers, places, strict=False))
+    return tuple((layer, device, count) for (layer, device), count in counted.items())
 
 
 def _overheads(
@@ -134,7 +151,6 @@ def _warnings(model: Model, settings: Settings) -> list[str]:
         warnings.append(
             f"the compute buffer of {shape.arch} is modelled on the usual block, not checked"
         )
-    unknown = sorted({t.type for t in model.tensors if t.type not in TYPES})
-    if unknown:
-        warnings.append(f"unknown tensor types: {', '.join(unknown)}")
+    if model.unknown_types:
+        warnings.append(f"unknown tensor types: {', '.join(model.unknown_types)}")
     return warnings

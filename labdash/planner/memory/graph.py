@@ -35,8 +35,8 @@ class Node:
     children: int = 0
     views: int = 0
     owned: bool = False
-    offset: int = 0
-    buffer: int = 0
+    arena: int = 0
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

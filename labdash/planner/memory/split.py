@@ -4,6 +4,7 @@ Devices are numbered, the host is ``HOST``. The output layer counts as the layer
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from struct import pack, unpack
 
@@ -26,14 +27,22 @@ class Split:
 
 def split_layers(blocks: int, settings: Settings) -> Split:
     """Distribute ``blocks`` and the output layer over the GPUs and the host."""
-    if settings.gpu_layers < 0 and settings.gpu_layers != ALL_LAYERS:
+    shares = settings.tensor_split or _free_shares(settings)
+    first = settings.build >= OUTPUT_FIRST_SINCE
+    return _split(blocks, settings.gpu_layers, shares, len(settings.gpus), output_first=first)
+
+
+@lru_cache(maxsize=4096)
+def _split(
+    blocks: int, gpu_layers: int, shares: tuple[float, ...], gpu_count: int, *, output_first: bool
+) -> Split:
+    if gpu_layers < 0 and gpu_layers != ALL_LAYERS:
         raise PlannerError("layers on the GPU cannot be negative; -1 or all is every layer")
     units = blocks + 1
-    wanted = units if settings.gpu_layers == ALL_LAYERS else min(settings.gpu_layers, units)
-    if not settings.gpus:
-        wanted = 0
-    bounds = _bounds(settings) if wanted else []
-    if settings.build >= OUTPUT_FIRST_SINCE:
+    wanted = units if gpu_layers == ALL_LAYERS else min(gpu_layers, units)
+    wanted = wanted if gpu_count else 0
+    bounds = _bounds(shares, gpu_count) if wanted else []
+    if output_first:
         first = units - wanted
         devices = [_device(i - first, wanted, bounds) for i in range(units)]
     else:
@@ -52,12 +61,11 @@ def _device(position: int, offloaded: int, bounds: list[float]) -> int:
     return next((d for d, bound in enumerate(bounds) if bound > share), len(bounds) - 1)
 
 
-def _bounds(settings: Settings) -> list[float]:
-    """Cumulate each GPU's share: given, else by free memory, else equal."""
-    shares = list(settings.tensor_split or _free_shares(settings))
-    if len(shares) > len(settings.gpus):
-        raise PlannerError(f"{len(shares)} shares for {len(settings.gpus)} GPUs")
-    padded = [*shares, *[0.0] * (len(settings.gpus) - len(shares))]
+def _bounds(shares: tuple[float, ...], gpu_count: int) -> list[float]:
+    """Cumulate the shares of the GPUs."""
+    if len(shares) > gpu_count:
+        raise PlannerError(f"{len(shares)} shares for {gpu_count} GPUs")
+    padded = [*shares, *[0.0] * (gpu_count - len(shares))]
     if min(padded) < 0 or not sum(padded):
         raise PlannerError("the shares of the GPUs must be positive numbers")
     # In single precision, as llama.cpp reckons: the last layer of a share hangs on it.
@@ -65,10 +73,11 @@ def _bounds(settings: Settings) -> list[float]:
     return [_single(each / sums[-1]) for each in sums]
 
 
-def _free_shares(settings: Settings) -> list[float]:
+def _free_shares(settings: Settings) -> tuple[float, ...]:
+    """Share by free memory, or equally where that is not known."""
     free = [gpu.free_bytes for gpu in settings.gpus]
-    known = [float(each) for each in free if each is not None]
-    return known if len(known) == len(free) and any(known) else [1.0] * len(free)
+    known = tuple(float(each) for each in free if each is not None)
+    return known if len(known) == len(free) and any(known) else (1.0,) * len(free)
 
 
 def _single(value: float) -> float:

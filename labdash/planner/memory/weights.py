@@ -48,7 +48,7 @@ class Block:
     host: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """A model cut into what has one home each."""
 
@@ -59,7 +59,8 @@ class Parts:
     copied_host: int
 
 
-def weight_bytes(parts: Parts, split: Split, gpu_count: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def weight_bytes(parts: Parts, split: Split, gpu_count: int) -> tuple[int, ...]:
     """Sum the bytes of each GPU, the host's last."""
     totals = [0] * (gpu_count + 1)
     for block, device in zip(parts.blocks, split.layers, strict=True):
@@ -68,7 +69,7 @@ def weight_bytes(parts: Parts, split: Split, gpu_count: int) -> list[int]:
     totals[-1] += parts.inputs
     for device in set(split.layers):
         totals[device] += parts.copied_host if device == HOST else parts.copied_gpu
-    return totals
+    return tuple(totals)
 
 
 def _count(totals: list[int], block: Block, device: int) -> None:
