@@ -7,6 +7,9 @@ from labdash.planner.memory.overhead import Vendor
 # llama.cpp, common/arg.cpp: the cache types that a server admits.
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 ALL_LAYERS = -1
+HOST = -1
+# Patterns of tensors, and the GPU or the host that each goes to.
+type Moves = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Settings:
     with. ``gpu_layers`` counts the output layer first; ``ALL_LAYERS`` is every layer.
     ``outputs`` is how many tokens of a batch get logits, None for one a slot and 0 for all.
     ``cpu_override`` is a regular expression of tensors that stay in the host's memory.
-    ``pipeline`` says whether the GPUs can copy asynchronously. ``build`` is llama.cpp's number.
+    ``moves`` is what ``--fit`` chose of that kind, also to other GPUs. ``pipeline`` says whether
+    the GPUs can copy asynchronously. ``build`` is llama.cpp's number.
     """
 
     build: int
@@ -47,3 +51,9 @@ class Settings:
     swa_full: bool = False
     pipeline: bool = True
     cpu_override: str | None = None
+    moves: Moves = ()
+
+    @property
+    def all_moves(self) -> Moves:
+        """Tensors that do not lie with their block, by pattern; the first that matches counts."""
+        return ((self.cpu_override, HOST),) if self.cpu_override else self.moves

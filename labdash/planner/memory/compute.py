@@ -14,7 +14,7 @@ from labdash.planner.memory.builder import Batch, Place, Traits, Weight
 from labdash.planner.memory.caches import Cells
 from labdash.planner.memory.recipes import build
 from labdash.planner.memory.scheduler import PIPELINE_COPIES, Rules, schedule
-from labdash.planner.memory.split import HOST, Split
+from labdash.planner.memory.split import Split
 from labdash.planner.memory.walk import short_walk
 from labdash.planner.memory.weights import (
     COPIED_TENSORS,
@@ -26,7 +26,7 @@ from labdash.planner.memory.weights import (
     row_padding,
 )
 from labdash.planner.model import Model, Tensor
-from labdash.planner.settings import Settings
+from labdash.planner.settings import HOST, Moves, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Run:
     batch: Batch
     traits: Traits
     rules: Rules
-    override: str | None
+    moves: Moves
 
 
 def compute_bytes(
@@ -74,12 +74,12 @@ def compute_bytes(
     # Where every token gets logits, they go into what the layers before happen to leave free.
     whole = whole or batch.outputs == batch.tokens
     run = Run(
-        steps=steps_of(model, split, settings.cpu_override, whole=whole),
+        steps=steps_of(model, split, settings.all_moves, whole=whole),
         output=split.output,
         batch=batch,
         traits=_traits(settings),
         rules=_rules(settings, split),
-        override=settings.cpu_override,
+        moves=settings.all_moves,
     )
     return _peaks(model, run, cells.full, cells.window)
 
@@ -93,11 +93,9 @@ def _peaks(model: Model, run: Run, cells: int, window_cells: int) -> tuple[int, 
 
 
 @lru_cache(maxsize=4096)
-def steps_of(
-    model: Model, split: Split, override: str | None, *, whole: bool = False
-) -> tuple[Step, ...]:
+def steps_of(model: Model, split: Split, moves: Moves, *, whole: bool = False) -> tuple[Step, ...]:
     """Tell the layers to run through."""
-    classes = _classes(model, override)
+    classes = _classes(model, moves)
     steps = [
         Step((classes.host if device == HOST else classes.gpu)[index], device)
         for index, device in enumerate(split.layers[: len(model.shape.layers)])
@@ -114,17 +112,17 @@ class _Classes:
 
 
 @lru_cache(maxsize=32)
-def _classes(model: Model, override: str | None) -> _Classes:
+def _classes(model: Model, moves: Moves) -> _Classes:
     firsts: dict[object, int] = {}
     gpu, host = [], []
-    blocks = parts_of(model, override).blocks
+    blocks = parts_of(model, moves).blocks
     for index, layer in enumerate(model.shape.layers):
         block = blocks[index]
         names = tuple((name, t.shape, _grouped(name, t)) for name, t in block.tensors.items())
-        kept = tuple((name, block.tensors[name].bytes) for name in sorted(block.kept))
+        moved = tuple((name, home, block.tensors[name].bytes) for name, home in block.moved.items())
         sizes = tuple(t.bytes for t in block.tensors.values())
-        gpu.append(firsts.setdefault((layer, names, kept), index))
-        host.append(firsts.setdefault((layer, names, sizes), index))
+        gpu.append(firsts.setdefault((layer, names, moved), index))
+        host.append(firsts.setdefault((layer, names, moved, sizes), index))
     return _Classes(tuple(gpu), tuple(host))
 
 
@@ -145,7 +143,7 @@ def is_pipelined(settings: Settings, split: Split) -> bool:
         and split.all_offloaded
         and settings.kv_offload
         and settings.pipeline
-        and settings.cpu_override is None
+        and not settings.all_moves
     )
 
 
@@ -231,7 +229,7 @@ def _growth(model: Model, run: Run) -> Growth:
 
 def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
     host = run.rules.gpu_count
-    blocks = parts_of(model, run.override).blocks
+    blocks = parts_of(model, run.moves).blocks
     places = [
         replace(
             _place(model, blocks[step.block], step, host, kv_offload=run.traits.kv_offload),
@@ -240,7 +238,7 @@ def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
         )
         for index, step in enumerate(run.steps)
     ]
-    ends = _ends(model, parts_of(model, run.override).output, run)
+    ends = _ends(model, parts_of(model, run.moves).output, run)
     batch = replace(run.batch, cells=cells, window_cells=window_cells)
     plan = schedule(build(model.shape, batch, run.traits, places, ends), run.rules)
     return trace(plan.nodes, plan.leaves, host)
@@ -250,7 +248,7 @@ def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
 def _place(model: Model, block: Block, step: Step, host: int, *, kv_offload: bool) -> Place:
     device = host if step.device == HOST else step.device
     weights = {
-        name: _weight(tensor, host if name in block.kept else device)
+        name: _weight(tensor, _home(block, name, device, host))
         for name, tensor in block.tensors.items()
     }
     for name in COPIED_TENSORS & model.table.ends.keys():
@@ -268,12 +266,17 @@ def _ends(model: Model, output: Block, run: Run) -> Place:
     host = run.rules.gpu_count
     device = host if run.output == HOST else run.output
     weights = {
-        name: _weight(tensor, host if name in output.kept else device)
+        name: _weight(tensor, _home(output, name, device, host))
         for name, tensor in output.tensors.items()
     }
     weights[TABLE] = _weight(model.table.ends[TABLE], host)
     shapes: Mapping[str, tuple[int, ...]] = {}
     return Place(-1, model.shape.layers[0], weights, shapes, host)
+
+
+def _home(block: Block, name: str, device: int, host: int) -> int:
+    home = block.moved.get(name, device)
+    return host if home == HOST else home
 
 
 def _weight(tensor: Tensor, home: int) -> Weight:

@@ -10,10 +10,10 @@ from labdash.planner.memory.compute import compute_bytes
 from labdash.planner.memory.overhead import Overhead, overhead_of
 from labdash.planner.memory.recipes import CHECKED
 from labdash.planner.memory.result import Bases, Basis, DeviceUse, Estimate, HostUse
-from labdash.planner.memory.split import HOST, Split, split_layers
+from labdash.planner.memory.split import Split, split_layers
 from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
-from labdash.planner.settings import Gpu, Settings
+from labdash.planner.settings import HOST, Gpu, Settings
 from labdash.planner.shape import Layer
 
 F32_BYTES = 4
@@ -39,23 +39,30 @@ def measure(model: Model, settings: Settings) -> Buffers:
     return Buffers(
         split=split,
         cells=cells,
-        weights=weight_bytes(parts_of(model, settings.cpu_override), split, len(settings.gpus)),
+        weights=weight_bytes(parts_of(model, settings.all_moves), split, len(settings.gpus)),
         kv=_kv_bytes(model, settings, split, cells),
         compute=compute_bytes(model, settings, split, cells),
     )
 
 
 def estimate(
-    model: Model, settings: Settings, *, learned: Sequence[Overhead | None] = ()
+    model: Model,
+    settings: Settings,
+    *,
+    learned: Sequence[Overhead | None] = (),
+    margin_bytes: int = 0,
 ) -> Estimate:
     """Estimate a load. ``learned`` holds what was seen of each GPU, in order, None where nothing.
+
+    ``margin_bytes`` are to stay free on each GPU.
 
     Raises ``PlannerError`` where the engine would refuse to load.
     """
     buffers = measure(model, settings)
     overheads = _overheads(model, settings, buffers, learned)
     devices = tuple(
-        _device(index, gpu, buffers, overheads[index]) for index, gpu in enumerate(settings.gpus)
+        _device(index, gpu, buffers, overheads[index], margin_bytes)
+        for index, gpu in enumerate(settings.gpus)
     )
     sized = [device.short_bytes for device in devices if device.short_bytes is not None]
     slots = settings.parallel
@@ -113,7 +120,9 @@ def _overheads(
     ]
 
 
-def _device(index: int, gpu: Gpu, buffers: Buffers, overhead: Overhead | None) -> DeviceUse:
+def _device(
+    index: int, gpu: Gpu, buffers: Buffers, overhead: Overhead | None, margin_bytes: int
+) -> DeviceUse:
     split = buffers.split
     extra = 0 if overhead is None else overhead.bytes
     total = buffers.weights[index] + buffers.kv[index] + buffers.compute[index] + extra
@@ -124,8 +133,14 @@ def _device(index: int, gpu: Gpu, buffers: Buffers, overhead: Overhead | None) -
         compute_bytes=buffers.compute[index],
         overhead_bytes=extra,
         layers=split.layers.count(index) + (split.output == index),
-        short_bytes=None if gpu.free_bytes is None else max(0, total - gpu.free_bytes),
+        short_bytes=None
+        if gpu.free_bytes is None
+        else max(0, total + margin_bytes - gpu.free_bytes),
     )
+
+
+def _short(gpu: Gpu, wanted_bytes: int) -> int | None:
+    return None if gpu.free_bytes is None else max(0, wanted_bytes - gpu.free_bytes)
 
 
 def _bases(model: Model, overheads: Sequence[Overhead]) -> Bases:

@@ -9,9 +9,8 @@ from itertools import accumulate
 from struct import pack, unpack
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.settings import ALL_LAYERS, Settings
+from labdash.planner.settings import ALL_LAYERS, HOST, Settings
 
-HOST = -1
 # Before build 7460 (2025-12-18) the last blocks went to the GPU first, the output layer last.
 OUTPUT_FIRST_SINCE = 7460
 

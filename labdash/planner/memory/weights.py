@@ -1,14 +1,15 @@
 """Where a model's tensors lie: llama-model-loader.cpp and llama-model.cpp, load_tensors."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import PLAIN_TYPES, row_bytes
-from labdash.planner.memory.split import HOST, Split
+from labdash.planner.memory.split import Split
 from labdash.planner.model import Model, Tensor
+from labdash.planner.settings import HOST, Moves
 
 # ggml-cuda.cu and ggml-backend.cpp: where a tensor may begin in a buffer.
 GPU_ALIGNMENT = 128
@@ -35,17 +36,17 @@ TABLE, OUTPUT = "token_embd.weight", "output.weight"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Bytes of a block by where it lies. ``kept`` names the tensors that stay on the host.
+    """Bytes of a block: ``gpu`` where it lies on a GPU, ``host`` where it does not.
 
-    ``gpu`` and ``kept_bytes`` are what a GPU and the host hold where the block is on a GPU,
-    ``host`` what the host holds where it is not.
+    ``moved`` tells the home of tensors that lie elsewhere; ``moved_bytes`` sums them by home and
+    is in neither.
     """
 
     tensors: Mapping[str, Tensor]
-    kept: frozenset[str]
+    moved: Mapping[str, int]
     gpu: int
-    kept_bytes: int
     host: int
+    moved_bytes: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,22 +74,17 @@ def weight_bytes(parts: Parts, split: Split, gpu_count: int) -> tuple[int, ...]:
 
 
 def _count(totals: list[int], block: Block, device: int) -> None:
-    if device == HOST:
-        totals[-1] += block.host
-    else:
-        totals[device] += block.gpu
-        totals[-1] += block.kept_bytes
+    totals[device] += block.host if device == HOST else block.gpu
+    for home, size in block.moved_bytes.items():
+        totals[home] += size
 
 
-@lru_cache(maxsize=32)
-def parts_of(model: Model, override: str | None) -> Parts:
-    """Cut a model up. Tensors that match ``override`` stay on the host."""
-    pattern = _pattern(override)
+@lru_cache(maxsize=64)
+def parts_of(model: Model, moves: Moves) -> Parts:
+    """Cut a model up."""
+    patterns = [(_pattern(pattern), home) for pattern, home in moves]
     table = model.table
-    blocks = tuple(
-        _block(tensors, _kept(tensors.values(), pattern, f"blk.{index}."))
-        for index, tensors in enumerate(table.blocks)
-    )
+    blocks = tuple(_block(tensors, _moved(tensors, patterns)) for tensors in table.blocks)
     ends = {
         name: tensor
         for name, tensor in table.ends.items()
@@ -97,13 +93,10 @@ def parts_of(model: Model, override: str | None) -> Parts:
     if model.shape.tied:
         # The table is looked up on the host and multiplied where the output layer is.
         ends[OUTPUT] = table.ends[TABLE]
-    kept = frozenset(name for name in ends if pattern and pattern.search(ends[name].name))
-    output = _block(ends, kept)
-    if model.shape.tied and model.shape.arch not in OUTPUT_MADE_FIRST:
-        # On the host both are one tensor.
-        shared = host_bytes(table.ends[TABLE])
-        kept_bytes = output.kept_bytes - (shared if OUTPUT in kept else 0)
-        output = Block(ends, kept, output.gpu, kept_bytes, output.host - shared)
+    output = _block(ends, _moved(ends, patterns))
+    one_on_host = model.shape.tied and model.shape.arch not in OUTPUT_MADE_FIRST
+    if one_on_host and OUTPUT not in output.moved:
+        output = replace(output, host=output.host - host_bytes(table.ends[TABLE]))
     copied = [table.ends[name] for name in COPIED_TENSORS if name in table.ends]
     inputs = [table.ends[name] for name in INPUT_TENSORS if name in table.ends]
     return Parts(
@@ -115,28 +108,35 @@ def parts_of(model: Model, override: str | None) -> Parts:
     )
 
 
-def _kept(
-    tensors: Iterable[Tensor], pattern: re.Pattern[str] | None, prefix: str
-) -> frozenset[str]:
-    if pattern is None:
-        return frozenset()
-    return frozenset(t.name.removeprefix(prefix) for t in tensors if pattern.search(t.name))
+def _moved(
+    tensors: Mapping[str, Tensor], patterns: Sequence[tuple[re.Pattern[str], int]]
+) -> dict[str, int]:
+    moved = {}
+    for name, tensor in tensors.items():
+        home = next((home for pattern, home in patterns if pattern.search(tensor.name)), None)
+        if home is not None:
+            moved[name] = home
+    return moved
 
 
-def _block(tensors: Mapping[str, Tensor], kept: frozenset[str]) -> Block:
-    sizes = {name: host_bytes(tensor) for name, tensor in tensors.items()}
+def _block(tensors: Mapping[str, Tensor], moved: Mapping[str, int]) -> Block:
+    moved_bytes: dict[int, int] = {}
+    for name, home in moved.items():
+        size = host_bytes(tensors[name]) if home == HOST else gpu_bytes(tensors[name])
+        moved_bytes[home] = moved_bytes.get(home, 0) + size
+    staying = [tensor for name, tensor in tensors.items() if name not in moved]
     return Block(
         tensors=tensors,
-        kept=kept,
-        gpu=sum(gpu_bytes(tensor) for name, tensor in tensors.items() if name not in kept),
-        kept_bytes=sum(sizes[name] for name in kept),
-        host=sum(sizes.values()),
+        moved=moved,
+        gpu=sum(map(gpu_bytes, staying)),
+        host=sum(map(host_bytes, staying)),
+        moved_bytes=moved_bytes,
     )
 
 
-def _pattern(override: str | None) -> re.Pattern[str] | None:
+def _pattern(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(override) if override else None
+        return re.compile(pattern)
     except re.error as error:
         raise PlannerError(f"the pattern of tensors is not one: {error}") from error
 
