@@ -30,15 +30,17 @@ _PAIR_LEAST_BYTES = 8 + 4 + 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``data_bytes`` is what the tensors take; ``data_offset`` where they begin in the file.
+    """``data_offset`` is where the tensors begin, behind the header and what fills it up.
 
-    ``parts`` counts the files that were put together, of a model that is split over several.
+    ``data_bytes`` is what they take; ``parts`` counts the files that were put together, of a model
+    that is split over several.
     """
 
     version: int
     metadata: dict[str, Value]
     tensors: tuple[Tensor, ...]
     alignment: int
+    header_bytes: int
     data_offset: int
     data_bytes: int
     warnings: tuple[str, ...] = ()
@@ -126,6 +128,7 @@ def _read(portions: Portions, file_bytes: int | None) -> Steps[Header]:
         metadata=metadata,
         tensors=table.tensors,
         alignment=alignment,
+        header_bytes=portions.position,
         data_offset=data_offset,
         data_bytes=table.data_bytes,
         warnings=table.warnings,

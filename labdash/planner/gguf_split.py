@@ -46,6 +46,7 @@ def merge(headers: Sequence[Header]) -> Header:
         metadata=first.metadata,
         tensors=tuple(tensor for number in sorted(parts) for tensor in parts[number].tensors),
         alignment=first.alignment,
+        header_bytes=sum(header.header_bytes for header in headers),
         data_offset=sum(header.data_offset for header in headers),
         data_bytes=sum(header.data_bytes for header in headers),
         warnings=tuple(dict.fromkeys(text for header in headers for text in header.warnings)),

@@ -95,7 +95,8 @@ def read_request(values: dict[str, Any]) -> Request:
 
 def answer(request: Request) -> Answer:
     """Estimate. Raises ``PlannerError`` with one line where there is no answer."""
-    model, notices = open_model(request.source, request.quant)
+    source = open_model(request.source, request.quant)
+    model = source.model
     build, build_notice = _build(request.engine)
     settings = _settings(request, model, build)
     fitted = None
@@ -105,7 +106,7 @@ def answer(request: Request) -> Answer:
         fitted = fit(model, settings, margin_bytes=margin_bytes, ctx_is_free=_is_auto(request))
         settings = fitted.settings
     result = estimate(model, settings, margin_bytes=margin_bytes)
-    warnings = (*notices, *((build_notice,) if build_notice else ()), *result.warnings)
+    warnings = (*source.notices, *((build_notice,) if build_notice else ()), *result.warnings)
     return Answer(model, result, fitted, warnings)
 
 

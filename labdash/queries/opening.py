@@ -1,5 +1,6 @@
 """A model by what a user writes: a file, a saved answer of /api/show, or a name of the catalog."""
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,32 +13,42 @@ from labdash.planner.stock import stock_model
 from labdash.sources.files import open_file
 
 DEFAULT_QUANT = "Q4_K_M"
+ALIGNMENT = 32
 
 
-def open_model(source: str, quant: str | None, *, imatrix: bool = False) -> tuple[Model, list[str]]:
-    """Open a model, with what was assumed. Raises ``PlannerError`` where there is none.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model with what was assumed; ``header_bytes`` is None where no file is at hand."""
+
+    model: Model
+    notices: tuple[str, ...]
+    header_bytes: int | None = None
+    alignment: int = ALIGNMENT
+
+
+def open_model(source: str, quant: str | None, *, imatrix: bool = False) -> Source:
+    """Open a model. Raises ``PlannerError`` where there is none.
 
     ``quant`` of a file that has another one gives the file that llama-quantize would make of it.
     """
     path = Path(source)
-    if path.exists() or path.suffix in (".gguf", ".json"):
-        return _from_file(source, _age(path), quant, imatrix=imatrix)
-    return _from_catalog(source, quant, imatrix=imatrix)
+    if not is_file(source):
+        return _from_catalog(source, quant, imatrix=imatrix)
+    opened = _from_file(source, path.stat().st_mtime if path.exists() else 0.0)
+    if quant is None or quant.upper() == (opened.model.quant or "").upper():
+        return opened
+    return replace(opened, model=_requantized(opened.model, quant, imatrix=imatrix))
 
 
-def _age(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
+def open_plain(source: str) -> Source:
+    """Open a model to quantize: of the catalog the 16-bit one."""
+    return open_model(source, None if is_file(source) else "F16")
 
 
-@lru_cache(maxsize=128)
-def _from_file(
-    path: str, _changed_at: float, quant: str | None, *, imatrix: bool
-) -> tuple[Model, list[str]]:
-    opened = open_file(Path(path))
-    model = opened.model
-    if quant is None or quant.upper() == (model.quant or "").upper():
-        return model, list(opened.warnings)
-    return requantized(model, quant, imatrix=imatrix), list(opened.warnings)
+def is_file(source: str) -> bool:
+    """Tell a path from a name of the catalog."""
+    path = Path(source)
+    return path.suffix in (".gguf", ".json") or path.exists()
 
 
 def requantized(model: Model, quant: str, *, imatrix: bool) -> Model:
@@ -47,15 +58,24 @@ def requantized(model: Model, quant: str, *, imatrix: bool) -> Model:
     return Model(model.name, file_type.name, model.metadata, tuple(tensors), "rules")
 
 
+_requantized = lru_cache(maxsize=128)(requantized)
+
+
 @lru_cache(maxsize=128)
-def _from_catalog(name: str, quant: str | None, *, imatrix: bool) -> tuple[Model, list[str]]:
+def _from_file(path: str, _changed_at: float) -> Source:
+    opened = open_file(Path(path))
+    return Source(opened.model, opened.warnings, opened.header_bytes, opened.alignment)
+
+
+@lru_cache(maxsize=128)
+def _from_catalog(name: str, quant: str | None, *, imatrix: bool) -> Source:
     found = find_model(name)
     notices = [found.notice] if found.notice else []
     wanted = quant or found.quant or found.model.default_quant
     if wanted is None:
         wanted = DEFAULT_QUANT
         notices.append(f"no quantization was given: {DEFAULT_QUANT} is taken")
-    return _stock(found, wanted, imatrix=imatrix), notices
+    return Source(_stock(found, wanted, imatrix=imatrix), tuple(notices))
 
 
 def _stock(found: Found, quant: str, *, imatrix: bool) -> Model:

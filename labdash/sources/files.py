@@ -20,10 +20,12 @@ SHOW_LIMIT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model and what is to be said of its file."""
+    """A model and what is to be said of its file. No header is known of an /api/show."""
 
     model: Model
     warnings: tuple[str, ...]
+    header_bytes: int | None = None
+    alignment: int = 32
 
 
 def open_file(path: Path, *, installed: bool = False) -> Opened:
@@ -66,7 +68,9 @@ def _gguf(path: Path, *, installed: bool) -> Opened:
         headers.append(header)
         warnings.extend(said)
     header = merge(headers) if len(headers) > 1 else headers[0]
-    return Opened(model_of(header, name=path.stem), (*header.warnings, *warnings))
+    said = (*header.warnings, *warnings)
+    model = model_of(header, name=path.stem)
+    return Opened(model, said, header.header_bytes, header.alignment)
 
 
 def _header(path: Path, *, installed: bool) -> tuple[Header, tuple[str, ...]]:
