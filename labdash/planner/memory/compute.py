@@ -188,8 +188,10 @@ def _traits(settings: Settings) -> Traits:
     )
 
 
-# Two counts of tokens for each kind of cache, that no width of a model equals.
-PROBES = ((256 * 37, 256 * 11), (256 * 73, 256 * 11), (256 * 37, 256 * 23))
+# Stand for the tokens in the caches while a graph is built: numbers so large that a size, which is
+# a sum of multiples of both and of a rest, can be taken apart again.
+FULL_BITS, WINDOW_BITS = 128, 256
+MASK = (1 << FULL_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,19 +214,14 @@ class Growth:
 
 @lru_cache(maxsize=2048)
 def _growth(model: Model, run: Run) -> Growth:
-    """Build the graph at a few sizes of the caches: nothing in it grows faster than they do."""
-    probes = PROBES if model.shape.window else PROBES[:2]
-    traces = [_trace(model, run, *probe) for probe in probes]
-    first, second, third = traces[0], traces[1], traces[-1]
-    (cells, window), (more_cells, _), (_, more_window) = PROBES
-    full = [(b - a) // (more_cells - cells) for a, b in zip(first.sizes, second.sizes, strict=True)]
-    wide = [0] * len(full)
-    if model.shape.window:
-        pairs = zip(first.sizes, third.sizes, strict=True)
-        wide = [(b - a) // (more_window - window) for a, b in pairs]
-    grown = zip(first.sizes, full, wide, strict=True)
-    base = tuple(size - a * cells - b * window for size, a, b in grown)
-    return Growth(first.events, base, tuple(full), tuple(wide))
+    """Build the graph once. No size in it grows faster than the tokens in a cache."""
+    found = _trace(model, run, 1 << FULL_BITS, 1 << WINDOW_BITS)
+    return Growth(
+        events=found.events,
+        base=tuple(size & MASK for size in found.sizes),
+        full=tuple((size >> FULL_BITS) & MASK for size in found.sizes),
+        window=tuple(size >> WINDOW_BITS for size in found.sizes),
+    )
 
 
 def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
