@@ -58,6 +58,7 @@ KNOWN = {
     "llama4": Has(factors=True),
     "qwen2": Has(qkv_bias=True),
     "qwen2vl": Has(qkv_bias=True),
+    "qwen2moe": Has(qkv_bias=True),
     "seed_oss": Has(qkv_bias=True),
     "qwen3": Has(head_norm=True),
     "qwen3vl": Has(head_norm=True),
@@ -66,6 +67,7 @@ KNOWN = {
     "minimax-m2": Has(wide_norm=True, expert_bias=True),
     "gemma2": Has(post_norms=True),
     "gemma3": Has(post_norms=True, head_norm=True),
+    "gemma-embedding": Has(post_norms=True, head_norm=True),
     "gemma4": Has(post_norms=True, head_norm=True, factors=True, scale=True),
     "phi3": Has(qkv=True, joined=True),
     "chatglm": Has(qkv=True, qkv_bias=True, joined=True),
@@ -86,6 +88,10 @@ KNOWN = {
 # The norm before the feed-forward part is named after the attention before it.
 POST_ATTENTION = frozenset(("gpt-oss", "qwen3next", "qwen35", "qwen35moe", "glm4moe"))
 GATED_QUERIES = frozenset(("qwen3next", "qwen35", "qwen35moe"))
+GATED_SHARED_EXPERT = GATED_QUERIES | {"qwen2moe"}
+# Llama 3's tokens, with room for those that fine-tuned models add.
+LLAMA_3_VOCABS = range(128_256, 128_320)
+LLAMA_3_CONTEXT = 8192
 
 
 def tensors_of(metadata: Mapping[str, Value], *, tied: bool) -> tuple[Tensor, ...]:
@@ -123,7 +129,7 @@ class _Reader:
         if not tied:
             yield "output.weight", (embd, shape.vocab)
         yield from self._norm("output_norm", embd)
-        if self._has.factors or self._number("rope.scaling.factor"):
+        if self._has.factors or self._is_llama_3_1():
             yield "rope_freqs.weight", (self._head() // 2,)
         per_layer = self._number("embedding_length_per_layer_input")
         if per_layer:
@@ -134,6 +140,12 @@ class _Reader:
         for index, layer in enumerate(shape.layers):
             for name, dims in self._block(layer, per_layer):
                 yield f"blk.{index}.{name}", dims
+
+    def _is_llama_3_1(self) -> bool:
+        """Tell Llama 3.1 and its kin, whose table of rope_freqs no metadata announces."""
+        shape = self._shape
+        known = shape.arch == "llama" and shape.vocab in LLAMA_3_VOCABS
+        return known and shape.ctx_train > LLAMA_3_CONTEXT
 
     def _head(self) -> int:
         return max(layer.key_length for layer in self._shape.layers)
@@ -164,7 +176,7 @@ class _Reader:
             yield "inp_gate.weight", (embd, per_layer)
             yield "proj.weight", (per_layer, embd)
             yield "post_norm.weight", (embd,)
-        yield from self._experts() if layer.experts else self._dense(layer.ff)
+        yield from self._feed_forward(layer)
 
     # -- mixing tokens
 
@@ -265,6 +277,27 @@ class _Reader:
 
     # -- feed-forward
 
+    def _feed_forward(self, layer: Layer) -> Named:
+        if not layer.experts:
+            yield from self._dense(layer.ff)
+        elif self._shape.arch == "gemma4":
+            yield from self._dense(self._number("feed_forward_length"))
+            yield from self._experts_beside()
+        else:
+            yield from self._experts()
+
+    def _experts_beside(self) -> Named:
+        """Yield the experts of gemma4, which has them beside a dense part."""
+        known, embd = self._shape.experts, self._shape.embd
+        assert known is not None  # noqa: S101 - a layer has experts only where the shape has
+        yield "ffn_gate_inp.weight", (embd, known.count)
+        yield "ffn_gate_inp.scale", (embd,)
+        for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"):
+            yield f"{name}.weight", (embd,)
+        yield "ffn_gate_up_exps.weight", (embd, 2 * known.ff, known.count)
+        yield "ffn_down_exps.weight", (known.ff, embd, known.count)
+        yield "ffn_down_exps.scale", (known.count,)
+
     def _dense(self, ff: int, suffix: str = "") -> Named:
         embd, has = self._shape.embd, self._has
         if not has.plain and not has.joined:
@@ -294,7 +327,7 @@ class _Reader:
         shared = self._number("expert_shared_feed_forward_length")
         shared = shared or self._number("expert_shared_count") * known.ff
         if shared:
-            if self._shape.arch in GATED_QUERIES:
+            if self._shape.arch in GATED_SHARED_EXPERT:
                 yield "ffn_gate_inp_shexp.weight", (embd,)
             yield from self._dense(shared, "_shexp")
 
