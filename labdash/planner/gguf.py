@@ -64,6 +64,9 @@ class HeaderReader:
         self, *, file_bytes: int | None = None, limit_bytes: int = HEADER_LIMIT_BYTES
     ) -> None:
         """Begin with the first byte of a file."""
+        if file_bytes is not None and file_bytes < _OPENING.size:
+            # Too short to be one: what it is instead is told once it was seen.
+            file_bytes = None
         self._portions = Portions(file_bytes=file_bytes, limit_bytes=limit_bytes)
         self.header: Header | None = None
         self._steps = _read(self._portions, file_bytes)

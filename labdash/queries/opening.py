@@ -1,4 +1,4 @@
-"""A model by what a user writes: a file, a saved answer of /api/show, or a name of the catalog."""
+"""A model by what a user writes: a file, a saved /api/show, a catalog or a published name."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,6 +11,7 @@ from labdash.planner.model import Model
 from labdash.planner.quants import types_of
 from labdash.planner.stock import stock_model
 from labdash.sources.files import open_file
+from labdash.sources.registry import PREFIXES, open_remote
 
 DEFAULT_QUANT = "Q4_K_M"
 ALIGNMENT = 32
@@ -32,6 +33,8 @@ def open_model(source: str, quant: str | None, *, imatrix: bool = False) -> Sour
     ``quant`` of a file that has another one gives the file that llama-quantize would make of it.
     """
     path = Path(source)
+    if is_remote(source):
+        return _from_afar(source)
     if not is_file(source):
         return _from_catalog(source, quant, imatrix=imatrix)
     opened = _from_file(source, path.stat().st_mtime if path.exists() else 0.0)
@@ -51,6 +54,11 @@ def is_file(source: str) -> bool:
     return path.suffix in (".gguf", ".json") or path.exists()
 
 
+def is_remote(source: str) -> bool:
+    """Tell a name that says where its model is published."""
+    return source.lower().startswith(tuple(PREFIXES))
+
+
 def requantized(model: Model, quant: str, *, imatrix: bool) -> Model:
     """Give a model the types that llama-quantize would give it."""
     file_type = find_file_type(quant)
@@ -65,6 +73,12 @@ _requantized = lru_cache(maxsize=128)(requantized)
 def _from_file(path: str, _changed_at: float) -> Source:
     opened = open_file(Path(path))
     return Source(opened.model, opened.warnings, opened.header_bytes, opened.alignment)
+
+
+@lru_cache(maxsize=32)
+def _from_afar(name: str) -> Source:
+    found = open_remote(name)
+    return Source(found.model, found.warnings)
 
 
 @lru_cache(maxsize=128)

@@ -141,10 +141,14 @@ class _Splitter:
             node.sources = tuple(self._local(source, split) for source in node.sources)
             split.nodes.append(node)
 
-    def _brings_weight(self, node: Node, split: Split) -> bool:
-        return bool(split.inputs) and any(
-            source.weight and source.device != split.device for source in node.sources
-        )
+    @staticmethod
+    def _brings_weight(node: Node, split: Split) -> bool:
+        """Tell whether a weight has to be brought along, so that the one before can go."""
+        if split.inputs:
+            for source in node.sources:
+                if source.weight and source.device != split.device:
+                    return True
+        return False
 
     def _local(self, source: Node, split: Split) -> Node:
         if self._rules.copies > 1 and source.is_input and not self._rules.copy_every_input:
