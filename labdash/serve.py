@@ -13,10 +13,12 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import UnixWSGIServer, create_server
 
 from labdash.env import BadSetting
@@ -34,6 +36,12 @@ CLEANUP_EVERY_S = 5
 # Forms here are small; whatever is larger is refused before a thread sees it.
 MAX_BODY_BYTES = 256 * 2**10
 MAX_HEADERS_BYTES = 64 * 2**10
+# A file's beginning is another matter: so much of it is taken, of a few at a time.
+UPLOAD_PATH = "/fit/file/"
+UPLOAD_BYTES = 64 * 2**20
+MOST_UPLOADS = 3
+# What a form has around a file.
+FORM_BYTES = 64 * 2**10
 # The longest first line that the PROXY protocol knows (HAProxy's proxy-protocol.txt, 2.1).
 MAX_PROXY_LINE_BYTES = 107
 
@@ -49,6 +57,9 @@ def make_server(application: "WSGIApplication", sockets: list[socket.socket]) ->
     servers: dict[int, Any] = {}
     plain = [each for each in sockets if each.family != socket.AF_UNIX]
     server = create_server(answer, map=servers, sockets=plain, **_options())
+    for each in servers.values():
+        if hasattr(each, "channel_class"):
+            each.channel_class = Channel
     for each in sockets:
         if each.family == socket.AF_UNIX:
             ForwardedServer(
@@ -73,6 +84,8 @@ def _options() -> dict[str, Any]:
         "cleanup_interval": CLEANUP_EVERY_S,
         "max_request_body_size": MAX_BODY_BYTES,
         "max_request_header_size": MAX_HEADERS_BYTES,
+        # No body is written to disk.
+        "inbuf_overflow": 2 * (UPLOAD_BYTES + FORM_BYTES),
         # Browsers break off all the time.
         "log_socket_errors": False,
         "ident": None,
@@ -80,7 +93,52 @@ def _options() -> dict[str, Any]:
     }
 
 
-class ForwardedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """A request; of one that sends a file the beginning is taken and the rest is not read."""
+
+    uploads: ClassVar["WeakSet[Request]"] = WeakSet()
+    adj: Any
+    content_length: int
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the headers, and set how much of the body is read."""
+        super().parse_header(header_plus)
+        if self.command != "POST" or self.path != UPLOAD_PATH:
+            return
+        if self.chunked or self.content_length < MAX_BODY_BYTES:
+            return
+        if len(self.uploads) >= MOST_UPLOADS:
+            return
+        self.uploads.add(self)
+        most = UPLOAD_BYTES + FORM_BYTES
+        if self.content_length > most:
+            self.content_length = self.body_rcv.remain = most
+            self.headers["CONTENT_LENGTH"] = str(most)
+            self.headers["CONNECTION"] = "close"
+        self.adj = _Roomy(self.adj)
+
+    def close(self) -> None:
+        """Forget the body."""
+        self.uploads.discard(self)
+        super().close()
+
+
+class _Roomy:
+    """The settings of a request that sends a file."""
+
+    max_request_body_size = UPLOAD_BYTES + FORM_BYTES + 1
+
+    def __init__(self, settings: Adjustments) -> None:
+        self.max_request_header_size = settings.max_request_header_size
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]  # as above
+    """A connection."""
+
+    parser_class = Request
+
+
+class ForwardedChannel(Channel):
     """A connection from the forwarder: before its requests it says who made it, once."""
 
     unread: bytes | None = b""

@@ -113,6 +113,9 @@ TEMPLATES = [
     }
 ]
 
+# Of files that are sent only the header is read, and nothing is written to disk.
+FILE_UPLOAD_HANDLERS = ["labdash.views.uploads.HeaderHandler"]
+
 # --- security ---------------------------------------------------------------------------------
 
 LOGIN_URL = "sign_in"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from labdash.planner.errors import PlannerError
 from labdash.planner.memory.caches import count_cells, layer_bytes
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse, Estimate
@@ -80,9 +79,8 @@ def fit(model: Model, place: Place, load: Load) -> Fit:
         return _in_ram(model, place, load, whole)
     all_layers = model.shape.block_count + 1
     known = all(card.room_bytes is not None for card in place.cards)
-    if whole.fits is not False:
-        settings, found = settings, whole
-    else:
+    found = whole
+    if whole.fits is False:
         settings, found = most_layers(model, settings)
     layers = sum(device.layers for device in found.devices)
     short = missing_bytes(whole, place)
@@ -124,11 +122,12 @@ def missing_bytes(whole: Estimate, place: Place) -> int:
 
     ``whole`` is the load with every layer on the GPUs.
     """
-    if place.ram_bytes is None and not any(card.unified for card in place.cards):
+    if place.ram_bytes is None and not place.unified:
         return 0
     wanted = sum(device.total_bytes for device in whole.devices) + whole.host.total_bytes
-    room = sum(card.room_bytes or 0 for card in place.cards) + (place.ram_bytes or 0)
-    return max(0, wanted - room)
+    room = sum(card.room_bytes or 0 for card in place.cards)
+    ram = place.ram_bytes or 0
+    return max(0, wanted - (max(room, ram) if place.unified else room + ram))
 
 
 def most_context(model: Model, place: Place, load: Load) -> int:
@@ -213,8 +212,8 @@ def _speed(
     split = split_layers(model.shape.block_count, settings)
     homes = (*split.layers, split.output)
     devices = {index: _device(card) for index, card in enumerate(place.cards)}
-    shared = next((card for card in place.cards if card.unified), None)
-    devices[HOST] = _device(shared) if shared else Device("RAM", "cpu", ram_gbs)
+    shared = _device(place.cards[0]) if place.unified else None
+    devices[HOST] = Device("RAM", "cpu", shared.bandwidth_gbs if shared else ram_gbs)
     placed = [
         Placed(device, [layer for layer, home in enumerate(homes) if home == index])
         for index, device in devices.items()
@@ -234,12 +233,3 @@ def _device(card: Card) -> Device:
     if facts is None:
         return Device(card.label, "nvidia", None)
     return Device(card.label, facts.speed_class, facts.bandwidth_gbs)
-
-
-def refusal_of(model: Model, place: Place, load: Load) -> str:
-    """Say why the engine would refuse a load; nothing where it would not."""
-    try:
-        estimate(model, load.on(place))
-    except PlannerError as error:
-        return str(error)
-    return ""

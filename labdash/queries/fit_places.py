@@ -59,6 +59,11 @@ class Place:
     build: Build
 
     @property
+    def unified(self) -> bool:
+        """Whether the GPU's memory is a part of the RAM."""
+        return any(card.unified for card in self.cards)
+
+    @property
     def doubt(self) -> str:
         """Say why what is free here is a guess."""
         return next((card.doubt for card in self.cards if card.doubt), "")
@@ -105,7 +110,7 @@ def _place(slug: str, cards: list[Card], ram: int | None, build: Build, *, key: 
         node=slug,
         label=" + ".join(card.label for card in cards),
         cards=tuple(cards),
-        ram_bytes=None if any(card.unified for card in cards) else ram,
+        ram_bytes=ram,
         build=build,
     )
 

@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from labdash import wording
+from labdash.planner.speed import Speed
 from labdash.queries.bars import Segment
 from labdash.wording import DAY_S, GIB, HOUR_S, MINUTE_S
 
@@ -146,6 +147,14 @@ def measure(value: float | None, metric: str) -> str:
     if metric == "memory_used_bytes":
         return size(value)
     return "" if value is None else f"{value:.0f} {UNITS[metric]}"
+
+
+@register.filter
+def tokens_per_s(speed: Speed) -> str:
+    """Write a range of speeds, with a decimal only where it tells something."""
+    digits = 0 if speed.high >= 10 else 1  # noqa: PLR2004 - below it one more digit matters
+    low, high = f"{speed.low:.{digits}f}", f"{speed.high:.{digits}f}"
+    return f"{low} tokens/s" if low == high else f"{low} to {high} tokens/s"
 
 
 @register.filter

@@ -7,7 +7,13 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 # Name of the URL, what the navigation calls it.
-PAGES = (("overview", "Overview"), ("nodes", "Nodes"), ("models", "Models"), ("pulls", "Pulls"))
+PAGES = (
+    ("overview", "Overview"),
+    ("nodes", "Nodes"),
+    ("models", "Models"),
+    ("fit", "Will it fit?"),
+    ("pulls", "Pulls"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

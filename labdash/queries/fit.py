@@ -1,0 +1,220 @@
+"""Will it fit? One model on every GPU and node of the lab, as it is now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from labdash.catalog.gpus import find_gpu
+from labdash.planner.errors import PlannerError
+from labdash.planner.speed import Speed
+from labdash.queries.bars import Bar, Segment
+from labdash.queries.fit_files import unpack
+from labdash.queries.fit_loads import Fit, Load, Verdict, fit
+from labdash.queries.fit_models import Chosen, choose
+from labdash.queries.fit_places import Card, Place, places_of, what_if_place
+from labdash.queries.fit_table import Table, make_table
+from labdash.queries.lab import LabView, read_lab
+from labdash.queries.library import Library, read_library
+
+# The colours of a model's parts, by their number in the style sheet.
+PARTS = (("weights", 1), ("KV cache", 2), ("compute", 3), ("overhead", 4))
+ORDER = ("whole", "part", "unknown", "no")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a page asks. ``facts`` are those of a file, ``name`` a model's name otherwise.
+
+    ``at`` is the key of the place that the table shows; ``card`` a GPU of the catalog to try.
+    """
+
+    name: str = ""
+    facts: str = ""
+    quant: str = ""
+    load: Load = field(default_factory=Load)
+    without_models: bool = False
+    at: str = ""
+    card: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceFit:
+    """A place with what became of the model there. ``refusal`` where its engine would not load it.
+
+    ``bars`` has one for each GPU, or one of the RAM; ``is_best`` marks the best of its node.
+    """
+
+    place: Place
+    fit: Fit | None
+    bars: tuple[Bar, ...]
+    refusal: str = ""
+    is_best: bool = False
+
+    @property
+    def parts(self) -> tuple[Segment, ...]:
+        """Sum up what fills the bars, by name."""
+        found: dict[tuple[str, str], Segment] = {}
+        for part in (part for bar in self.bars for part in bar.segments):
+            before = found.get((part.kind, part.label))
+            size = part.size_bytes + (before.size_bytes if before else 0)
+            found[part.kind, part.label] = replace(part, size_bytes=size)
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFit:
+    """The places of a node."""
+
+    slug: str
+    places: tuple[PlaceFit, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The model and how it does on each node. ``table`` is of one place, ``None`` without any."""
+
+    chosen: Chosen
+    nodes: tuple[NodeFit, ...]
+    table: Table | None
+    shown: PlaceFit | None
+
+    @property
+    def tried(self) -> int:
+        """Count the places."""
+        return sum(len(node.places) for node in self.nodes)
+
+    @property
+    def whole(self) -> int:
+        """Count the places where it fits whole."""
+        return self._count("whole")
+
+    @property
+    def part(self) -> int:
+        """Count the places where some layers are on the CPU."""
+        return self._count("part")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is to be said of the estimates."""
+        return self.shown.fit.estimate.warnings if self.shown and self.shown.fit else ()
+
+    def _count(self, verdict: Verdict) -> int:
+        return sum(
+            each.fit is not None and each.fit.verdict == verdict
+            for node in self.nodes
+            for each in node.places
+        )
+
+
+def read_fit(asked: Asked, *, now: datetime) -> Answer:
+    """Answer for the lab as it is now. Raises ``PlannerError`` with one line for bad input."""
+    chosen = find_chosen(asked)
+    return answer(asked, chosen, read_lab(now=now), read_library())
+
+
+def find_chosen(asked: Asked) -> Chosen:
+    """Find the model that was asked for. Raises ``PlannerError``."""
+    if not asked.facts:
+        return choose(asked.name, asked.quant)
+    found = unpack(asked.facts)
+    if not asked.quant or asked.quant == found.model.quant:
+        return found
+    return Chosen(
+        model=found.at(asked.quant),
+        basis=f"by the tensors of {found.model.name} and the rules of llama-quantize",
+        own_quant=found.own_quant,
+        notices=found.notices,
+    )
+
+
+def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answer:
+    """Try the model everywhere. Raises ``PlannerError`` where the engine would refuse the load."""
+    nodes = []
+    for view in lab.nodes:
+        places = places_of(view, library, without_models=asked.without_models)
+        nodes.append(_node(view.node.slug, places, chosen, asked.load))
+    if asked.card and (facts := find_gpu(asked.card)):
+        places = (what_if_place(facts, facts.vram_gb[-1]),)
+        nodes.append(_node("not in the lab", places, chosen, asked.load))
+    found = [place for node in nodes for place in node.places]
+    _refuse_what_all_refuse(found)
+    shown = next((each for each in found if each.place.key == asked.at and each.fit), None)
+    shown = shown or min((each for each in found if each.fit), key=_rank, default=None)
+    table = make_table(chosen, shown.place, asked.load, shown.fit) if shown and shown.fit else None
+    return Answer(chosen=chosen, nodes=tuple(nodes), table=table, shown=shown)
+
+
+def _refuse_what_all_refuse(found: list[PlaceFit]) -> None:
+    if found and all(each.refusal for each in found):
+        raise PlannerError(found[0].refusal)
+
+
+def _node(slug: str, places: Iterable[Place], chosen: Chosen, load: Load) -> NodeFit:
+    tried = [_try(place, chosen, load) for place in places]
+    best = min((each for each in tried if each.fit), key=_rank, default=None)
+    marked = tuple(replace(each, is_best=each is best and len(tried) > 1) for each in tried)
+    return NodeFit(slug=slug, places=marked)
+
+
+def _try(place: Place, chosen: Chosen, load: Load) -> PlaceFit:
+    try:
+        found = fit(chosen.model, place, load)
+    except PlannerError as error:
+        return PlaceFit(place=place, fit=None, bars=(), refusal=str(error))
+    bars = [_bar(card, found, index) for index, card in enumerate(place.cards)]
+    return PlaceFit(place=place, fit=found, bars=tuple(bars) or _ram_bar(place, found))
+
+
+def _rank(each: PlaceFit) -> tuple[int, int, float, int]:
+    """Put what fits whole first, then what is fast, then what takes fewer GPUs."""
+    found = each.fit
+    if found is None:
+        return len(ORDER), 0, 0.0, 0
+    on_gpu = found.layers / found.all_layers
+    return (
+        ORDER.index(found.verdict),
+        0 if each.place.cards else 1,
+        -_fast(found.speed) if found.verdict == "whole" else -on_gpu,
+        len(each.place.cards),
+    )
+
+
+def _fast(speed: Speed | None) -> float:
+    return speed.low if speed else 0.0
+
+
+def _bar(card: Card, found: Fit, index: int) -> Bar:
+    """Draw a GPU: what the model takes, what others hold, what is left."""
+    used = found.used[index]
+    sizes = (used.weights_bytes, used.kv_bytes, used.compute_bytes, used.overhead_bytes)
+    held = [_as_other(part) for part in card.held]
+    parts = [*_model_parts(sizes), *held]
+    return _filled(card.label, card.total_bytes, parts)
+
+
+def _as_other(part: Segment) -> Segment:
+    """Draw another model as what it is here: something that is in the way."""
+    if part.kind != "model":
+        return part
+    return Segment(kind="other", label=part.label, size_bytes=part.size_bytes)
+
+
+def _model_parts(sizes: Iterable[int]) -> list[Segment]:
+    return [
+        Segment(kind="model", label=label, size_bytes=size, colour=colour)
+        for (label, colour), size in zip(PARTS, sizes, strict=True)
+        if size
+    ]
+
+
+def _filled(label: str, total: int | None, parts: list[Segment]) -> Bar:
+    used = sum(part.size_bytes for part in parts)
+    if total is not None and used < total:
+        parts = [*parts, Segment(kind="free", label="free", size_bytes=total - used)]
+    return Bar(label=label, total_bytes=total, used_bytes=used, segments=tuple(parts))
+
+
+def _ram_bar(place: Place, found: Fit) -> tuple[Bar, ...]:
+    host = found.estimate.host
+    sizes = (host.weights_bytes, host.kv_bytes, host.compute_bytes, host.output_bytes)
+    return (_filled("RAM", place.ram_bytes, _model_parts(sizes)),)

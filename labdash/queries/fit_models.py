@@ -1,0 +1,155 @@
+"""The model that a page asks for by name: of the catalog, or installed in the lab."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from labdash.catalog.models import CatalogModel, Found, find_model, models
+from labdash.models import InstalledModel, Variant
+from labdash.planner.errors import PlannerError
+from labdash.planner.file_types import FILE_TYPES, find_file_type
+from labdash.planner.model import Model
+from labdash.planner.stock import stock_model
+from labdash.queries.library import plain_name
+from labdash.queries.opening import requantized
+
+# What people choose among, the smallest first.
+QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
+DEFAULT_QUANT = "Q4_K_M"
+LONGEST_NAME = 350
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A model with how it is known. ``own_quant`` is that of its file or its name, if any.
+
+    ``notices`` say what was assumed.
+    """
+
+    model: Model
+    basis: str
+    own_quant: str | None
+    notices: tuple[str, ...] = ()
+
+    def at(self, quant: str) -> Model:
+        """Return it at another quant. Raises ``PlannerError`` where there is none such."""
+        if quant == self.model.quant:
+            return self.model
+        return _requantized(self.model, quant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A name that can be chosen, and what is known of it."""
+
+    name: str
+    note: str
+
+
+def suggestions() -> tuple[Suggestion, ...]:
+    """Return what is installed in the lab, then the catalog."""
+    rows = InstalledModel.objects.filter(is_cloud=False).order_by("name")
+    names = rows.values_list("name", "instance__node__slug")
+    found: dict[str, list[str]] = {}
+    for name, slug in names:
+        found.setdefault(plain_name(name), []).append(slug)
+    installed = [
+        Suggestion(name=name, note=f"on {', '.join(dict.fromkeys(slugs))}")
+        for name, slugs in found.items()
+    ]
+    known = [name for name in _catalog_names() if name not in found]
+    return (*installed, *(Suggestion(name=name, note="") for name in known))
+
+
+def _catalog_names() -> Iterable[str]:
+    return (model.ollama or model.name for model in models() if model.metadata)
+
+
+def choose(name: str, quant: str) -> Chosen:
+    """Find a model. ``quant`` may be empty. Raises ``PlannerError`` with one line.
+
+    A name is never a path: nothing of the hub's own disk is read.
+    """
+    written = " ".join(name.split())[:LONGEST_NAME]
+    if not written:
+        raise PlannerError("Write a model name, such as qwen3:8b, or choose a file.")
+    row = _installed(written)
+    variant = row.variant if row else None
+    try:
+        found = find_model(written)
+    except PlannerError as error:
+        if row is None or variant is None:
+            raise PlannerError(f"{error}. Any other model can be chosen by its GGUF file") from None
+        found = _relative(row, variant)
+    own = (variant.quant if variant else None) or found.quant
+    wanted = quant or own or found.model.default_quant or DEFAULT_QUANT
+    notices = [found.notice] if found.notice else []
+    return Chosen(
+        model=_stock(found.model.name, _known(wanted, written)),
+        basis=_basis(found.model, row),
+        own_quant=own,
+        notices=tuple(notices),
+    )
+
+
+def _installed(name: str) -> InstalledModel | None:
+    wanted = plain_name(name).lower()
+    rows = InstalledModel.objects.filter(is_cloud=False, name__istartswith=wanted)
+    found = rows.select_related("variant__family", "instance__node").order_by("pk")
+    return next((row for row in found if plain_name(row.name).lower() == wanted), None)
+
+
+def _relative(row: InstalledModel, variant: Variant) -> Found:
+    """Find an installed model by the family that its weights are of."""
+    try:
+        return find_model(variant.family.name)
+    except PlannerError:
+        raise PlannerError(
+            f"{plain_name(row.name)} is installed, but the catalog does not know its shape: "
+            "choose its GGUF file below"
+        ) from None
+
+
+def _known(quant: str, name: str) -> str:
+    """Check a quant. Raises ``PlannerError``."""
+    try:
+        return find_file_type(quant).name
+    except PlannerError:
+        raise PlannerError(
+            f"{name} is quantized as {quant[:20]}, of which LabDash cannot tell the tensors: "
+            "choose its GGUF file below"
+        ) from None
+
+
+@lru_cache(maxsize=128)
+def _stock(name: str, quant: str) -> Model:
+    """Make a model of the catalog, one object for each that is asked for."""
+    known = next(model for model in models() if model.name == name)
+    if not known.metadata:
+        raise PlannerError(f"the shape of {name} is not known: choose its GGUF file below")
+    return stock_model(name, known.metadata, quant, tied=bool(known.tied))
+
+
+def _basis(known: CatalogModel, row: InstalledModel | None) -> str:
+    text = f"by the catalog's shape of {known.name} and the rules of llama-quantize"
+    if row is None:
+        return text
+    where = f"installed on {row.instance.node.slug}"
+    return f"{where}, whose node does not tell its tensors: {text}"
+
+
+@lru_cache(maxsize=128)
+def _requantized(model: Model, quant: str) -> Model:
+    return requantized(model, quant, imatrix=False)
+
+
+def quants_of(chosen: Chosen) -> tuple[str, ...]:
+    """Return the quants to compare, the smallest first, with the model's own among them."""
+    own = chosen.model.quant
+    names = QUANTS if own is None or own in QUANTS else (*QUANTS, own)
+    smallest_first = list(reversed(FILE_TYPES))
+    return tuple(sorted(names, key=lambda name: _rank(name, smallest_first)))
+
+
+def _rank(name: str, order: list[str]) -> int:
+    return order.index(name) if name in order else len(order)

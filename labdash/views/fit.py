@@ -1,0 +1,120 @@
+"""Will it fit? One model on every GPU of the lab, before anything is downloaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from django.http import HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from labdash.catalog.gpus import known_names
+from labdash.fit_form import FitForm
+from labdash.planner.errors import PlannerError
+from labdash.queries.fit import Answer, read_fit
+from labdash.queries.fit_files import pack
+from labdash.queries.fit_models import suggestions
+from labdash.views.http import Request, button, watch
+from labdash.views.uploads import Upload
+
+TARGET = "answer"
+# Where no model says what it was trained with.
+USUAL_TOP = 131_072
+STEP = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slider:
+    """The range of contexts that the page offers, in tokens."""
+
+    value: int
+    top: int
+    step: int = STEP
+
+
+@require_safe
+def fit(request: Request) -> HttpResponse:
+    """Show what a model takes of each GPU. All that was chosen stands in the address."""
+    return _page(request, request.GET)
+
+
+@button("fit")
+def fit_file(request: Request) -> HttpResponse:
+    """Read the header of a file and put what matters of it in the page's address.
+
+    The page's script sends the first megabytes and more where they are wanted; without it a
+    browser sends all, of which the server takes the first 64 MiB.
+    """
+    upload: Upload = getattr(request, "upload", Upload(name=""))
+    is_script = request.accepts("application/json") and not request.accepts("text/html")
+    told = request.POST.get("file_bytes", "")
+    file_bytes = int(told) if told.isdecimal() else None
+    if is_script and file_bytes and (wanted := upload.wanted_bytes(file_bytes)):
+        return JsonResponse({"wanted": wanted})
+    try:
+        facts = pack(upload.header(), name=upload.name, file_bytes=file_bytes)
+    except PlannerError as error:
+        text = f"{upload.name or 'The file'}: {error}"
+        if is_script:
+            return JsonResponse({"error": text}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _page(request, request.POST, refusal=text)
+    if is_script:
+        return JsonResponse({"facts": facts, "name": upload.name})
+    values = {**_values(request.POST), "model": "", "facts": facts, "quant": ""}
+    return redirect(f"{reverse('fit')}?{urlencode(values)}")
+
+
+def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
+    values = _values(sent)
+    form = FitForm(values)
+    found, error = (None, refusal) if refusal else _answer(form)
+    slider = _slider(values, found)
+    context = {
+        "title": "Will it fit? · LabDash",
+        "form": form,
+        "values": values,
+        "answer": found,
+        "error": error,
+        "now": timezone.now(),
+        "slider": slider,
+        "is_other_slider": found is not None and sent.get("top") != str(slider.top),
+    }
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if error else HTTPStatus.OK
+    if request.htmx.target == TARGET:
+        return TemplateResponse(request, "fit.html#update", context, status=status)
+    context |= {"suggestions": suggestions(), "gpus": known_names()}
+    return TemplateResponse(request, "fit.html", context, status=status)
+
+
+def _values(sent: QueryDict) -> dict[str, str]:
+    """Return what the form shows: what was sent, else how a page begins."""
+    given = {name: str(sent[name]) for name in FitForm.base_fields if sent.get(name)}
+    return {**FitForm.FIRST, **given}
+
+
+def _answer(form: FitForm) -> tuple[Answer | None, str]:
+    """Return the answer, or the one line that says what is wrong, or neither without a model."""
+    if not form.is_valid():
+        return None, str(next(iter(form.errors.values()))[0])
+    asked = form.asked()
+    if not asked.name and not asked.facts:
+        return None, ""
+    try:
+        found = read_fit(asked, now=timezone.now())
+    except PlannerError as error:
+        text = str(error)
+        return None, text[:1].upper() + text[1:]
+    watch(node.slug for node in found.nodes)
+    return found, ""
+
+
+def _slider(values: Mapping[str, str], found: Answer | None) -> Slider:
+    """Reach from 2k to what the model was trained with."""
+    top = found.chosen.model.shape.ctx_train if found else USUAL_TOP
+    wanted = values["context"]
+    value = int(wanted) if wanted.isdecimal() else STEP
+    return Slider(value=value, top=max(top or USUAL_TOP, STEP), step=STEP if top >= STEP else 256)

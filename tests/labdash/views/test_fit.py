@@ -1,0 +1,159 @@
+"""Will it fit? A name, settings and a lab in; verdicts, a table, or one helpful line out."""
+
+import re
+from html import unescape
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+
+from tests.labdash.views.polling import count_queries, text_of
+from tests.labdash.views.sample_lab import add, five_nodes, gpu, install, reading, sample
+from tests.labdash.views.test_overview import bare
+
+pytestmark = pytest.mark.django_db
+PART = {"HX-Request": "true", "HX-Target": "answer"}
+
+
+def shown(client: Client, **asked: str) -> tuple[int, str]:
+    """Return the status of the page and its words."""
+    response = client.get("/fit/?" + urlencode(asked))
+    return response.status_code, bare(text_of(response)).text
+
+
+def empty_card(slug: str = "rog", name: str = "NVIDIA GeForce RTX 3090", gib: float = 24) -> None:
+    add(sample(slug, [gpu(f"GPU-{slug}", 0, name, gib)], [reading()]))
+
+
+def test_page_without_a_model_says_what_to_do(page: Client) -> None:
+    status, text = shown(page)
+    assert status == 200
+    assert "Choose a model" in text
+
+
+def test_model_that_fits_whole_says_how_long_a_context_and_how_fast(page: Client) -> None:
+    empty_card()
+    status, text = shown(page, model="qwen3:8b", context="8192")
+    assert status == 200
+    assert "Fits whole in 1 of 1 place." in text
+    assert "fits whole up to 40k" in text
+    assert re.search(r"\d+ to \d+ tokens/s", text)
+
+
+def test_model_that_does_not_fit_says_how_many_layers_do_and_what_is_short(page: Client) -> None:
+    empty_card(name="NVIDIA GeForce RTX 4070", gib=12)
+    _, text = shown(page, model="qwen3:32b", context="8192")
+    assert re.search(r"\d\d of 65 layers", text)
+    assert re.search(r"[\d.]+ GiB short of whole", text)
+
+
+def test_table_tells_each_quant_at_each_context_in_words(page: Client) -> None:
+    empty_card()
+    response = page.get("/fit/?model=qwen3:32b&context=8192")
+    table = text_of(response).partition('class="fit-table"')[2].partition("</table>")[0]
+    assert set(re.findall(r'class="is-(\w+)"', table)) == {"whole", "part", "no"}
+    assert all(word in bare(table) for word in ("Q4_K_M", "32k", "fits", "of 65", "GiB short"))
+
+
+def test_part_of_a_page_is_the_answer_alone(page: Client) -> None:
+    empty_card()
+    part = text_of(page.get("/fit/?model=qwen3:8b&context=8192&top=40960", headers=PART))
+    assert "fits whole" in part
+    assert "<form" not in part
+    assert 'id="context-field"' not in part
+    assert len(part) < 16_000
+
+
+def test_another_model_brings_its_own_slider(page: Client) -> None:
+    empty_card()
+    part = text_of(page.get("/fit/?model=llama3.1:8b&context=8192&top=40960", headers=PART))
+    assert 'id="context-field" hx-swap-oob="true"' in part
+    assert 'max="131072"' in part
+
+
+def test_silent_node_is_unknown_and_never_full_or_empty(page: Client) -> None:
+    report = sample("rog", [gpu("a", 0, "NVIDIA GeForce RTX 3090", 24)], [reading()])
+    add(report, age_s=7200)
+    _, text = shown(page, model="qwen3:8b")
+    assert "silent for 2 h: what is free is not known: reckoned as if nothing else were" in text
+
+
+def test_unknown_card_has_no_speed(page: Client) -> None:
+    empty_card(name="Voodoo 9")
+    _, text = shown(page, model="qwen3:8b")
+    assert "speed unknown: this GPU's bandwidth is not in the catalog" in text
+    assert "tokens/s" not in text
+
+
+def test_all_of_a_lab_is_answered(page: Client) -> None:
+    five_nodes()
+    status, text = shown(page, model="qwen3:32b", context="16384")
+    assert status == 200
+    assert "GPU 0 + GPU 1" in text
+    assert all(slug in text for slug in ("rog", "tower", "oldie", "minibox", "studio"))
+
+
+def test_models_of_ollama_can_be_reckoned_away(page: Client) -> None:
+    five_nodes()
+    _, now = shown(page, model="qwen3:14b")
+    _, unloaded = shown(page, model="qwen3:14b", room="unloaded")
+    assert "gemma3:27b 19.6 GiB" in now
+    assert "gemma3:27b 19.6 GiB" not in unloaded
+    assert "whisper-server 2.5 GiB" in unloaded
+
+
+def test_installed_model_of_another_name_is_known_by_its_family(page: Client) -> None:
+    five_nodes()
+    _, text = shown(page, model="my-coder")
+    assert "Qwen2.5-Coder-14B-Instruct · Q5_K_M" in text
+    assert "installed on rog, whose node does not tell its tensors" in text
+
+
+def test_card_of_the_catalog_can_be_tried(page: Client) -> None:
+    _, text = shown(page, model="qwen3:32b", card="RTX 3090")
+    assert "not in the lab" in text
+    assert "an empty card that is not in the lab" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"model": "no-such-family:7b"}, "The catalog has no model no-such-family"),
+        ({"model": "qwen3:9000b"}, "The catalog has no qwen3:9000b; it has"),
+        ({"model": "/etc/passwd"}, "The catalog has no model /etc/passwd"),
+        ({"model": "../models/secret.gguf"}, "The catalog has no model"),
+        ({"model": "qwen3:8b", "context": "-1"}, "A context has at least 256 tokens."),
+        ({"model": "qwen3:8b", "context": "many"}, "Write the context as a whole number"),
+        ({"model": "qwen3:8b", "context": "9" * 30}, "A context has at most 16,777,216 tokens."),
+        ({"model": "qwen3:8b", "kv": "q9_9"}, "llama.cpp has no such type of KV cache"),
+        ({"model": "qwen3:8b", "kv": "q8_0", "flash": "off"}, "flash attention"),
+        ({"model": "qwen3:8b", "quant": "Q9"}, "There is no such quant"),
+        ({"model": "qwen3:8b", "slots": "0"}, "A server has at least one slot."),
+        ({"model": "qwen3:8b", "batch": "7"}, "Choose a batch of the list."),
+        ({"model": "x" * 999}, "at most 350 characters"),
+        ({"facts": "AAAA"}, "What this page kept of the file is damaged"),
+        ({"facts": "\x00"}, "Null characters are not allowed."),
+    ],
+)
+def test_bad_input_gets_one_line_and_loses_nothing(
+    page: Client, asked: dict[str, str], line: str
+) -> None:
+    empty_card()
+    response = page.get("/fit/?" + urlencode(asked))
+    text = unescape(text_of(response))
+    assert response.status_code == 422
+    (note,) = re.findall(r'role="alert"><div>(.*?)</div>', text)
+    assert line in note
+    assert "\n" not in note
+    for name in ("model", "slots"):
+        if name in asked:
+            assert f'value="{asked[name]}"' in text
+
+
+def test_queries_do_not_grow_with_the_lab(page: Client) -> None:
+    counts = []
+    for slug in ("ant", "bee", "cat"):
+        node = add(sample(slug, [gpu(slug, 0, "NVIDIA GeForce RTX 3090", 24)], [reading()]))
+        install(node, f"{slug}:4b", "Q4_K_M", 3)
+        counts.append(count_queries(page, "/fit/?model=qwen3:8b"))
+    assert counts[0] == counts[2] <= 14
