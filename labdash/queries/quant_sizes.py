@@ -8,6 +8,7 @@ from math import prod
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.planner.model import Model, Tensor
+from labdash.planner.quants import needs_imatrix
 from labdash.queries.opening import Source, open_plain, requantized
 
 # The keys that llama-quantize adds where they are missing, in bytes: length, name, type, value.
@@ -17,7 +18,11 @@ FILE_TYPE_KEY_BYTES = 8 + len("general.file_type") + 4 + 4
 
 @dataclass(frozen=True, slots=True)
 class QuantSize:
-    """``bytes`` are the tensors' data; ``file_bytes`` is None where no header is known."""
+    """``bytes`` are the tensors' data; ``file_bytes`` is None where no header is known.
+
+    ``needs_imatrix``: llama-quantize tells the size without an importance matrix, and makes the
+    file only with one.
+    """
 
     quant: str
     bytes: int
@@ -25,6 +30,7 @@ class QuantSize:
     bits_per_weight: float
     types: Mapping[str, int]
     tensors: tuple[Tensor, ...]
+    needs_imatrix: bool
 
 
 def sizes_of(source: str, quant: str | None, *, imatrix: bool) -> list[QuantSize]:
@@ -45,7 +51,7 @@ def _all(opened: Source, *, imatrix: bool) -> Iterable[QuantSize]:
         try:
             yield _size(opened, requantized(opened.model, name, imatrix=imatrix), name)
         except PlannerError:
-            # Not every type can be made of every model, or without an importance matrix.
+            # Not every type can be made of every model.
             continue
 
 
@@ -58,6 +64,7 @@ def _size(opened: Source, model: Model, quant: str) -> QuantSize:
         bits_per_weight=8 * model.weight_bytes / elements,
         types=dict(Counter(tensor.type for tensor in model.tensors).most_common()),
         tensors=model.tensors,
+        needs_imatrix=needs_imatrix(model.tensors, find_file_type(quant)),
     )
 
 

@@ -47,6 +47,7 @@ def _as_json(each: QuantSize, with_tensors: bool) -> dict[str, Any]:  # noqa: FB
         "file_bytes": each.file_bytes,
         "bits_per_weight": round(each.bits_per_weight, 4),
         "types": dict(each.types),
+        "needs_imatrix": each.needs_imatrix,
     }
     if with_tensors:
         written["tensors"] = [
@@ -59,6 +60,7 @@ def _as_json(each: QuantSize, with_tensors: bool) -> dict[str, Any]:  # noqa: FB
 def _lines(each: QuantSize, with_tensors: bool) -> Iterator[str]:  # noqa: FBT001 - one caller
     types = ", ".join(f"{count} {kind}" for kind, count in each.types.items())
     bits = f"{each.bits_per_weight:.2f} bits a weight"
-    yield f"{each.quant:10}{size(each.bytes):>11}  {each.bytes:,} bytes, {bits}: {types}"
+    needs = " (made only with an importance matrix)" if each.needs_imatrix else ""
+    yield f"{each.quant:10}{size(each.bytes):>11}  {each.bytes:,} bytes, {bits}: {types}{needs}"
     if with_tensors:
         yield from (f"  {t.type:8}{t.bytes:>16,}  {t.name}" for t in each.tensors)

@@ -120,6 +120,6 @@ def test_importance_matrix_is_needed(quant: str, needed: bool) -> None:
 def test_rows_that_no_block_divides_stay_at_16_bits() -> None:
     shape = (80, 64)
     odd = Tensor("blk.0.ffn_up.weight", shape, "f16", tensor_bytes("f16", shape))
-    metadata = {"general.architecture": "llama", "llama.block_count": 1}
+    metadata = oracle.model("llama-3.1-8b", "F16").metadata
     for quant in ("Q4_K_M", "Q8_0", "IQ2_M"):
         assert types_of([odd], metadata, find_file_type(quant)) == (odd,)
