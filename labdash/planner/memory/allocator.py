@@ -7,8 +7,6 @@ all sizes of a context.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from itertools import repeat
 
 from labdash.planner.memory.graph import Node
 
@@ -22,15 +20,10 @@ IN_PLACE = frozenset(
 ENDLESS = 1 << 62
 
 
-class Kind(IntEnum):
-    """What happens to a piece of memory."""
+# What happens to a piece of memory.
+TAKE, GIVE, TRIM = 0, 1, 2
 
-    TAKE = 0
-    GIVE = 1
-    TRIM = 2
-
-
-type Event = tuple[Kind, int, int, int, int]
+type Event = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +61,17 @@ class _Tracer:
             self._count(node, device)
         for node, device in nodes:
             for source in node.sources:
-                if not source.owned:
+                if not source.owned and source.home is None and source.view_of is None:
                     self._place(source, device)
             self._place(node, device)
-            for source in node.sources:
-                source.children -= 1
-                if not source.children and not source.views:
-                    self._release(source)
+            self._leave(node)
+
+    def _leave(self, node: Node) -> None:
+        """Let go of what a node has read."""
+        for source in node.sources:
+            source.children -= 1
+            if not source.children and not source.views:
+                self._release(source)
 
     def _count(self, node: Node, device: int) -> None:
         """Count who needs what, and place inputs before all else."""
@@ -95,7 +92,7 @@ class _Tracer:
             return
         node.arena, node.slot = device, self._slots
         self._slots += 1
-        self._note(Kind.TAKE, node, self._size(node, device))
+        self._note(TAKE, node, self._size(node, device))
 
     def _reuse(self, node: Node) -> bool:
         """Take over the memory of a source that nothing else needs and that looks the same."""
@@ -113,7 +110,7 @@ class _Tracer:
                 if parent.extra and parent.arena != self.host:
                     # The scratch of flash attention lies behind its result.
                     had, needed = (self._size(each, node.arena) for each in (parent, node))
-                    self._note(Kind.TRIM, node, had, needed)
+                    self._note(TRIM, node, had, needed)
                 return True
         return False
 
@@ -130,9 +127,9 @@ class _Tracer:
     def _free(self, node: Node) -> None:
         if not node.is_output:
             node.owned = False
-            self._note(Kind.GIVE, node, self._size(node, node.arena))
+            self._note(GIVE, node, self._size(node, node.arena))
 
-    def _note(self, kind: Kind, node: Node, size: int, smaller: int = 0) -> None:
+    def _note(self, kind: int, node: Node, size: int, smaller: int = 0) -> None:
         self.events.append((kind, node.arena, node.slot, size, smaller))
 
     def _size(self, node: Node, arena: int) -> int:
@@ -190,13 +187,14 @@ class Arena:
 def peaks(events: Sequence[Event], sizes: Sequence[int], alignments: Sequence[int]) -> list[int]:
     """Replay events with unpadded ``sizes`` and return the largest extent of each arena."""
     arenas = [Arena() for _ in alignments]
-    offsets = list(repeat(0, len(events)))
+    masks = [alignment - 1 for alignment in alignments]
+    offsets = [0] * len(events)
     for kind, index, slot, size_index, smaller_index in events:
-        mask = alignments[index] - 1
+        mask = masks[index]
         size = (sizes[size_index] + mask) & ~mask
-        if kind == Kind.TAKE:
+        if kind == TAKE:
             offsets[slot] = arenas[index].take(size)
-        elif kind == Kind.GIVE:
+        elif kind == GIVE:
             arenas[index].give(offsets[slot], size)
         else:
             smaller = (sizes[smaller_index] + mask) & ~mask

@@ -138,7 +138,8 @@ class _Splitter:
                 split.nodes.extend(pending)
                 pending = []
                 self._splits.append(split)
-            node.sources = tuple(self._local(source, split) for source in node.sources)
+            if self._rules.copies > 1 or any(s.device != split.device for s in node.sources):
+                node.sources = tuple([self._local(source, split) for source in node.sources])
             split.nodes.append(node)
 
     @staticmethod
