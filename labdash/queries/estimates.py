@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from labdash.catalog.engines import newest_engine, parse_engine
 from labdash.catalog.gpus import find_gpu, known_names
 from labdash.planner.errors import PlannerError
+from labdash.planner.memory.companions import Companions
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.fit import Fitted, fit
 from labdash.planner.memory.result import DeviceUse, Estimate
@@ -30,7 +31,8 @@ MOST_GPUS = 64
 class Request(BaseModel):
     """One estimate that is asked for; None and what is absent mean the default.
 
-    ``ctx`` is the total over all slots. ``gpu_free_mib`` has an entry a GPU, None where its size
+    ``mmproj``, ``draft`` and ``lora`` are loaded beside the model. ``ctx`` is the total over all
+    slots. ``gpu_free_mib`` has an entry a GPU, None where its size
     is not known. ``cpu_override`` is a regular expression of tensors that stay in RAM.
     """
 
@@ -59,6 +61,9 @@ class Request(BaseModel):
     engine: str | None = None
     fit: bool | None = None
     margin_mib: float | None = None
+    mmproj: str | None = None
+    draft: str | None = None
+    lora: tuple[str, ...] = ()
 
     @field_validator("source")
     @classmethod
@@ -105,7 +110,8 @@ def answer(request: Request) -> Answer:
         margin_bytes = int((request.margin_mib if request.margin_mib is not None else 1024) * MIB)
         fitted = fit(model, settings, margin_bytes=margin_bytes, ctx_is_free=_is_auto(request))
         settings = fitted.settings
-    result = estimate(model, settings, margin_bytes=margin_bytes)
+    companions = _companions(request)
+    result = estimate(model, settings, margin_bytes=margin_bytes, companions=companions)
     warnings = (*source.notices, *((build_notice,) if build_notice else ()), *result.warnings)
     return Answer(model, result, fitted, warnings)
 
@@ -157,6 +163,20 @@ def _device_json(device: DeviceUse) -> dict[str, Any]:
         "layers": device.layers,
         "short_bytes": device.short_bytes,
     }
+
+
+def _companions(request: Request) -> Companions | None:
+    """Open what is loaded beside the model."""
+    if not (request.mmproj or request.draft or request.lora):
+        return None
+    projector, draft = (
+        open_model(source, None).model if source else None
+        for source in (request.mmproj, request.draft)
+    )
+    if projector is not None and projector.metadata["general.architecture"] != "clip":
+        raise PlannerError(f"mmproj: {request.mmproj} is no projector, but a model of its own")
+    adapters = tuple(open_model(source, None).model for source in request.lora)
+    return Companions(projector, draft, adapters)
 
 
 def _is_auto(request: Request) -> bool:

@@ -61,6 +61,9 @@ class Command(LabDashCommand):
         add("--cpu-override", metavar="REGEX", help="tensors that stay in RAM")
         add("--engine", help="llama.cpp's build as b10488, or ollama:0.32.15 (the newest known)")
         add("--fit", action="store_true", help="what llama.cpp's --fit chooses")
+        add("--mmproj", metavar="FILE", help="a projector for images")
+        add("--draft", metavar="SOURCE", help="a draft model")
+        add("--lora", metavar="FILE", action="append", help="an adapter; may be repeated")
         add("--margin-mib", type=float, help=f"what --fit keeps free of each GPU ({MARGIN_MIB})")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -108,6 +111,9 @@ def _asked(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         "engine": options["engine"],
         "fit": options["fit"],
         "margin_mib": options["margin_mib"],
+        "mmproj": options["mmproj"],
+        "draft": options["draft"],
+        "lora": options["lora"],
     }
     yield from ((key, value) for key, value in values.items() if value is not None)
     if options["gpus"]:

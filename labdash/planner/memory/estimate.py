@@ -1,11 +1,19 @@
 """All that an engine takes, by device: the sum of what the other modules of this folder know."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.planner.memory.caches import Cells, count_cells, layer_bytes, require_cache_types
+from labdash.planner.memory.companions import (
+    Added,
+    Companions,
+    add_adapters,
+    add_projector,
+    draft_settings,
+    nothing,
+)
 from labdash.planner.memory.compute import compute_bytes
 from labdash.planner.memory.overhead import Overhead, overhead_of
 from labdash.planner.memory.recipes import CHECKED
@@ -51,14 +59,17 @@ def estimate(
     *,
     learned: Sequence[Overhead | None] = (),
     margin_bytes: int = 0,
+    companions: Companions | None = None,
 ) -> Estimate:
     """Estimate a load. ``learned`` holds what was seen of each GPU, in order, None where nothing.
 
-    ``margin_bytes`` are to stay free on each GPU.
+    ``margin_bytes`` are to stay free on each GPU. ``companions`` are counted where they lie.
 
     Raises ``PlannerError`` where the engine would refuse to load.
     """
     buffers = measure(model, settings)
+    if companions is not None:
+        buffers = _with_companions(buffers, companions, settings)
     overheads = _overheads(model, settings, buffers, learned)
     devices = tuple(
         _device(index, gpu, buffers, overheads[index], margin_bytes)
@@ -87,6 +98,28 @@ def _kv_bytes(model: Model, settings: Settings, split: Split, cells: Cells) -> l
         size = layer_bytes(model.shape, layer, settings, cells, on_gpu=device != HOST)
         totals[device] += size * count
     return totals
+
+
+def _with_companions(buffers: Buffers, companions: Companions, settings: Settings) -> Buffers:
+    added = nothing(settings)
+    if companions.projector is not None:
+        add_projector(added, companions.projector, settings)
+    if companions.draft is not None:
+        draft = measure(companions.draft, draft_settings(settings))
+        added = Added(*(_sum(*pair) for pair in _pairs(added, draft)))
+    add_adapters(added, companions.adapters, buffers.split)
+    weights, kv, compute = (_sum(*pair) for pair in _pairs(added, buffers))
+    return replace(buffers, weights=weights, kv=kv, compute=compute)
+
+
+def _pairs(added: Added, buffers: Buffers) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    yield added.weights, buffers.weights
+    yield added.kv, buffers.kv
+    yield added.compute, buffers.compute
+
+
+def _sum(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    return [a + b for a, b in zip(first, second, strict=True)]
 
 
 @lru_cache(maxsize=256)

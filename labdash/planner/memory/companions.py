@@ -1,0 +1,78 @@
+"""What is loaded beside a model: a projector for images, a draft model, adapters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from labdash.planner.memory.split import Split
+from labdash.planner.memory.weights import BLOCK, gpu_bytes, host_bytes
+from labdash.planner.model import Model
+from labdash.planner.settings import ALL_LAYERS, HOST, Settings
+from labdash.planner.shape import Value
+
+F32_BYTES = 4
+# Where a projector takes images of any size: llama.cpp, clip.cpp, its usual limit of tokens, each
+# of which stands for a square of four patches.
+MOST_IMAGE_TOKENS, PATCHES_A_TOKEN = 4096, 4
+DYNAMIC_PROJECTORS = ("qwen2vl", "qwen2.5vl", "qwen3vl", "pixtral", "lfm2", "kimivl", "glm4v")
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """``projector`` is an mmproj file, ``adapters`` are LoRA files, all as models of their own."""
+
+    projector: Model | None = None
+    draft: Model | None = None
+    adapters: tuple[Model, ...] = ()
+
+
+@dataclass(slots=True)
+class Added:
+    """Bytes beside the model's own: an entry a GPU, the host's last."""
+
+    weights: list[int]
+    kv: list[int]
+    compute: list[int]
+
+
+def nothing(settings: Settings) -> Added:
+    """Begin with zeros."""
+    empty = [0] * (len(settings.gpus) + 1)
+    return Added(list(empty), list(empty), list(empty))
+
+
+def add_projector(added: Added, projector: Model, settings: Settings) -> None:
+    """Count a projector: all of it lies on the first GPU, with the graph of the largest image."""
+    home = 0 if settings.gpus else HOST
+    each = gpu_bytes if settings.gpus else host_bytes
+    added.weights[home] += sum(map(each, projector.tensors))
+    added.compute[home] += image_bytes(projector.metadata, flash_attn=settings.flash_attn)
+
+
+def image_bytes(metadata: Mapping[str, Value], *, flash_attn: bool) -> int:
+    """Model the compute buffer of the largest image: activations of a block, and its scores."""
+
+    def number(key: str) -> int:
+        value = metadata.get(f"clip.vision.{key}", 0)
+        return int(value) if isinstance(value, int | float) else 0
+
+    patch = number("patch_size") or 1
+    patches = (number("image_size") // patch) ** 2
+    if str(metadata.get("clip.projector_type", "")).startswith(DYNAMIC_PROJECTORS):
+        patches = max(patches, MOST_IMAGE_TOKENS * PATCHES_A_TOKEN)
+    wide = 3 * number("feed_forward_length") + 4 * number("embedding_length")
+    scores = 0 if flash_attn else patches * number("attention.head_count")
+    return F32_BYTES * patches * (wide + scores)
+
+
+def draft_settings(settings: Settings) -> Settings:
+    """Load a draft model as llama.cpp does: all of it on the GPUs, with the same context."""
+    return replace(settings, gpu_layers=ALL_LAYERS, cpu_override=None, moves=(), tensor_split=None)
+
+
+def add_adapters(added: Added, adapters: Sequence[Model], split: Split) -> None:
+    """Count adapters: each of their matrices lies beside the one that it changes."""
+    for tensor in (tensor for adapter in adapters for tensor in adapter.tensors):
+        found = BLOCK.match(tensor.name)
+        index = int(found[1]) if found else len(split.layers)
+        home = split.layers[index] if index < len(split.layers) else split.output
+        added.weights[home] += host_bytes(tensor) if home == HOST else gpu_bytes(tensor)
