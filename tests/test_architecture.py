@@ -182,7 +182,9 @@ def test_every_function_is_annotated() -> None:
 
 def test_every_management_command_has_a_test() -> None:
     folder = ROOT / "labdash" / "management" / "commands"
-    commands = {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
+    commands = {
+        path.stem.replace("-", "_") for path in folder.glob("*.py") if path.stem != "__init__"
+    }
     tested = {
         path.stem.removeprefix("test_")
         for path in (ROOT / "tests" / "labdash" / "management").glob("test_*.py")

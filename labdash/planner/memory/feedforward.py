@@ -169,7 +169,7 @@ def _routes_in_one(known: Experts) -> bool:
     if known.gating == LATE_SOFTMAX or known.groups > 1:
         return False
     count = known.count
-    return (count & (count - 1) == 0 and count <= 512) or count in (288, 576)  # noqa: PLR2004
+    return (count & (count - 1) == 0 and count <= 512) or count in (288, 576)  # noqa: PLR2004 - the counts it is compiled for
 
 
 def _keep_routing(b: Builder, logits: Node, cube: Node) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py estimate`` and ``manage.py quant-size``."""
+"""``manage.py estimate``."""
 
 import json
 from pathlib import Path
@@ -116,30 +116,3 @@ def test_every_line_of_a_batch_is_answered_in_order(
     ]  # fmt: skip
     assert "kontext is no key" in answers[1]["error"]
     assert len(answers[5]["devices"]) == 2
-
-
-def test_size_of_a_quantization_is_told_to_the_byte(
-    tiny: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call_command("quant-size", "llama3.1:8b", "--to", "q4_k_m", "--json")
-    (size,) = json.loads(capsys.readouterr().out)["sizes"]
-    # README of llama.cpp's llama-quantize: 4.89 bits a weight.
-    assert size["bytes"] == 4_912_898_304
-    assert size["types"] == {"q4_K": 193, "f32": 66, "q6_K": 33}
-    assert size["file_bytes"] is None
-    call_command("quant-size", tiny, "--to", "Q8_0", "--tensors", "--json")
-    (size,) = json.loads(capsys.readouterr().out)["sizes"]
-    assert size["file_bytes"] > size["bytes"] == sum(each["bytes"] for each in size["tensors"])
-
-
-def test_all_quantizations_are_listed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("quant-size", "qwen3:14b")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) > 25
-    assert any(line.startswith("Q4_K_M") for line in lines)
-
-
-def test_quantization_that_cannot_be_is_refused(tiny: str) -> None:
-    with pytest.raises(CommandError, match="no quant") as refused:
-        call_command("quant-size", tiny, "--to", "Q99")
-    assert refused.value.returncode == 2
