@@ -1,7 +1,7 @@
-"""Multi-head latent attention with its cache of one compressed row: src/models/deepseek2.cpp."""
+"""Multi-head latent attention, with compressed rows in its cache or without: deepseek2.cpp."""
 
 from labdash.planner.ggml import row_bytes
-from labdash.planner.memory.attention import flash, scores
+from labdash.planner.memory.attention import attend, flash, scores
 from labdash.planner.memory.builder import Builder
 from labdash.planner.memory.graph import Node, compute, view
 from labdash.planner.shape import Mla
@@ -13,7 +13,7 @@ def latent(b: Builder, source: Node) -> Node:
     assert mla is not None  # noqa: S101 - the caller looked
     heads, tokens = b.place.layer.heads, b.batch.tokens
     nope = mla.key_length - mla.rope_dim
-    q = view("reshape", _query(b, source, mla), (mla.key_length, heads, tokens))
+    q = view("reshape", _query(b, source), (mla.key_length, heads, tokens))
     row = mla.kv_lora_rank + mla.rope_dim
     packed = b.multiply("attn_kv_a_mqa", source, row, tokens)
     compressed = view("view", packed, (mla.kv_lora_rank, tokens))
@@ -32,8 +32,30 @@ def latent(b: Builder, source: Node) -> Node:
     return _attend(b, query, key, value, mla)
 
 
-def _query(b: Builder, source: Node, mla: Mla) -> Node:
-    width = mla.key_length * b.place.layer.heads
+def decompressed(b: Builder, source: Node) -> Node:
+    """Open the compressed row into K and V of every head, as files of before 2025 have it."""
+    layer, tokens = b.place.layer, b.batch.tokens
+    heads, key, value = layer.heads, layer.key_length, layer.value_length
+    rank = b.place.shapes["attn_kv_a_norm.weight"][0]
+    row = b.place.shapes["attn_kv_a_mqa.weight"][1]
+    q = view("reshape", _query(b, source), (key, heads, tokens))
+    packed = b.multiply("attn_kv_a_mqa", source, row, tokens)
+    compressed = view("view", packed, (rank, tokens))
+    k_rope = b.rope(view("view", packed, (row - rank, 1, tokens)))
+    compressed = b.norm(compressed, "attn_kv_a_norm")
+    nope = key - (row - rank)
+    opened = b.multiply("attn_kv_b", compressed, heads * (nope + value), tokens)
+    k_nope = view("view", opened, (nope, heads, tokens))
+    v = compute("cont", (value, heads, tokens), view("view", opened, (value, heads, tokens)))
+    q = b.rope(q)
+    repeated = compute("repeat", (row - rank, heads, tokens), k_rope)
+    k = compute("concat", (key, heads, tokens), k_nope, repeated)
+    return attend(b, q, k, v)
+
+
+def _query(b: Builder, source: Node) -> Node:
+    layer = b.place.layer
+    width = (b.shape.mla or layer).key_length * layer.heads
     if b.has("attn_q.weight"):
         return b.multiply("attn_q", source, width, b.batch.tokens)
     rank = b.place.shapes["attn_q_a.weight"][1]

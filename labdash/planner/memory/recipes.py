@@ -10,7 +10,7 @@ from labdash.planner.memory.attention import attend, project
 from labdash.planner.memory.builder import Batch, Builder, Place, Traits
 from labdash.planner.memory.feedforward import dense, experts, group_shared
 from labdash.planner.memory.graph import Graph, Node, compute, given
-from labdash.planner.memory.latent import latent
+from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated
 from labdash.planner.shape import Shape
 
@@ -117,6 +117,8 @@ def _mixer(b: Builder, source: Node, style: Style) -> Node:
         return delta_net(b, source)
     if b.shape.mla is not None:
         return latent(b, source)
+    if b.has("attn_kv_b.weight"):
+        return decompressed(b, source)
     if b.shape.arch in GATED_QUERIES:
         return gated(b, source)
     return _attention(b, source, style)
