@@ -9,7 +9,7 @@ from typing import Any
 
 from labdash.catalog.files import read_lines
 from labdash.planner.errors import PlannerError
-from labdash.planner.shape import Value
+from labdash.planner.facts import Value
 
 HOSTS = ("hf.co/", "huggingface.co/", "registry.ollama.ai/", "ollama.com/")
 # The quantization at the end of a tag: "8b-instruct-q4_K_M", "270m-it-fp16".

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from struct import Struct
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Value
 from labdash.planner.gguf_looks import MAGIC, SEEN_BYTES, no_gguf
 from labdash.planner.gguf_tensors import ENTRY_LEAST_BYTES, Entry, measure, padded, read_entry
 from labdash.planner.gguf_values import KEY_LIMIT_BYTES, Portions, Steps, cut, read_value
 from labdash.planner.model import Tensor
-from labdash.planner.shape import Value
 
 HEADER_LIMIT_BYTES = 512 * 2**20
 PORTION_BYTES = 256 * 2**10

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Value
 from labdash.planner.file_types import name_of_id
 from labdash.planner.gguf import Header
 from labdash.planner.model import Model
-from labdash.planner.shape import Value
 
 MOST_PARTS = 1000
 

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from struct import Struct
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.shape import Length, Value
+from labdash.planner.facts import Length, Value
 
 type Steps[T] = Generator[int, None, T]
 

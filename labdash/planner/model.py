@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from labdash.planner.facts import Value
 from labdash.planner.ggml import TYPES
-from labdash.planner.shape import Shape, Value, read_shape
+from labdash.planner.shape import Shape, read_shape
 
 # Where the tensors are known from. "file" and "show" list them; "rules" computes them from the
 # model's shape and the rules of llama-quantize.

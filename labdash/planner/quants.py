@@ -12,11 +12,11 @@ from functools import lru_cache
 from math import prod
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Value
 from labdash.planner.file_types import FileType
 from labdash.planner.ggml import PLAIN_TYPES, TYPES, tensor_bytes
 from labdash.planner.mixes import LOW_BIT, Place, Role, Traits, mixed_type
 from labdash.planner.model import Tensor
-from labdash.planner.shape import Value
 
 # What stays as it is stored: norms, routers, convolutions, tables of positions, small matrices.
 _KEPT = re.compile(

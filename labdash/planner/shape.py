@@ -8,17 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labdash.planner.errors import PlannerError
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """An array of which only the number of elements was kept."""
-
-    count: int
-
-
-type Scalar = int | float | bool | str
-type Value = Scalar | tuple[Scalar, ...] | Length
+from labdash.planner.facts import Facts, Length, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +84,8 @@ class Shape:
     """``layers`` are the blocks of the trunk; ``nextn`` more predict further tokens.
 
     ``window`` is the number of tokens that windowed layers look back, 0 where there are none.
+    ``per_layer`` is the width of embeddings that each layer has of its own, ``deepstack`` how many
+    layers take further features of an image.
     """
 
     arch: str
@@ -107,6 +99,8 @@ class Shape:
     experts: Experts | None
     mla: Mla | None
     recurrent: Recurrent | None
+    per_layer: int = 0
+    deepstack: int = 0
 
     @property
     def block_count(self) -> int:
@@ -154,45 +148,9 @@ PURE_RECURRENT = frozenset(("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "
 GEMMA3N_CACHED_LAYERS = 20
 
 
-class _Facts:
-    """Metadata of one architecture, read as numbers."""
-
-    def __init__(self, metadata: Mapping[str, Value]) -> None:
-        arch = metadata.get("general.architecture")
-        if not isinstance(arch, str) or not arch:
-            raise PlannerError("the model does not say its architecture (general.architecture)")
-        self.arch = arch
-        self._metadata = metadata
-
-    def value(self, key: str) -> Value | None:
-        return self._metadata.get(f"{self.arch}.{key}")
-
-    def number(self, key: str, default: int | None = None) -> int:
-        value = self.value(key)
-        if isinstance(value, tuple) and value:
-            value = max(value, key=float)
-        if isinstance(value, int | float) and value >= 0:
-            return int(value)
-        if value is not None:
-            raise PlannerError(f"{self.arch}.{key} is not a number: {value!r}"[:200])
-        if default is None:
-            raise PlannerError(f"the model does not say its {self.arch}.{key}")
-        return default
-
-    def per_layer(self, key: str, count: int, default: int | None = None) -> list[int]:
-        value = self.value(key)
-        if not isinstance(value, tuple):
-            return [self.number(key, default)] * count
-        if len(value) < count:
-            raise PlannerError(f"{self.arch}.{key} lists {len(value)} of {count} layers")
-        if any(isinstance(each, str) or each < 0 for each in value):
-            raise PlannerError(f"{self.arch}.{key} lists what is not a number")
-        return [int(each) for each in value[:count]]
-
-
 def read_shape(metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, ...]]) -> Shape:
     """Read the shape. ``tensors`` gives names and shapes, for what the metadata leave out."""
-    facts = _Facts(metadata)
+    facts = Facts(metadata)
     nextn = facts.number("nextn_predict_layers", 0)
     count = facts.number("block_count") - nextn
     if not 0 < count <= MOST_LAYERS:
@@ -211,6 +169,8 @@ def read_shape(metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, .
         experts=experts,
         mla=_mla(facts),
         recurrent=_recurrent(facts),
+        per_layer=facts.number("embedding_length_per_layer_input", 0),
+        deepstack=facts.number("n_deepstack_layers", 0),
     )
 
 
@@ -219,7 +179,7 @@ MOST_LAYERS = 512
 
 
 def _vocab(
-    facts: _Facts, metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, ...]]
+    facts: Facts, metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, ...]]
 ) -> int:
     if "token_embd.weight" in tensors and len(tensors["token_embd.weight"]) > 1:
         return tensors["token_embd.weight"][1]
@@ -229,12 +189,12 @@ def _vocab(
     return len(tokens) if isinstance(tokens, tuple) else facts.number("vocab_size")
 
 
-def _window(facts: _Facts) -> int:
+def _window(facts: Facts) -> int:
     known = facts.arch in WINDOW_PERIODS or facts.arch in LISTED_WINDOWS
     return facts.number("attention.sliding_window", _default_window(facts)) if known else 0
 
 
-def _default_window(facts: _Facts) -> int:
+def _default_window(facts: Facts) -> int:
     # Only the exaone4 with 64 layers has a window.
     if facts.arch == "exaone4" and facts.number("block_count") != EXAONE4_WINDOWED_LAYERS:
         return 0
@@ -244,7 +204,7 @@ def _default_window(facts: _Facts) -> int:
 EXAONE4_WINDOWED_LAYERS = 64
 
 
-def _windowed(facts: _Facts, count: int, window: int) -> list[bool]:
+def _windowed(facts: Facts, count: int, window: int) -> list[bool]:
     if not window:
         return [False] * count
     pattern = facts.value("attention.sliding_window_pattern")
@@ -256,7 +216,7 @@ def _windowed(facts: _Facts, count: int, window: int) -> list[bool]:
     return [period == 0 or layer % period < period - 1 for layer in range(count)]
 
 
-def _stateful(facts: _Facts, count: int, heads_kv: list[int], ff: list[int]) -> list[bool]:
+def _stateful(facts: Facts, count: int, heads_kv: list[int], ff: list[int]) -> list[bool]:
     if facts.arch in PURE_RECURRENT or facts.arch == "falcon-h1":
         return [True] * count
     if facts.arch in INTERVAL_HYBRIDS:
@@ -273,7 +233,7 @@ def _stateful(facts: _Facts, count: int, heads_kv: list[int], ff: list[int]) -> 
 
 
 def _layers(
-    facts: _Facts,
+    facts: Facts,
     tensors: Mapping[str, tuple[int, ...]],
     count: int,
     window: int,
@@ -307,7 +267,7 @@ def _layers(
     return layers
 
 
-def _head_widths(facts: _Facts, heads: int, *, windowed: bool) -> tuple[int, int]:
+def _head_widths(facts: Facts, heads: int, *, windowed: bool) -> tuple[int, int]:
     default = facts.number("embedding_length") // heads if heads else 0
     key = facts.number("attention.key_length", default)
     value = facts.number("attention.value_length", default)
@@ -319,14 +279,14 @@ def _head_widths(facts: _Facts, heads: int, *, windowed: bool) -> tuple[int, int
     )
 
 
-def _cached_layers(facts: _Facts, count: int) -> int:
+def _cached_layers(facts: Facts, count: int) -> int:
     if facts.arch == "gemma3n":
         return GEMMA3N_CACHED_LAYERS
     return count - facts.number("attention.shared_kv_layers", 0)
 
 
 def _is_routed(
-    facts: _Facts, tensors: Mapping[str, tuple[int, ...]], index: int, experts: Experts | None
+    facts: Facts, tensors: Mapping[str, tuple[int, ...]], index: int, experts: Experts | None
 ) -> bool:
     if experts is None:
         return False
@@ -343,7 +303,7 @@ UNNORMED_EXPERTS = frozenset(
 )
 
 
-def _experts(facts: _Facts, tensors: Mapping[str, tuple[int, ...]]) -> Experts | None:
+def _experts(facts: Facts, tensors: Mapping[str, tuple[int, ...]]) -> Experts | None:
     count = facts.number("expert_count", 0)
     if not count:
         return None
@@ -364,7 +324,7 @@ def _experts(facts: _Facts, tensors: Mapping[str, tuple[int, ...]]) -> Experts |
     )
 
 
-def _mla(facts: _Facts) -> Mla | None:
+def _mla(facts: Facts) -> Mla | None:
     """Tell the compressed cache: files of before it say only the full widths."""
     key = facts.number("attention.key_length_mla", 0)
     if not key:
@@ -377,7 +337,7 @@ def _mla(facts: _Facts) -> Mla | None:
     )
 
 
-def _recurrent(facts: _Facts) -> Recurrent | None:
+def _recurrent(facts: Facts) -> Recurrent | None:
     """Size the state: llama-hparams.cpp, n_embd_r and n_embd_s."""
     embd = facts.number("embedding_length")
     if head := facts.number("wkv.head_size", 0):

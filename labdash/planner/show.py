@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Value
 from labdash.planner.ggml import TYPES
 from labdash.planner.gguf_tensors import check_shape, sized_tensor
 from labdash.planner.model import Model, Tensor
-from labdash.planner.shape import Value
 
 # Ollama writes types in capitals.
 _TYPES = {name.upper(): name for name in TYPES}

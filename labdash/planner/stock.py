@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from labdash.planner.facts import Value
 from labdash.planner.file_types import find_file_type
 from labdash.planner.model import Model
 from labdash.planner.quants import types_of
-from labdash.planner.shape import Value
 from labdash.planner.tables import tensors_of
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Value
 from labdash.planner.ggml import tensor_bytes
 from labdash.planner.model import Tensor
-from labdash.planner.shape import Layer, Shape, Value, read_shape
+from labdash.planner.shape import Layer, Shape, read_shape
 
 type Named = Iterator[tuple[str, tuple[int, ...]]]
 

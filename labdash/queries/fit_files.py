@@ -11,10 +11,10 @@ from binascii import Error as NotBase64
 from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Length, Value
 from labdash.planner.gguf import Header, check_data
 from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
-from labdash.planner.shape import Length, Value
 from labdash.planner.show import model_of_show
 from labdash.queries.fit_models import Chosen
 

@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 
 from labdash.env import ROOT
-from labdash.planner.memory import compute
+from labdash.planner.memory import run
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.settings import Gpu, Settings
 from tests.figures import Tell
@@ -64,7 +64,7 @@ def test_one_estimate_is_a_matter_of_milliseconds(tell: Tell) -> None:
 
 
 def test_all_splits_of_a_model_take_a_second(tell: Tell) -> None:
-    compute.steps_of.cache_clear()
+    run.steps_of.cache_clear()
     first, again = seconds(sweep), seconds(sweep)
     count = len(CONTEXTS) * len(CACHES) * len(BATCHES) * 66
     tell(

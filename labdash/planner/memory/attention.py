@@ -14,8 +14,10 @@ GPU_CACHE_TYPES = frozenset(("f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1
 OLD_CACHE_TYPES = frozenset(("f32", "f16", "bf16", "q4_0", "q8_0"))
 
 
-def project(b: Builder, source: Node) -> tuple[Node, Node, Node]:
-    """Make Q, K and V as views of heads."""
+def project(
+    b: Builder, source: Node, *, flat_norms: bool = False
+) -> tuple[Node, Node | None, Node | None]:
+    """Make Q, K and V as views of heads. K and V are None where an earlier layer's are read."""
     layer, tokens = b.place.layer, b.batch.tokens
     q = (layer.key_length, layer.heads, tokens)
     k = (layer.key_length, layer.heads_kv, tokens)
@@ -24,16 +26,21 @@ def project(b: Builder, source: Node) -> tuple[Node, Node, Node]:
         width = sum(head * count for head, count, _ in (q, k, v))
         joined = b.multiply("attn_qkv", source, width, tokens)
         return view("view", joined, q), view("view", joined, k), view("view", joined, v)
-    parts = (("attn_q", q), ("attn_k", k), ("attn_v", v))
-    made = [
-        view("reshape", b.multiply(name, source, shape[0] * shape[1], tokens), shape)
-        for name, shape in parts
-        if b.has(f"{name}.weight")
-    ]
+    query = _heads(b, source, "attn_q", q, normed=flat_norms)
+    if not layer.owns_cache:
+        return query, None, None
+    key = _heads(b, source, "attn_k", k, normed=flat_norms)
     if b.has("attn_v.weight"):
-        return made[0], made[1], made[2]
+        return query, key, _heads(b, source, "attn_v", v, normed=False)
     # Layers without a matrix for V take K for it.
-    return made[0], made[1], view("reshape", made[1].sources[0], v)
+    return query, key, view("reshape", key.sources[0], v)
+
+
+def _heads(
+    b: Builder, source: Node, name: str, shape: tuple[int, int, int], *, normed: bool
+) -> Node:
+    flat = b.multiply(name, source, shape[0] * shape[1], shape[2])
+    return view("reshape", b.norm(flat, f"{name}_norm") if normed else flat, shape)
 
 
 def attend(

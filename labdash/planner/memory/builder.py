@@ -81,12 +81,15 @@ class Traits:
 class Builder:
     """Builds one graph. Methods are named after those of llama.cpp that they replay."""
 
-    def __init__(self, shape: Shape, batch: Batch, traits: Traits) -> None:
+    def __init__(
+        self, shape: Shape, batch: Batch, traits: Traits, *, layer_norm: bool = False
+    ) -> None:
         """Make the inputs; each joins the graph where it is first used."""
         self.graph = Graph()
         self.shape = shape
         self.batch = batch
         self.traits = traits
+        self.layer_norm = layer_norm
         self.windowed = any(layer.window for layer in shape.layers)
         tokens = batch.tokens
         self.positions = given("inp_pos", (tokens * _positions(shape.arch),), TOKEN_BYTES)
@@ -99,6 +102,7 @@ class Builder:
         self._v_ids = [given("v_idxs", (v_rows,), INDEX_BYTES) for _ in cells]
         self._masks = [given("mask", (count, tokens), mask_bytes) for count in cells]
         self._rotations: dict[tuple[str, bool], Node] = {}
+        self.temperature = given("attn_scale", (1, 1, tokens))
         self._slot_ids = given("s_copy", (batch.slots,), TOKEN_BYTES)
         self._states: dict[tuple[int, str], Node] = {}
         self._weights: dict[tuple[int, str], Node] = {}
@@ -130,7 +134,7 @@ class Builder:
 
     def norm(self, source: Node, name: str) -> Node:
         """Normalise and scale by a weight. LayerNorm, which has a bias, needs a new tensor."""
-        kind = "norm" if self.has(f"{name}.bias") else "rms_norm"
+        kind = "norm" if self.layer_norm or self.has(f"{name}.bias") else "rms_norm"
         normed = compute(kind, source.shape, source)
         result = compute("mul", source.shape, normed, self.weight(f"{name}.weight"))
         return self.biased(f"{name}.bias", result)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from labdash.planner.facts import Value
 from labdash.planner.memory.split import Split
 from labdash.planner.memory.weights import BLOCK, gpu_bytes, host_bytes
 from labdash.planner.model import Model
 from labdash.planner.settings import ALL_LAYERS, HOST, Settings
-from labdash.planner.shape import Value
 
 F32_BYTES = 4
 # Where a projector takes images of any size: llama.cpp, clip.cpp, its usual limit of tokens, each

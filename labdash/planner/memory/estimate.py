@@ -16,8 +16,10 @@ from labdash.planner.memory.companions import (
 )
 from labdash.planner.memory.compute import compute_bytes
 from labdash.planner.memory.overhead import Overhead, overhead_of
-from labdash.planner.memory.recipes import CHECKED
+from labdash.planner.memory.recipes import is_checked
 from labdash.planner.memory.result import Bases, Basis, DeviceUse, Estimate, HostUse
+from labdash.planner.memory.rough import rough_bytes
+from labdash.planner.memory.run import run_of
 from labdash.planner.memory.split import Split, split_layers
 from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
@@ -29,13 +31,17 @@ F32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """What the engine allocates: each list has an entry a GPU, the host's last."""
+    """What the engine allocates: each list has an entry a GPU, the host's last.
+
+    ``replayed`` tells whether compute buffers come from the model's graph or from a formula.
+    """
 
     split: Split
     cells: Cells
     weights: Sequence[int]
     kv: Sequence[int]
     compute: Sequence[int]
+    replayed: bool
 
 
 def measure(model: Model, settings: Settings) -> Buffers:
@@ -44,12 +50,15 @@ def measure(model: Model, settings: Settings) -> Buffers:
     _require_cache_types(model, settings.type_k, settings.type_v, settings.flash_attn)
     split = split_layers(shape.block_count, settings)
     cells = count_cells(shape, settings)
+    replayed = compute_bytes(model, settings, split, cells)
+    compute = replayed or rough_bytes(model, run_of(model, settings, split, cells), cells)
     return Buffers(
         split=split,
         cells=cells,
         weights=weight_bytes(parts_of(model, settings.all_moves), split, len(settings.gpus)),
         kv=_kv_bytes(model, settings, split, cells),
-        compute=compute_bytes(model, settings, split, cells),
+        compute=compute,
+        replayed=replayed is not None,
     )
 
 
@@ -87,8 +96,8 @@ def estimate(
         ),
         ctx=buffers.cells.full * buffers.cells.streams,
         fits=not any(sized) if len(sized) == len(devices) and devices else None,
-        basis=_bases(model, [each for each in overheads if each is not None]),
-        warnings=tuple(_warnings(model, settings)),
+        basis=_bases(model, buffers, [each for each in overheads if each is not None]),
+        warnings=tuple(_warnings(model, settings, buffers)),
     )
 
 
@@ -176,9 +185,9 @@ def _short(gpu: Gpu, wanted_bytes: int) -> int | None:
     return None if gpu.free_bytes is None else max(0, wanted_bytes - gpu.free_bytes)
 
 
-def _bases(model: Model, overheads: Sequence[Overhead]) -> Bases:
+def _bases(model: Model, buffers: Buffers, overheads: Sequence[Overhead]) -> Bases:
     by_rules = model.tensor_source == "rules"
-    compute: Basis = "simulated" if model.shape.arch in CHECKED else "modelled"
+    compute: Basis = "simulated" if _is_simulated(model, buffers) else "modelled"
     order: dict[Basis, int] = {"unknown": 0, "table": 1, "learned": 2}
     bases: list[Basis] = [each.basis for each in overheads]
     return Bases(
@@ -189,16 +198,19 @@ def _bases(model: Model, overheads: Sequence[Overhead]) -> Bases:
     )
 
 
-def _warnings(model: Model, settings: Settings) -> list[str]:
+def _is_simulated(model: Model, buffers: Buffers) -> bool:
+    return buffers.replayed and is_checked(model.shape)
+
+
+def _warnings(model: Model, settings: Settings, buffers: Buffers) -> list[str]:
     shape, warnings = model.shape, []
     if settings.ctx > shape.ctx_train > 0:
         warnings.append(
             f"the model was trained with a context of {shape.ctx_train}; beyond it answers degrade"
         )
-    if shape.arch not in CHECKED:
-        warnings.append(
-            f"the compute buffer of {shape.arch} is modelled on the usual block, not checked"
-        )
+    if not _is_simulated(model, buffers):
+        way = "modelled on the usual block" if buffers.replayed else "estimated by a formula"
+        warnings.append(f"the compute buffer of {shape.arch} is {way}, not checked")
     if model.unknown_types:
         warnings.append(f"unknown tensor types: {', '.join(model.unknown_types)}")
     return warnings

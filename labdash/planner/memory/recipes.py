@@ -5,29 +5,39 @@ tensors; a ``Style`` tells what these do not show.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from labdash.planner.memory.attention import attend, project
 from labdash.planner.memory.builder import Batch, Builder, Place, Traits
+from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer
 from labdash.planner.memory.feedforward import dense, experts, group_shared
-from labdash.planner.memory.graph import Graph, Node, compute, given
+from labdash.planner.memory.graph import Graph, Node, compute, view
 from labdash.planner.memory.latent import decompressed, latent
-from labdash.planner.memory.recurrent import delta_net, gated
+from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
 from labdash.planner.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How an architecture differs from LLaMA in what its graph holds."""
+    """How an architecture differs from LLaMA in what its graph holds.
+
+    ``rope`` says which layers are rotated: all, the windowed ones, or those that are no fourth.
+    ``flat_norms`` are of all heads of Q or K together. ``late_rows`` cuts the batch down to the
+    tokens that get logits behind the last norm. ``parallel`` runs attention and feed-forward part
+    on the same input.
+    """
 
     scales_query: bool = False
     scales_tokens: bool = False
     caps_scores: bool = False
     caps_logits: bool = False
     norms_value: bool = False
-    norms_query_late: bool = False
+    norms_late: bool = False
+    flat_norms: bool = False
+    layer_norm: bool = False
     parallel: bool = False
-    rope: bool = True
     late_rows: bool = False
+    rope: Literal["all", "window", "three"] = "all"
 
 
 STYLES = {
@@ -41,80 +51,93 @@ STYLES = {
     "qwen35": Style(late_rows=True),
     "qwen35moe": Style(late_rows=True),
     "qwen3next": Style(late_rows=True),
+    "olmo2": Style(flat_norms=True),
+    "command-r": Style(parallel=True, layer_norm=True),
+    "cohere2": Style(parallel=True, layer_norm=True, rope="window"),
+    "llama4": Style(rope="three", norms_late=True),
 }
 PLAIN = Style()
 # Architectures whose buffers were compared with llama.cpp's own.
 CHECKED = frozenset(
     (
-        "deepseek2", "gemma2", "gemma3", "gemma4", "gpt-oss", "llama", "phi3", "qwen2", "qwen3",
-        "qwen35moe", "qwen3moe", "qwen3next",
+        "chatglm", "cohere2", "command-r", "deepseek2", "gemma", "gemma2", "gemma3", "gemma4",
+        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "llama",
+        "minimax-m2", "mistral3", "nemotron", "olmo2", "phi3", "qwen2", "qwen2vl",
+        "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe",
+        "smollm3", "starcoder2",
     )
 )  # fmt: skip
+
+
+def is_checked(shape: Shape) -> bool:
+    """Tell whether the graph was compared. Embeddings of each layer's own were not."""
+    return shape.arch in CHECKED and not shape.per_layer
 
 
 def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends: Place) -> Graph:
     """Build the graph of some of a model's layers. ``ends`` holds what is no layer's."""
     style = STYLES.get(shape.arch, PLAIN)
-    b = Builder(shape, batch, traits)
+    b = Builder(shape, batch, traits, layer_norm=style.layer_norm)
     b.place = ends
-    current = embed(b, style)
-    for place in places:
+    current = embed(b, scaled=style.scales_tokens)
+    stacked = current.sources[0] if shape.deepstack else None
+    by_layer = embed_by_layer(b, current, len(places)) if shape.per_layer else None
+    for index, place in enumerate(places):
         b.place = place
         current = block(b, current, style, last=place is places[-1])
+        if by_layer is not None:
+            current = add_by_layer(b, current, by_layer)
+        if b.has("layer_output_scale.weight"):
+            current = compute("mul", current.shape, current, b.weight("layer_output_scale.weight"))
+        if stacked is not None and index < shape.deepstack:
+            part = view("view", stacked, current.shape)
+            current = compute("add", current.shape, current, part)
     b.place = ends
     finish(b, current, style)
     return b.graph
 
 
-def embed(b: Builder, style: Style) -> Node:
-    """Look tokens up, beside the inputs for embeddings that come from elsewhere."""
-    tokens, embd = b.batch.tokens, b.shape.embd
-    table = b.weight("token_embd.weight")
-    current = compute("get_rows", (embd, tokens), table, given("inp_tokens", (tokens,)))
-    b.graph.expand(current, given("inp_embd", (embd, tokens)))
-    if b.traits.mixed_batches:
-        looked_up = compute("get_rows", (embd, tokens), table, given("mixed_tokens", (tokens,)))
-        copied = compute("dup", (embd, tokens), given("mixed_embd", (embd, tokens)))
-        slots = given("mixed_slots", (tokens,), 8)
-        b.graph.expand(
-            Node("set_rows", copied.shape, copied.size, (looked_up, slots, copied), copied)
-        )
-    if style.scales_tokens:
-        by_input = b.traits.mixed_batches and b.shape.arch in ("gemma3", "gemma4", "gemma3n")
-        by = (given("scale_rows", (1, tokens)),) if by_input else ()
-        current = compute("mul" if by else "scale", (embd, tokens), current, *by)
-    b.graph.expand(current)
-    return current
-
-
 def block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:
     """Attention and feed-forward part with their norms and residuals."""
-    current = b.norm(source, "attn_norm")
+    current = b.norm(source, "attn_norm") if b.has("attn_norm.weight") else source
     if b.shape.recurrent is not None:
         b.graph.expand(current)
+    normed = current
     current = _mixer(b, current, style)
     if last and not style.late_rows:
         current, source = b.rows(current), b.rows(source)
-    two_norms = b.has("ffn_norm.weight") and b.has("post_attention_norm.weight")
-    if two_norms:
+        normed = b.rows(normed) if style.parallel else normed
+    if style.parallel:
+        return _joined(current, dense(b, normed), source)
+    between = b.has("post_ffw_norm.weight")
+    if between:
         current = b.norm(current, "post_attention_norm")
-    residual = compute("add", current.shape, current, source)
-    name = "ffn_norm" if b.has("ffn_norm.weight") else "post_attention_norm"
-    current = b.norm(residual, name)
-    current = _feed_forward(b, current)
-    if b.has("post_ffw_norm.weight"):
+    # These add the residual to what is new, the others what is new to the residual.
+    order = (source, current) if b.shape.arch.startswith("lfm2") else (current, source)
+    residual = compute("add", current.shape, *order)
+    current = _feed_forward(b, _before_feed_forward(b, residual, between=between))
+    if between:
         current = b.norm(current, "post_ffw_norm")
-    order = (residual, current) if b.shape.arch.startswith("phi") else (current, residual)
-    current = compute("add", current.shape, *order)
-    if b.has("layer_output_scale.weight"):
-        current = compute("mul", current.shape, current, b.weight("layer_output_scale.weight"))
-    return current
+    first = b.shape.arch.startswith(("phi", "lfm2"))
+    order = (residual, current) if first else (current, residual)
+    return compute("add", current.shape, *order)
+
+
+def _joined(attended: Node, fed: Node, source: Node) -> Node:
+    return compute("add", fed.shape, compute("add", fed.shape, fed, source), attended)
+
+
+def _before_feed_forward(b: Builder, residual: Node, *, between: bool) -> Node:
+    """Normalise; where a norm comes between the parts, there may be none before the second."""
+    if b.has("ffn_norm.weight"):
+        return b.norm(residual, "ffn_norm")
+    return residual if between else b.norm(residual, "post_attention_norm")
 
 
 def _mixer(b: Builder, source: Node, style: Style) -> Node:
     """Mix tokens: by a state, a compressed cache, or attention."""
     if b.place.layer.recurrent:
-        return delta_net(b, source)
+        return short_convolution(b, source) if b.has(CONVOLUTION) else delta_net(b, source)
     if b.shape.mla is not None:
         return latent(b, source)
     if b.has("attn_kv_b.weight"):
@@ -125,24 +148,36 @@ def _mixer(b: Builder, source: Node, style: Style) -> Node:
 
 
 def _attention(b: Builder, source: Node, style: Style) -> Node:
-    q, k, v = project(b, source)
-    factors = _factors(b)
-    if b.has("attn_q_norm.weight"):
+    layer = b.place.layer
+    q, k, v = project(b, source, flat_norms=style.flat_norms)
+    if not style.flat_norms and b.has("attn_q_norm.weight"):
         q = b.norm(q, "attn_q_norm")
-    q = b.rope(q, factors)
-    if b.has("attn_k_norm.weight"):
+    q = _turned(b, q, style)
+    if style.scales_query:
+        q = compute("scale", q.shape, q)
+    if k is None or v is None:
+        return attend(b, q, None, None, caps=style.caps_scores)
+    if not style.flat_norms and b.has("attn_k_norm.weight"):
         k = b.norm(k, "attn_k_norm")
     if style.norms_value:
         v = compute("rms_norm", v.shape, v)
-    k = b.rope(k, factors)
-    if style.scales_query:
-        q = compute("scale", q.shape, q)
-    if not b.place.layer.owns_cache:
-        return attend(b, q, None, None, caps=style.caps_scores)
-    return attend(b, q, k, v, caps=style.caps_scores)
+    k = _turned(b, k, style, scaled=False)
+    return attend(b, q, k if layer.owns_cache else None, v, caps=style.caps_scores)
+
+
+def _turned(b: Builder, source: Node, style: Style, *, scaled: bool = True) -> Node:
+    """Rotate by position, where the layer is rotated."""
+    layer = b.place.layer
+    if style.rope == "all" or layer.window:
+        turned = b.rope(source, _factors(b))
+        return compute("rms_norm", turned.shape, turned) if style.norms_late else turned
+    if style.rope == "three" and scaled:
+        return compute("mul", source.shape, source, b.temperature)
+    return source
 
 
 GATED_QUERIES = frozenset(("qwen3next", "qwen35", "qwen35moe"))
+CONVOLUTION = "shortconv.conv.weight"
 
 
 def _factors(b: Builder) -> str | None:

@@ -96,3 +96,21 @@ def _convolve(b: Builder, mixed: Node, kernel: int, channels: int) -> Node:
 def _repeat(source: Node, shape: tuple[int, ...]) -> Node:
     repeated = compute("repeat", shape, view("reshape", source, source.shape))
     return view("reshape", repeated, shape)
+
+
+def short_convolution(b: Builder, source: Node) -> Node:
+    """Convolve over the last few tokens: src/models/lfm2.cpp."""
+    tokens, slots, embd = b.batch.tokens, b.batch.slots, b.shape.embd
+    kept = b.place.shapes["shortconv.conv.weight"][0] - 1
+    source = view("reshape", source, source.shape)
+    parts = b.multiply("shortconv.in_proj", source, 3 * embd, tokens)
+    gate, out, value = (view("view", parts, (embd, tokens)) for _ in range(3))
+    gated_ = compute("mul", (embd, tokens), gate, value)
+    rows = kept * slots
+    past = view("reshape", b.state("r", kept * embd), (rows, embd))
+    joined = compute("concat", (rows + tokens, embd), past, view("transpose", gated_, gated_.shape))
+    b.keep_state("r", view("view", joined, (rows, embd)))
+    mixed = compute("ssm_conv", (embd, tokens), joined, b.weight("shortconv.conv.weight"))
+    weighed = compute("mul", (embd, tokens), out, mixed)
+    projected = b.multiply("shortconv.out_proj", weighed, embd, tokens)
+    return view("reshape", projected, projected.shape)

@@ -21,6 +21,8 @@ INPUT_TENSORS = frozenset(
     (
         "token_embd.weight",
         "per_layer_token_embd.weight",
+        "per_layer_model_proj.weight",
+        "per_layer_proj_norm.weight",
         "position_embd.weight",
         "token_types.weight",
     )

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.facts import Length
 from labdash.planner.gguf import HeaderReader, check_data, read_header, read_header_from
 from labdash.planner.gguf_split import merge, model_of
-from labdash.planner.shape import Length
 from tests import gguf_files as made
 
 

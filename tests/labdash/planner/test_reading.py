@@ -1,5 +1,7 @@
 """What is read for a token."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from labdash.planner.ggml import tensor_bytes
@@ -14,7 +16,10 @@ from labdash.planner.reading import (
     i_quant_share,
     read_model,
 )
-from labdash.planner.shape import Layer, Mla, Recurrent, Shape, Value
+from labdash.planner.shape import Layer, Mla, Recurrent, Shape
+
+if TYPE_CHECKING:
+    from labdash.planner.facts import Value
 
 EMBD, VOCAB, FF, EXPERTS, USED = 256, 1024, 512, 8, 2
 GPU = Device("GPU0", "nvidia", 936)

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from labdash.planner.facts import Value
 from labdash.planner.ggml import tensor_bytes
 from labdash.planner.memory.companions import Companions, image_bytes
 from labdash.planner.memory.estimate import estimate, measure
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import Gpu, Settings
-from labdash.planner.shape import Value
 from tests.oracle import model
 
 TWO = Settings(build=10488, ctx=8192, gpus=(Gpu(), Gpu()))

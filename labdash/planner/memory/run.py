@@ -1,0 +1,157 @@
+"""What a graph follows from beside the model: the batch, the layers to run through, the build."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from labdash.planner.memory.builder import Batch, Traits
+from labdash.planner.memory.caches import Cells
+from labdash.planner.memory.scheduler import PIPELINE_COPIES, Rules
+from labdash.planner.memory.split import Split
+from labdash.planner.memory.walk import short_walk
+from labdash.planner.memory.weights import parts_of
+from labdash.planner.model import Model, Tensor
+from labdash.planner.settings import HOST, Moves, Settings
+
+# Builds of llama.cpp from which on a compute buffer holds something else. Where only the weeks of
+# a change are known, the middle of them.
+LIMITED_OUTPUTS_SINCE = 9451
+SCRATCH_SINCE = 9480
+SUMS_KEPT_SINCE = 10750
+KV_PAIRS_SINCE = 10875
+ROUTING_KEPT_SINCE = 11130
+INPUTS_COPIED_SINCE = 11250
+SHARED_GROUPED_SINCE = 11370
+MIXED_BATCHES_SINCE = 11398
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A layer that is run through: the block that stands for its like, and its device."""
+
+    block: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a graph follows from, beside the model and how many tokens the caches hold."""
+
+    steps: tuple[Step, ...]
+    output: int
+    batch: Batch
+    traits: Traits
+    rules: Rules
+    moves: Moves
+
+
+def run_of(
+    model: Model, settings: Settings, split: Split, cells: Cells, *, whole: bool = False
+) -> Run:
+    """Tell what the graph of a load follows from."""
+    batch = _batch(settings, cells)
+    # Where every token gets logits, they go into what the layers before happen to leave free.
+    whole = whole or batch.outputs == batch.tokens
+    return Run(
+        steps=steps_of(model, split, settings.all_moves, whole=whole),
+        output=split.output,
+        batch=batch,
+        traits=_traits(settings),
+        rules=_rules(settings, split),
+        moves=settings.all_moves,
+    )
+
+
+@lru_cache(maxsize=4096)
+def steps_of(model: Model, split: Split, moves: Moves, *, whole: bool = False) -> tuple[Step, ...]:
+    """Tell the layers to run through."""
+    classes = _classes(model, moves)
+    steps = [
+        Step((classes.host if device == HOST else classes.gpu)[index], device)
+        for index, device in enumerate(split.layers[: len(model.shape.layers)])
+    ]
+    return tuple(steps if whole else short_walk(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """The first block that is like each block, where it lies on a GPU and on the host."""
+
+    gpu: tuple[int, ...]
+    host: tuple[int, ...]
+
+
+@lru_cache(maxsize=32)
+def _classes(model: Model, moves: Moves) -> _Classes:
+    firsts: dict[object, int] = {}
+    gpu, host = [], []
+    blocks = parts_of(model, moves).blocks
+    for index, layer in enumerate(model.shape.layers):
+        block = blocks[index]
+        names = tuple((name, t.shape, _grouped(name, t)) for name, t in block.tensors.items())
+        moved = tuple((name, home, block.tensors[name].bytes) for name, home in block.moved.items())
+        sizes = tuple(t.bytes for t in block.tensors.values())
+        gpu.append(firsts.setdefault((layer, names, moved), index))
+        host.append(firsts.setdefault((layer, names, moved, sizes), index))
+    return _Classes(tuple(gpu), tuple(host))
+
+
+def _grouped(name: str, tensor: Tensor) -> str | None:
+    """Tell the type where the graph depends on it: experts that run together are of one type."""
+    return tensor.type if name in GROUPED else None
+
+
+GROUPED = frozenset(
+    f"ffn_{part}_{kind}.weight" for part in ("gate", "up") for kind in ("exps", "shexp")
+)
+
+
+def is_pipelined(settings: Settings, split: Split) -> bool:
+    """Tell whether batches run through several GPUs at once, which takes copies of what crosses."""
+    return (
+        len(settings.gpus) > 1
+        and split.all_offloaded
+        and settings.kv_offload
+        and settings.pipeline
+        and not settings.all_moves
+    )
+
+
+def _rules(settings: Settings, split: Split) -> Rules:
+    return Rules(
+        gpu_count=len(settings.gpus),
+        op_offload=settings.op_offload,
+        copies=PIPELINE_COPIES if is_pipelined(settings, split) else 1,
+        copy_every_input=settings.build >= INPUTS_COPIED_SINCE,
+    )
+
+
+def _batch(settings: Settings, cells: Cells) -> Batch:
+    slots = settings.parallel
+    tokens = -(-cells.ubatch // slots) * slots
+    limited = settings.build >= LIMITED_OUTPUTS_SINCE
+    wanted = slots if settings.outputs is None else settings.outputs
+    return Batch(
+        tokens=tokens,
+        outputs=min(wanted, tokens) if limited and wanted else tokens,
+        streams=cells.streams,
+        slots=slots,
+        cells=0,
+        window_cells=0,
+        flash_attn=settings.flash_attn,
+        type_k=settings.type_k,
+        type_v=settings.type_v,
+    )
+
+
+def _traits(settings: Settings) -> Traits:
+    number = settings.build
+    return Traits(
+        mixed_batches=number >= MIXED_BATCHES_SINCE,
+        keeps_sums=number >= SUMS_KEPT_SINCE,
+        keeps_routing=number >= ROUTING_KEPT_SINCE,
+        groups_shared=number >= SHARED_GROUPED_SINCE,
+        scratch=number >= SCRATCH_SINCE,
+        kv_pairs=number >= KV_PAIRS_SINCE,
+        kv_offload=settings.kv_offload,
+        host=len(settings.gpus),
+    )
