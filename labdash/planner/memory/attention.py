@@ -4,9 +4,11 @@ from labdash.planner.ggml import PLAIN_TYPES
 from labdash.planner.memory.builder import HALF_BYTES, Builder
 from labdash.planner.memory.graph import Node, compute, view
 
-# fattn.cu, ggml_cuda_get_best_fattn_kernel: widths of K and V that a kernel exists for.
-SQUARE_HEADS = frozenset((40, 64, 72, 80, 96, 112, 128, 256, 512))
-UNEQUAL_HEADS = frozenset(((192, 128), (320, 256), (576, 512)))
+# fattn.cu, ggml_cuda_get_best_fattn_kernel: widths of K and V that a kernel exists for, some only
+# where so many heads share one of the cache, or a multiple.
+SQUARE_HEADS = frozenset((40, 64, 72, 80, 96, 112, 128, 256))
+SHARED_HEADS = {(192, 128): 8, (320, 256): 32}
+GROUPED_HEADS = frozenset(((512, 512), (576, 512)))
 SCRATCH_ALIGNMENT = 128
 # fattn.cu, ggml_cuda_fattn_kv_type_supported
 GPU_CACHE_TYPES = frozenset(("f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"))
@@ -130,11 +132,20 @@ def _halved(cache: Node, kind: str) -> Node:
 
 
 def _runs_on_gpu(b: Builder, key: int, value: int) -> bool:
-    fits = key in SQUARE_HEADS if key == value else (key, value) in UNEQUAL_HEADS
+    fits = _has_kernel(key, value, b.place.layer.heads // max(b.place.layer.heads_kv, 1))
     kinds = {b.batch.type_k, b.batch.type_v}
     if b.traits.kv_pairs:
         return fits and kinds <= GPU_CACHE_TYPES
     return fits and len(kinds) == 1 and kinds <= OLD_CACHE_TYPES
+
+
+def _has_kernel(key: int, value: int, shared: int) -> bool:
+    if key == value and key in SQUARE_HEADS:
+        return True
+    if (key, value) in GROUPED_HEADS:
+        return shared > 1
+    step = SHARED_HEADS.get((key, value))
+    return step is not None and shared % step == 0
 
 
 def is_rotated(kind: str) -> bool:
