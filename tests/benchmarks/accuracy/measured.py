@@ -95,8 +95,8 @@ def _fits() -> Iterator[str]:
     refused, ran = wrongly_refused()
     yield "### Does it fit?\n"
     yield f"Of {ran} loads that ran on cards of known free memory, {ran - len(refused)} fit by the"
-    yield f"estimate{': not ' + ', '.join(refused) if refused else ''}. Loads that ran out of"
-    yield "memory, as whole models on their cards: by the engine's own rule (Ollama's 80 % of one"
+    yield f"estimate{': not ' + ', '.join(refused) if refused else ''}.\n"
+    yield "Loads that ran out of memory, as whole models on their cards: by the engine's own rule (Ollama's 80 % of one"
     yield "GPU, `--fit` with 1024 MiB to spare), in truth (buffers, context and the graph of one"
     yield "image where the model sees), and safe (with growth, another image, and 457 MiB left):\n"
     yield "| row | model | engine | truth | safe | note |"

@@ -91,8 +91,9 @@ def is_tensor_split(row: Row) -> bool:
 
 
 def _is_compute_known(load: Load) -> bool:
-    """Whether no weights are brought to the GPU whose types are not known."""
-    return load.exact or load.settings.cpu_override is None
+    """Whether batch or weights were posted, and no weights are brought along of unknown types."""
+    posted = "n_ubatch" in load.row or "weights_mib" in load.row
+    return posted and (load.exact or load.settings.cpu_override is None)
 
 
 def _kv(load: Load) -> Iterator[Figure]:

@@ -16,10 +16,6 @@ REASONS = {
     ("m022", "compute, host"): F32_MASKS,
     ("m052", "compute"): f"{UNEXPLAINED}; an engine of 2024 with masks in f32",
     ("m052", "compute, host"): F32_MASKS,
-    ("m057", "compute"): "batch and place of the experts not posted; m128 of the same machine has "
-    "124 MiB with batches of 256 and experts in RAM",
-    ("m062", "compute, host"): "Ollama's own engine, of which 19 of 49 layers ran on the CPU; "
-    "rounded to 0.1 GiB",
     ("m080", "compute"): f"build not posted; masks in f32 are 8 MiB of it, 41 {UNEXPLAINED}",
     ("m080", "compute, host"): F32_MASKS,
     ("m081", "compute"): "build not posted, some experts in RAM; masks in f32 are 196 MiB of it, "
