@@ -96,9 +96,10 @@ def _fits() -> Iterator[str]:
     yield "### Does it fit?\n"
     yield f"Of {ran} loads that ran on cards of known free memory, {ran - len(refused)} fit by the"
     yield f"estimate{': not ' + ', '.join(refused) if refused else ''}.\n"
-    yield "Loads that ran out of memory, as whole models on their cards: by the engine's own rule (Ollama's 80 % of one"
-    yield "GPU, `--fit` with 1024 MiB to spare), in truth (buffers, context and the graph of one"
-    yield "image where the model sees), and safe (with growth, another image, and 457 MiB left):\n"
+    yield "Loads that ran out of memory, as whole models on their cards: by the engine's own rule"
+    yield "(Ollama's 80 % of one GPU, `--fit` with 1024 MiB to spare), in truth (buffers, context"
+    yield "and the graph of one image where the model sees), and safe (with growth, another image,"
+    yield "and 457 MiB left):\n"
     yield "| row | model | engine | truth | safe | note |"
     yield "|---|---|---|---|---|---|"
     for verdict in verdicts():

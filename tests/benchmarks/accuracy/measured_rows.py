@@ -139,11 +139,9 @@ def on_all(row: Row, sizes: dict[str, float]) -> float:
 
 
 def _known(row: Row) -> CatalogModel:
-    name = row.get("model")
-    if not name:
+    if "model" not in row:
         raise NotEstimable("model not named")
-    if row["engine"] == "llama.cpp" and name == "deepseek-coder-v2-16b":
-        name = "deepseek-coder-v2:16b"
+    name = str(row["model"])
     try:
         return find_model(NAMES.get(name, name)).model
     except PlannerError:
