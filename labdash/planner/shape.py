@@ -53,7 +53,8 @@ class Layer:
     """One block. ``key_length`` and ``value_length`` are widths of one head.
 
     A block has a cache (``attention``, of the last tokens only where ``window``), a state
-    (``recurrent``), both or neither. ``owns_cache`` is false where it reads an earlier block's.
+    (``recurrent``), both or neither. ``owns_cache`` is false where it reads an earlier block's,
+    ``rotated`` where attention does not see positions.
     ``ff`` is the width of its dense feed-forward part, 0 where it has none or only experts.
     """
 
@@ -67,6 +68,7 @@ class Layer:
     ff: int
     experts: bool
     owns_cache: bool = True
+    rotated: bool = True
 
     @property
     def key_width(self) -> int:
@@ -106,6 +108,11 @@ class Shape:
     def block_count(self) -> int:
         """Blocks that the file holds."""
         return len(self.layers) + self.nextn
+
+    @property
+    def crosses_layers(self) -> bool:
+        """Tell whether layers take more than the output of the one before."""
+        return bool(self.per_layer) or not all(layer.owns_cache for layer in self.layers)
 
 
 # Every n-th layer looks at all tokens, the others at a window: the architectures that load such a
@@ -262,9 +269,21 @@ def _layers(
                 ff=0 if routed else ff[index],
                 experts=routed,
                 owns_cache=index < cached,
+                rotated=_is_rotated(facts, index, window=window, windowed=windowed[index]),
             )
         )
     return layers
+
+
+# These rotate all layers but each fourth, or where some look at a window, only those.
+ROTATED_THREE, ROTATED_WINDOWS = frozenset(("llama4", "smollm3")), frozenset(("cohere2", "exaone4"))
+UNROTATED_PERIOD = 4
+
+
+def _is_rotated(facts: Facts, index: int, *, window: int, windowed: bool) -> bool:
+    if facts.arch in ROTATED_THREE:
+        return (index + 1) % UNROTATED_PERIOD != 0
+    return windowed or not window or facts.arch not in ROTATED_WINDOWS
 
 
 def _head_widths(facts: Facts, heads: int, *, windowed: bool) -> tuple[int, int]:
@@ -303,6 +322,10 @@ UNNORMED_EXPERTS = frozenset(
 )
 
 
+# What these use where the file does not say it.
+GATING = {"gpt-oss": 3, "llama4": 2}
+
+
 def _experts(facts: Facts, tensors: Mapping[str, tuple[int, ...]]) -> Experts | None:
     count = facts.number("expert_count", 0)
     if not count:
@@ -317,7 +340,7 @@ def _experts(facts: Facts, tensors: Mapping[str, tuple[int, ...]]) -> Experts | 
         used=facts.number("expert_used_count", 1),
         ff=facts.number("expert_feed_forward_length", ff) if down is None else ff,
         shared_ff=shared[0] if shared else 0,
-        gating=facts.number("expert_gating_func", 3 if facts.arch == "gpt-oss" else 1),
+        gating=facts.number("expert_gating_func", GATING.get(facts.arch, 1)),
         normed=normed,
         scaled=facts.value("expert_weights_scale") not in (None, 0.0, 1.0),
         groups=facts.number("expert_group_count", 0),

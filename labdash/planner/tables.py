@@ -87,7 +87,9 @@ KNOWN = {
     "lfm2moe": Has(head_norm=True, expert_bias=True),
 }  # fmt: skip
 # The norm before the feed-forward part is named after the attention before it.
-POST_ATTENTION = frozenset(("gpt-oss", "qwen3next", "qwen35", "qwen35moe", "glm4moe"))
+POST_ATTENTION = frozenset(("gpt-oss", "qwen3next", "qwen35", "qwen35moe", "glm4moe", "seed_oss"))
+# The last norm is the table's by name.
+EMBD_NORM_LAST = frozenset(("lfm2", "lfm2moe"))
 GATED_QUERIES = frozenset(("qwen3next", "qwen35", "qwen35moe"))
 GATED_SHARED_EXPERT = GATED_QUERIES | {"qwen2moe"}
 # Llama 3's tokens, with room for those that fine-tuned models add.
@@ -129,7 +131,8 @@ class _Reader:
         yield "token_embd.weight", (embd, shape.vocab)
         if not tied:
             yield "output.weight", (embd, shape.vocab)
-        yield from self._norm("output_norm", embd)
+        last = "token_embd_norm" if self._shape.arch in EMBD_NORM_LAST else "output_norm"
+        yield from self._norm(last, embd)
         if self._has.factors or self._is_llama_3_1():
             yield "rope_freqs.weight", (self._head() // 2,)
         per_layer = self._number("embedding_length_per_layer_input")

@@ -4,6 +4,7 @@ Only as many layers are run through as can differ: memory returns to the same st
 layers, so what counts is which layers are neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from labdash.planner.memory.scheduler import schedule
 from labdash.planner.memory.split import Split
 from labdash.planner.memory.weights import (
     COPIED_TENSORS,
+    FIRST_LAYER_TENSORS,
     GPU_ALIGNMENT,
     HOST_ALIGNMENT,
     INPUT_TENSORS,
@@ -97,18 +99,26 @@ def _growth(model: Model, run: Run) -> Growth | None:
 def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
     host = run.rules.gpu_count
     blocks = parts_of(model, run.moves).blocks
-    places = [
-        replace(
-            _place(model, blocks[step.block], step, host, kv_offload=run.traits.kv_offload),
-            # Equal layers stand for different ones, with tensors of their own.
-            index=index,
-        )
-        for index, step in enumerate(run.steps)
-    ]
+    places = []
+    for index, step in enumerate(run.steps):
+        place = _place(model, blocks[step.block], step, host, kv_offload=run.traits.kv_offload)
+        home = place.cache_home if place.layer.owns_cache else _owner_home(places, place)
+        # Equal layers stand for different ones, with tensors of their own.
+        places.append(replace(place, index=index, cache_home=home))
     ends = _ends(model, parts_of(model, run.moves).output, run)
     batch = replace(run.batch, cells=cells, window_cells=window_cells)
     plan = schedule(build(model.shape, batch, run.traits, places, ends), run.rules)
     return trace(plan.nodes, plan.leaves, host)
+
+
+def _owner_home(places: Sequence[Place], place: Place) -> int:
+    """Tell where the cache lies that a layer reads: that of the last like it with one."""
+    owners = (
+        each.cache_home
+        for each in reversed(places)
+        if each.layer.owns_cache and each.layer.window == place.layer.window
+    )
+    return next(owners, place.cache_home)
 
 
 @lru_cache(maxsize=1024)
@@ -138,8 +148,16 @@ def _ends(model: Model, output: Block, run: Run) -> Place:
     }
     for name in INPUT_TENSORS & model.table.ends.keys():
         weights[name] = _weight(model.table.ends[name], host)
+    for name in FIRST_LAYER_TENSORS & model.table.ends.keys():
+        weights[name] = _first_layer_weight(model, name, run)
     shapes: Mapping[str, tuple[int, ...]] = {}
     return Place(-1, model.shape.layers[0], weights, shapes, host)
+
+
+def _first_layer_weight(model: Model, name: str, run: Run) -> Weight:
+    host, first = run.rules.gpu_count, run.steps[0].device
+    block = parts_of(model, run.moves).blocks[0]
+    return _weight(block.tensors[name], _home(block, name, host if first == HOST else first, host))
 
 
 def _home(block: Block, name: str, device: int, host: int) -> int:

@@ -4,7 +4,7 @@ Source: llama-graph.cpp, build_inp_embd, and src/models/gemma4.cpp for embedding
 """
 
 from labdash.planner.memory.builder import INDEX_BYTES, Builder
-from labdash.planner.memory.graph import Node, compute, given, view
+from labdash.planner.memory.graph import F32_BYTES, Node, compute, given, view
 
 # Here the scale of token rows is an input since batches mix tokens and embeddings.
 SCALES_BY_INPUT = frozenset(("gemma3", "gemma3n", "gemma4"))
@@ -23,13 +23,19 @@ def embed(b: Builder, *, scaled: bool) -> Node:
         sources = (looked_up, slots, copied)
         b.graph.expand(Node("set_rows", copied.shape, copied.size, sources, copied))
     if width != embd:
-        current = view("view", current, (embd, tokens))
+        current = part_of_rows(current, embd)
     if scaled:
         by_input = b.traits.mixed_batches and b.shape.arch in SCALES_BY_INPUT
         by = (given("scale_rows", (1, tokens)),) if by_input else ()
         current = compute("mul" if by else "scale", (embd, tokens), current, *by)
     b.graph.expand(current)
     return current
+
+
+def part_of_rows(source: Node, width: int) -> Node:
+    """View a part of each row: it ends where the last row's part does."""
+    rest = source.shape[0] - width
+    return view("view", source, (width, *source.shape[1:]), source.size - F32_BYTES * rest)
 
 
 def _look_up(b: Builder, name: str, width: int) -> Node:
@@ -61,6 +67,7 @@ def add_by_layer(b: Builder, source: Node, by_layer: Node) -> Node:
     tokens, part = source.shape[-1], b.shape.per_layer
     gate = b.multiply("inp_gate", source, part, tokens)
     gate = compute("unary", gate.shape, gate)
-    mixed = compute("mul", gate.shape, gate, view("view", by_layer, (part, tokens)))
+    own = view("view", by_layer, (part, tokens), F32_BYTES * part * tokens)
+    mixed = compute("mul", gate.shape, gate, own)
     grown = b.norm(b.multiply("proj", mixed, b.shape.embd, tokens), "post_norm")
     return compute("add", source.shape, source, grown)

@@ -8,6 +8,8 @@ from labdash.planner.shape import Experts
 # GGUF's expert_gating_func: softmax of the chosen experts' logits instead of all.
 LATE_SOFTMAX = 3
 SIGMOIDS = frozenset((2, 4))
+# Here what experts get is weighed, not what they say, and they are chosen before the sigmoid.
+WEIGHED_EARLY = frozenset(("llama4",))
 
 
 def dense(b: Builder, source: Node, *, suffix: str = "", width: int | None = None) -> Node:
@@ -42,30 +44,35 @@ def experts(b: Builder, source: Node) -> Node:
     chosen, weights = _route(b, logits, known)
     b.graph.expand(weights)
     cube = view("reshape", source, (embd, 1, tokens))
-    if b.has("ffn_gate_up_exps.weight"):
-        both = _expert(b, "ffn_gate_up_exps", cube, chosen, 2 * known.ff)
-        hidden = compute(
-            "glu",
-            (known.ff, used, tokens),
-            view("view", both, (known.ff, used, tokens)),
-            view("view", both, (known.ff, used, tokens)),
-        )
-    else:
-        up = _expert(b, "ffn_up_exps", cube, chosen, known.ff)
-        if b.has("ffn_gate_exps.weight"):
-            gate = _expert(b, "ffn_gate_exps", cube, chosen, known.ff)
-            hidden = compute("glu", up.shape, gate, up)
-        else:
-            hidden = compute("unary", up.shape, up)
-    down = _expert(b, "ffn_down_exps", hidden, chosen, embd)
+    if b.shape.arch in WEIGHED_EARLY:
+        repeated = compute("repeat", (embd, used, tokens), cube)
+        cube = compute("mul", repeated.shape, repeated, weights)
+        return _sum(b, _say(b, cube, chosen, known))
+    down = _say(b, cube, chosen, known)
     weighted = compute("mul", down.shape, down, weights)
-    b.graph.expand(weighted)
     total = _sum(b, weighted)
     if b.traits.keeps_sums and 1 < used <= MOST_SUMMED:
         b.graph.fusions.append(Fusion(weighted, (down, weights), total))
     if b.traits.keeps_routing and _routes_in_one(known):
         _keep_routing(b, logits, cube)
     return total
+
+
+def _say(b: Builder, cube: Node, chosen: Node, known: Experts) -> Node:
+    """Run the chosen experts."""
+    used, tokens = chosen.shape
+    shape = (known.ff, used, tokens)
+    if b.has("ffn_gate_up_exps.weight"):
+        both = _expert(b, "ffn_gate_up_exps", cube, chosen, 2 * known.ff)
+        hidden = compute("glu", shape, view("view", both, shape), view("view", both, shape))
+    else:
+        up = _expert(b, "ffn_up_exps", cube, chosen, known.ff)
+        if b.has("ffn_gate_exps.weight"):
+            gate = _expert(b, "ffn_gate_exps", cube, chosen, known.ff)
+            hidden = compute("glu", shape, gate, up)
+        else:
+            hidden = compute("unary", shape, up)
+    return _expert(b, "ffn_down_exps", hidden, chosen, b.shape.embd)
 
 
 # ggml-cuda.cu, MOE_WEIGHTED_REDUCTION_MAX_EXPERTS
@@ -78,7 +85,7 @@ def _route(b: Builder, logits: Node, known: Experts) -> tuple[Node, Node]:
     late = known.gating == LATE_SOFTMAX
     gate = "unary" if known.gating in SIGMOIDS else "soft_max"
     probs = logits if late else compute(gate, logits.shape, logits)
-    picked = b.biased("exp_probs_b.bias", probs)
+    picked = logits if b.shape.arch in WEIGHED_EARLY else b.biased("exp_probs_b.bias", probs)
     if known.groups > 1:
         picked = _pick_groups(picked, known)
     order = compute("argsort", (count, tokens), picked)
@@ -126,6 +133,7 @@ def _expert(b: Builder, name: str, source: Node, chosen: Node, width: int) -> No
 
 def _sum(b: Builder, weighted: Node) -> Node:
     embd, used, tokens = weighted.shape
+    b.graph.expand(weighted)
     parts = [view("view", weighted, (embd, tokens)) for _ in range(used)]
     b.graph.expand(*parts)
     total = parts[0]
@@ -141,6 +149,9 @@ def group_shared(b: Builder, routed: Node, shared: Node) -> None:
     ggml-cuda.cu, ggml_cuda_match_shared_expert: the matrices are of one type and size.
     """
     inside = (("ffn_gate_exps.weight", "ffn_up_exps.weight"), SHARED_PAIR)
+    # Both kinds must read the same.
+    if b.shape.arch in WEIGHED_EARLY:
+        return
     if not all(b.has(name) for pair in inside for name in pair):
         return
     kinds = {b.place.weights[name].kind for pair in inside for name in pair}

@@ -5,13 +5,12 @@ tensors; a ``Style`` tells what these do not show.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from labdash.planner.memory.attention import attend, project
 from labdash.planner.memory.builder import Batch, Builder, Place, Traits
-from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer
+from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer, part_of_rows
 from labdash.planner.memory.feedforward import dense, experts, group_shared
-from labdash.planner.memory.graph import Graph, Node, compute, view
+from labdash.planner.memory.graph import Graph, Node, compute
 from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
 from labdash.planner.shape import Shape
@@ -21,13 +20,13 @@ from labdash.planner.shape import Shape
 class Style:
     """How an architecture differs from LLaMA in what its graph holds.
 
-    ``rope`` says which layers are rotated: all, the windowed ones, or those that are no fourth.
     ``flat_norms`` are of all heads of Q or K together. ``late_rows`` cuts the batch down to the
     tokens that get logits behind the last norm. ``parallel`` runs attention and feed-forward part
     on the same input.
     """
 
     scales_query: bool = False
+    scales_unrotated: bool = False
     scales_tokens: bool = False
     caps_scores: bool = False
     caps_logits: bool = False
@@ -37,7 +36,6 @@ class Style:
     layer_norm: bool = False
     parallel: bool = False
     late_rows: bool = False
-    rope: Literal["all", "window", "three"] = "all"
 
 
 STYLES = {
@@ -53,25 +51,25 @@ STYLES = {
     "qwen3next": Style(late_rows=True),
     "olmo2": Style(flat_norms=True),
     "command-r": Style(parallel=True, layer_norm=True),
-    "cohere2": Style(parallel=True, layer_norm=True, rope="window"),
-    "llama4": Style(rope="three", norms_late=True),
+    "cohere2": Style(parallel=True, layer_norm=True),
+    "llama4": Style(scales_unrotated=True, norms_late=True),
 }
 PLAIN = Style()
 # Architectures whose buffers were compared with llama.cpp's own.
 CHECKED = frozenset(
     (
         "chatglm", "cohere2", "command-r", "deepseek2", "gemma", "gemma2", "gemma3", "gemma4",
-        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "llama",
+        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "llama", "llama4",
         "minimax-m2", "mistral3", "nemotron", "olmo2", "phi3", "qwen2", "qwen2vl",
         "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe",
-        "smollm3", "starcoder2",
+        "lfm2moe", "seed_oss", "smollm3", "starcoder2",
     )
 )  # fmt: skip
 
 
 def is_checked(shape: Shape) -> bool:
-    """Tell whether the graph was compared. Embeddings of each layer's own were not."""
-    return shape.arch in CHECKED and not shape.per_layer
+    """Tell whether an architecture's graph was compared."""
+    return shape.arch in CHECKED
 
 
 def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends: Place) -> Graph:
@@ -90,7 +88,7 @@ def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends:
         if b.has("layer_output_scale.weight"):
             current = compute("mul", current.shape, current, b.weight("layer_output_scale.weight"))
         if stacked is not None and index < shape.deepstack:
-            part = view("view", stacked, current.shape)
+            part = part_of_rows(stacked, b.shape.embd)
             current = compute("add", current.shape, current, part)
     b.place = ends
     finish(b, current, style)
@@ -167,11 +165,10 @@ def _attention(b: Builder, source: Node, style: Style) -> Node:
 
 def _turned(b: Builder, source: Node, style: Style, *, scaled: bool = True) -> Node:
     """Rotate by position, where the layer is rotated."""
-    layer = b.place.layer
-    if style.rope == "all" or layer.window:
+    if b.place.layer.rotated:
         turned = b.rope(source, _factors(b))
         return compute("rms_norm", turned.shape, turned) if style.norms_late else turned
-    if style.rope == "three" and scaled:
+    if style.scales_unrotated and scaled:
         return compute("mul", source.shape, source, b.temperature)
     return source
 
@@ -214,7 +211,7 @@ def _shared(b: Builder, source: Node, routed: Node) -> Node:
 
 def finish(b: Builder, current: Node, style: Style) -> None:
     """Normalise and compute the logits."""
-    current = b.norm(current, "output_norm")
+    current = b.norm(current, "output_norm" if b.has("output_norm.weight") else "token_embd_norm")
     current.is_output = True
     if style.late_rows:
         current = b.rows(current)

@@ -49,8 +49,9 @@ def run_of(
 ) -> Run:
     """Tell what the graph of a load follows from."""
     batch = _batch(settings, cells)
-    # Where every token gets logits, they go into what the layers before happen to leave free.
-    whole = whole or batch.outputs == batch.tokens
+    # Where every token gets logits, they go into what the layers before happen to leave free;
+    # embeddings by layer and caches of earlier layers are brought to each layer on its own.
+    whole = whole or batch.outputs == batch.tokens or model.shape.crosses_layers
     return Run(
         steps=steps_of(model, split, settings.all_moves, whole=whole),
         output=split.output,

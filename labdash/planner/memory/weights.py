@@ -21,12 +21,12 @@ INPUT_TENSORS = frozenset(
     (
         "token_embd.weight",
         "per_layer_token_embd.weight",
-        "per_layer_model_proj.weight",
-        "per_layer_proj_norm.weight",
         "position_embd.weight",
         "token_types.weight",
     )
 )
+# Made for the first layer, though no part of its block.
+FIRST_LAYER_TENSORS = frozenset(("per_layer_model_proj.weight", "per_layer_proj_norm.weight"))
 # One copy on each device that has layers.
 COPIED_TENSORS = frozenset(
     ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
@@ -87,12 +87,13 @@ def parts_of(model: Model, moves: Moves) -> Parts:
     """Cut a model up."""
     patterns = [(_pattern(pattern), home) for pattern, home in moves]
     table = model.table
-    blocks = tuple(_block(tensors, _moved(tensors, patterns)) for tensors in table.blocks)
-    ends = {
-        name: tensor
-        for name, tensor in table.ends.items()
-        if name not in INPUT_TENSORS and name not in COPIED_TENSORS
-    }
+    first = {name: table.ends[name] for name in FIRST_LAYER_TENSORS & table.ends.keys()}
+    members = [
+        {**tensors, **({} if index else first)} for index, tensors in enumerate(table.blocks)
+    ]
+    blocks = tuple(_block(tensors, _moved(tensors, patterns)) for tensors in members)
+    elsewhere = INPUT_TENSORS | COPIED_TENSORS | FIRST_LAYER_TENSORS
+    ends = {name: tensor for name, tensor in table.ends.items() if name not in elsewhere}
     if model.shape.tied:
         # The table is looked up on the host and multiplied where the output layer is.
         ends[OUTPUT] = table.ends[TABLE]
