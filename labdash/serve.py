@@ -42,6 +42,7 @@ UPLOAD_BYTES = 64 * 2**20
 MOST_UPLOADS = 3
 # What a form has around a file.
 FORM_BYTES = 64 * 2**10
+DISCARDED_BYTES = 256 * 2**10
 # The longest first line that the PROXY protocol knows (HAProxy's proxy-protocol.txt, 2.1).
 MAX_PROXY_LINE_BYTES = 107
 
@@ -99,6 +100,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     uploads: ClassVar["WeakSet[Request]"] = WeakSet()
     adj: Any
     content_length: int
+    is_cut = False
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers, and set how much of the body is read."""
@@ -115,6 +117,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
             self.content_length = self.body_rcv.remain = most
             self.headers["CONTENT_LENGTH"] = str(most)
             self.headers["CONNECTION"] = "close"
+            self.is_cut = True
         self.adj = _Roomy(self.adj)
 
     def close(self) -> None:
@@ -133,9 +136,40 @@ class _Roomy:
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # as above
-    """A connection."""
+    """A connection.
+
+    After the answer to a request that was cut, what still comes is thrown away, until the quiet
+    connections are closed: most browsers read no answer before they have sent everything.
+    """
 
     parser_class = Request
+    is_cut = False
+    is_leaving = False
+    close_when_flushed: bool
+
+    def service(self) -> None:
+        """Answer one request, in a thread."""
+        self.is_cut = self.requests[0].is_cut
+        super().service()
+
+    def handle_write(self) -> None:
+        """Send what there is to send, and say that it was all."""
+        if self.is_cut and self.close_when_flushed and not self.total_outbufs_len:
+            self.close_when_flushed, self.is_leaving = False, True
+            self.socket.shutdown(socket.SHUT_WR)
+            return
+        super().handle_write()
+
+    def readable(self) -> bool:
+        """Tell whether to look for what comes."""
+        return self.is_leaving or bool(super().readable())
+
+    def handle_read(self) -> None:
+        """Take in what came; it keeps no connection open that is to end."""
+        if not self.is_leaving:
+            super().handle_read()
+        elif not self.recv(DISCARDED_BYTES):
+            self.handle_close()
 
 
 class ForwardedChannel(Channel):

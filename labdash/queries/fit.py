@@ -165,17 +165,18 @@ def _try(place: Place, chosen: Chosen, load: Load) -> PlaceFit:
     return PlaceFit(place=place, fit=found, bars=tuple(bars) or _ram_bar(place, found))
 
 
-def _rank(each: PlaceFit) -> tuple[int, int, float, int]:
-    """Put what fits whole first, then what is fast, then what takes fewer GPUs."""
+def _rank(each: PlaceFit) -> tuple[int, int, float, int, int]:
+    """Put what fits whole first, then what is fast, takes fewer GPUs, and has a long context."""
     found = each.fit
     if found is None:
-        return len(ORDER), 0, 0.0, 0
+        return len(ORDER), 0, 0.0, 0, 0
     on_gpu = found.layers / found.all_layers
     return (
         ORDER.index(found.verdict),
         0 if each.place.cards else 1,
-        -_fast(found.speed) if found.verdict == "whole" else -on_gpu,
+        -round(_fast(found.speed)) if found.verdict == "whole" else -on_gpu,
         len(each.place.cards),
+        -(found.most_context or 0),
     )
 
 

@@ -22,6 +22,9 @@ RAM_GBS = (20.0, 90.0)
 # Speeds are told for a context that is filled so far at most.
 FILLED = 4096
 
+# With few layers on the host the compute buffer is smaller than where half of them are.
+NEARLY_ALL = 0.85
+
 type Verdict = Literal["whole", "part", "no", "unknown"]
 
 
@@ -156,10 +159,13 @@ def most_layers(model: Model, settings: Settings) -> tuple[Settings, Estimate]:
     """Find how many layers the GPUs hold where not all fit.
 
     Weights and cache follow from the split at once; the compute buffer, which hardly depends on
-    it, is taken from the estimate before. Each estimate that does not fit lessens the layers.
+    it, is taken from another estimate. Each estimate that does not fit lessens the layers.
     """
-    layers = model.shape.block_count
-    beside = [0] * len(settings.gpus)
+    layers = top = model.shape.block_count
+    beside = half_beside(model, settings)
+    guess = layers_beside(model, settings, beside, top=top)
+    if guess > NEARLY_ALL * top:
+        beside = [0] * len(beside)
     while True:
         layers = layers_beside(model, settings, beside, top=layers)
         tried = replace(settings, gpu_layers=layers)
@@ -168,6 +174,12 @@ def most_layers(model: Model, settings: Settings) -> tuple[Settings, Estimate]:
             return tried, found
         beside = beside_bytes(found)
         layers -= 1
+
+
+def half_beside(model: Model, settings: Settings) -> list[int]:
+    """Tell what each GPU holds beside weights and cache where half the layers are on the CPU."""
+    half = replace(settings, gpu_layers=(model.shape.block_count + 1) // 2)
+    return beside_bytes(estimate(model, half))
 
 
 def beside_bytes(found: Estimate) -> list[int]:

@@ -101,7 +101,7 @@ def what_if_place(facts: GpuFacts, size_gb: float) -> Place:
         facts=facts,
         unified=facts.unified,
     )
-    return _place("what if", [card], None, newest_engine(), key=facts.name)
+    return _place("", [card], None, newest_engine(), key=facts.name)
 
 
 def _place(slug: str, cards: list[Card], ram: int | None, build: Build, *, key: str) -> Place:

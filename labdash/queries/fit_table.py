@@ -1,16 +1,20 @@
 """Quants and contexts on one place: what fits whole, in part, or not, and by how much."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.estimate import estimate
+from labdash.planner.memory.result import DeviceUse, Estimate
+from labdash.planner.memory.split import split_layers
+from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
+from labdash.planner.settings import Settings
 from labdash.queries.fit_loads import (
+    NEARLY_ALL,
     Fit,
     Load,
     Verdict,
-    beside_bytes,
+    half_beside,
     layers_beside,
     missing_bytes,
     most_layers,
@@ -20,8 +24,8 @@ from labdash.queries.fit_places import Place
 
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 MOST_COLUMNS = 7
-# With few layers on the host the compute buffer is smaller: from here on layers are tried.
-NEARLY_ALL = 0.85
+# Compute buffers of two quants of one model differ by less.
+NEAR_BYTES = 192 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,27 +62,34 @@ class Table:
     all_layers: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """A context, with what the chosen quant takes there: the others differ by their weights."""
+
+    load: Load
+    settings: Settings
+    whole: Estimate
+    beside: list[int]
+
+
 def make_table(chosen: Chosen, place: Place, load: Load, exact: Fit) -> Table:
     """Try each quant at each context. ``exact`` is what became of ``load`` itself.
 
-    Its layers were found by trying. The others' follow from their weights and caches, and from a
-    compute buffer that was worked out once for each context: they may be one off.
+    Other quants are told by their weights, and tried where it is a near thing; their layers may
+    be one off.
     """
     contexts = contexts_of(chosen.model, load.context)
-    beside = {context: _beside(chosen.model, place, load, context) for context in contexts}
+    columns = [_column(chosen.model, place, replace(load, context=each)) for each in contexts]
     rows = []
     for quant in quants_of(chosen):
         try:
             model = chosen.at(quant)
-            cells = [
-                _cell(model, place, replace(load, context=context), beside[context])
-                for context in contexts
-            ]
         except PlannerError as error:
             rows.append(Row(quant=quant, weight_bytes=None, cells=(), refusal=str(error)))
             continue
+        cells = [_cell(model, place, column, chosen.model) for column in columns]
         if quant == chosen.model.quant:
-            cells = list(_with_exact(cells, load.context, exact))
+            cells = [_exact(cell, load, exact) for cell in cells]
         rows.append(Row(quant=quant, weight_bytes=model.weight_bytes, cells=tuple(cells)))
     layers = chosen.model.shape.block_count + 1
     return Table(place=place, contexts=contexts, rows=tuple(rows), all_layers=layers)
@@ -91,45 +102,85 @@ def contexts_of(model: Model, wanted: int) -> tuple[int, ...]:
     return tuple(sorted({*usual, wanted}))
 
 
-def _beside(model: Model, place: Place, load: Load, context: int) -> list[int]:
-    """Tell what each GPU holds beside weights and cache where some layers are on the CPU."""
-    settings = replace(load, context=context).on(place)
-    half = replace(settings, gpu_layers=(model.shape.block_count + 1) // 2)
-    return beside_bytes(estimate(model, half)) if place.cards else []
-
-
-def _cell(model: Model, place: Place, load: Load, beside: Iterable[int]) -> Cell:
+def _column(model: Model, place: Place, load: Load) -> _Column:
     settings = load.on(place)
-    whole = estimate(model, settings)
+    return _Column(
+        load=load,
+        settings=settings,
+        whole=estimate(model, settings),
+        beside=half_beside(model, settings) if place.cards else [],
+    )
+
+
+def _cell(model: Model, place: Place, column: _Column, like: Model) -> Cell:
+    whole = column.whole if model is like else _with_weights(model, column, like)
+    if _is_near(whole, place, column.settings):
+        whole = estimate(model, column.settings)
+    context = column.load.context
     if not place.cards:
         short = max(0, whole.host.total_bytes - (place.ram_bytes or 0))
         verdict: Verdict = "unknown" if place.ram_bytes is None else "no" if short else "whole"
-        return Cell(context=load.context, verdict=verdict, short_bytes=short)
+        return Cell(context=context, verdict=verdict, short_bytes=short)
     if whole.fits is not False:
-        return Cell(context=load.context, verdict="unknown" if whole.fits is None else "whole")
-    short = missing_bytes(whole, place)
-    if short:
-        return Cell(context=load.context, verdict="no", short_bytes=short)
-    layers = layers_beside(model, settings, beside, top=model.shape.block_count)
-    if layers > NEARLY_ALL * model.shape.block_count:
-        layers = sum(device.layers for device in most_layers(model, settings)[1].devices)
+        return Cell(context=context, verdict="unknown" if whole.fits is None else "whole")
+    if short := missing_bytes(whole, place):
+        return Cell(context=context, verdict="no", short_bytes=short)
     return Cell(
-        context=load.context,
+        context=context,
         verdict="part",
-        layers=layers,
+        layers=_layers(model, column),
         short_bytes=sum(device.short_bytes or 0 for device in whole.devices),
     )
 
 
-def _with_exact(cells: Iterable[Cell], context: int, exact: Fit) -> Iterable[Cell]:
-    for cell in cells:
-        if cell.context != context:
-            yield cell
-            continue
-        yield Cell(
-            context=context,
-            verdict=exact.verdict,
-            layers=exact.layers,
-            short_bytes=exact.short_bytes,
-            wanted=True,
-        )
+def _with_weights(model: Model, column: _Column, like: Model) -> Estimate:
+    """Tell what a model takes that differs from another by the types of its weights."""
+    settings, whole = column.settings, column.whole
+    split = split_layers(model.shape.block_count, settings)
+    own, theirs = (
+        weight_bytes(parts_of(each, ()), split, len(settings.gpus)) for each in (model, like)
+    )
+    devices = tuple(
+        _grown(device, own[i] - theirs[i], settings.gpus[i].free_bytes)
+        for i, device in enumerate(whole.devices)
+    )
+    host = replace(whole.host, weights_bytes=whole.host.weights_bytes + own[-1] - theirs[-1])
+    fits = None if whole.fits is None else not any(device.short_bytes for device in devices)
+    return replace(whole, devices=devices, host=host, fits=fits)
+
+
+def _grown(device: DeviceUse, more_bytes: int, free_bytes: int | None) -> DeviceUse:
+    grown = replace(device, weights_bytes=device.weights_bytes + more_bytes)
+    if free_bytes is None:
+        return grown
+    return replace(grown, short_bytes=max(0, grown.total_bytes - free_bytes))
+
+
+def _is_near(whole: Estimate, place: Place, settings: Settings) -> bool:
+    """Tell whether the difference of compute buffers could decide."""
+    rooms = [gpu.free_bytes for gpu in settings.gpus] or [place.ram_bytes]
+    totals = [device.total_bytes for device in whole.devices] or [whole.host.total_bytes]
+    return any(
+        room is not None and abs(total - room) < NEAR_BYTES
+        for total, room in zip(totals, rooms, strict=True)
+    )
+
+
+def _layers(model: Model, column: _Column) -> int:
+    top = model.shape.block_count
+    layers = layers_beside(model, column.settings, column.beside, top=top)
+    if layers <= NEARLY_ALL * top:
+        return layers
+    return sum(device.layers for device in most_layers(model, column.settings)[1].devices)
+
+
+def _exact(cell: Cell, load: Load, exact: Fit) -> Cell:
+    if cell.context != load.context:
+        return cell
+    return Cell(
+        context=cell.context,
+        verdict=exact.verdict,
+        layers=exact.layers,
+        short_bytes=exact.short_bytes,
+        wanted=True,
+    )

@@ -49,9 +49,10 @@ def fit_file(request: Request) -> HttpResponse:
     The page's script sends the first megabytes and more where they are wanted; without it a
     browser sends all, of which the server takes the first 64 MiB.
     """
+    told = request.POST.get("file_bytes", "")
+    # Set while the body is read, which asking for a field of it does.
     upload: Upload = getattr(request, "upload", Upload(name=""))
     is_script = request.accepts("application/json") and not request.accepts("text/html")
-    told = request.POST.get("file_bytes", "")
     file_bytes = int(told) if told.isdecimal() else None
     if is_script and file_bytes and (wanted := upload.wanted_bytes(file_bytes)):
         return JsonResponse({"wanted": wanted})
@@ -60,7 +61,7 @@ def fit_file(request: Request) -> HttpResponse:
     except PlannerError as error:
         text = f"{upload.name or 'The file'}: {error}"
         if is_script:
-            return JsonResponse({"error": text}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+            return JsonResponse({"error": text})
         return _page(request, request.POST, refusal=text)
     if is_script:
         return JsonResponse({"facts": facts, "name": upload.name})

@@ -44,7 +44,7 @@
     const answer = await fetch(fileForm.action, {
       method: "POST", body: data, headers: { Accept: "application/json", "X-CSRFToken": token },
     });
-    if (!answer.ok && answer.status !== 422) throw new Error(String(answer.status));
+    if (!answer.ok) throw new Error(String(answer.status));
     return answer.json();
   }
 
