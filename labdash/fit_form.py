@@ -98,6 +98,7 @@ class FitForm(PlainForm):
         ),
     )
     at = forms.CharField(max_length=200, required=False)
+    go = forms.CharField(max_length=10, required=False)
 
     quant.required = False
     FIRST: ClassVar = {
@@ -127,4 +128,5 @@ class FitForm(PlainForm):
             without_models=data["room"] == "unloaded",
             at=data["at"],
             card=data["card"],
+            far=bool(data["go"]),
         )

@@ -3,18 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
 from labdash.catalog.gpus import find_gpu
 from labdash.planner.errors import PlannerError
 from labdash.planner.speed import Speed
 from labdash.queries.bars import Bar, Segment
-from labdash.queries.fit_files import unpack
+from labdash.queries.fit_files import pack_model, unpack
 from labdash.queries.fit_loads import Fit, Load, Verdict, fit
 from labdash.queries.fit_models import Chosen, choose
 from labdash.queries.fit_places import Card, Place, places_of, what_if_place
 from labdash.queries.fit_table import Table, make_table
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import Library, read_library
+from labdash.sources.registry import open_remote
 
 # The colours of a model's parts, by their number in the style sheet.
 PARTS = (("weights", 1), ("KV cache", 2), ("compute", 3), ("overhead", 4))
@@ -26,6 +28,7 @@ class Asked:
     """What a page asks. ``facts`` are those of a file, ``name`` a model's name otherwise.
 
     ``at`` is the key of the place that the table shows; ``card`` a GPU of the catalog to try.
+    ``far``: a model that is not known here is looked for where it is published.
     """
 
     name: str = ""
@@ -35,6 +38,7 @@ class Asked:
     without_models: bool = False
     at: str = ""
     card: str = ""
+    far: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +118,14 @@ def read_fit(asked: Asked, *, now: datetime) -> Answer:
 
 def find_chosen(asked: Asked) -> Chosen:
     """Find the model that was asked for. Raises ``PlannerError``."""
-    if not asked.facts:
-        return choose(asked.name, asked.quant)
-    found = unpack(asked.facts)
+    found = unpack(asked.facts) if asked.facts else None
+    if found is None or asked.name not in ("", found.model.name):
+        try:
+            return choose(asked.name, asked.quant)
+        except PlannerError:
+            if not asked.far or not asked.name:
+                raise
+            found = unpack(published(asked.name))
     if not asked.quant or asked.quant == found.model.quant:
         return found
     return Chosen(
@@ -124,7 +133,15 @@ def find_chosen(asked: Asked) -> Chosen:
         basis=f"by the tensors of {found.model.name} and the rules of llama-quantize",
         own_quant=found.own_quant,
         notices=found.notices,
+        facts=found.facts,
     )
+
+
+@lru_cache(maxsize=32)
+def published(name: str) -> str:
+    """Read the facts of a model from Ollama's library or Hugging Face. Raises ``PlannerError``."""
+    found = open_remote(name)
+    return pack_model(found.model, found.warnings)
 
 
 def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answer:

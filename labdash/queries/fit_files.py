@@ -8,6 +8,7 @@ import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
+from collections.abc import Sequence
 from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
@@ -21,7 +22,7 @@ from labdash.queries.fit_models import Chosen
 # It is a part of an address: tables of tensors take 1 to 5 KiB so packed.
 PACKED_LIMIT = 32 * 2**10
 FACTS_LIMIT_BYTES = 4 * 2**20
-LONGEST_NAME = 120
+LONGEST_NAME = 350
 DAMAGED = "what this page kept of the file is damaged: choose the file again"
 
 
@@ -31,8 +32,13 @@ def pack(header: Header, *, name: str, file_bytes: int | None) -> str:
     warnings = [*header.warnings]
     if file_bytes is not None:
         warnings += check_data(header, file_bytes, installed=False)
+    return pack_model(model, warnings)
+
+
+def pack_model(model: Model, warnings: Sequence[str]) -> str:
+    """Make the text of a model. Raises ``PlannerError`` where it would be too long."""
     document = {
-        "name": name[:LONGEST_NAME],
+        "name": model.name[:LONGEST_NAME],
         "warnings": warnings,
         "details": {"quantization_level": model.quant},
         "model_info": _facts(model),
@@ -68,8 +74,9 @@ def unpack(text: str) -> Chosen:
     model = model_of_show(document, name=name)
     return Chosen(
         model=model,
-        basis=f"by the {len(model.tensors)} tensors that the file lists",
+        basis=f"by the {len(model.tensors)} tensors that its file lists",
         own_quant=model.quant,
+        facts=text,
         notices=tuple(str(each)[:200] for each in warnings) if isinstance(warnings, list) else (),
     )
 

@@ -17,19 +17,22 @@ from labdash.queries.opening import requantized
 QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 DEFAULT_QUANT = "Q4_K_M"
 LONGEST_NAME = 350
+ELSEWHERE = "Press Ask to look for it where it is published, or choose its GGUF file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
     """A model with how it is known. ``own_quant`` is that of its file or its name, if any.
 
-    ``notices`` say what was assumed.
+    ``notices`` say what was assumed. ``facts`` are what a page keeps of a model that neither the
+    catalog nor the lab has.
     """
 
     model: Model
     basis: str
     own_quant: str | None
     notices: tuple[str, ...] = ()
+    facts: str = ""
 
     def at(self, quant: str) -> Model:
         """Return it at another quant. Raises ``PlannerError`` where there is none such."""
@@ -79,7 +82,7 @@ def choose(name: str, quant: str) -> Chosen:
         found = find_model(written)
     except PlannerError as error:
         if row is None or variant is None:
-            raise PlannerError(f"{error}. Any other model can be chosen by its GGUF file") from None
+            raise PlannerError(f"{error}. {ELSEWHERE}") from None
         found = _relative(row, variant)
     own = (variant.quant if variant else None) or found.quant
     wanted = quant or own or found.model.default_quant or DEFAULT_QUANT

@@ -6,7 +6,6 @@
   const fileForm = document.getElementById("file-form");
   const file = document.getElementById("id_file");
   const said = document.getElementById("file-said");
-  const facts = document.getElementById("facts");
 
   function words(tokens) {
     return tokens % 1024 ? tokens.toLocaleString("en") : `${tokens / 1024}k`;
@@ -19,8 +18,8 @@
       event.target.setAttribute("aria-valuetext", `${text} tokens`);
     }
     // A name that is written takes the place of a file.
-    if (event.target.name === "model" && facts.value) {
-      facts.value = "";
+    if (event.target.name === "model" && form.elements.facts.value) {
+      form.elements.facts.value = "";
       file.value = "";
       said.textContent = "";
     }
@@ -66,7 +65,7 @@
     said.classList.toggle("bad", Boolean(told.error));
     said.textContent = told.error || `Chosen: ${told.name}`;
     if (told.error) return;
-    facts.value = told.facts;
+    form.elements.facts.value = told.facts;
     form.elements.model.value = "";
     form.elements.quant.value = "";
     form.requestSubmit();

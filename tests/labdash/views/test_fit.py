@@ -157,3 +157,12 @@ def test_queries_do_not_grow_with_the_lab(page: Client) -> None:
         install(node, f"{slug}:4b", "Q4_K_M", 3)
         counts.append(count_queries(page, "/fit/?model=qwen3:8b"))
     assert counts[0] == counts[2] <= 14
+
+
+def test_model_that_is_not_known_is_looked_for_only_when_asked(page: Client) -> None:
+    empty_card()
+    _, typed = shown(page, model="somebody/model")
+    assert "Press Ask to look for it where it is published" in typed
+    status, asked = shown(page, model="hf.co/not a name", go="1")
+    assert status == 422
+    assert "is no name of a model: write qwen3:14b or hf.co/user/repository:Q4_K_M" in asked

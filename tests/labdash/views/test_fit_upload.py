@@ -39,7 +39,7 @@ def test_header_becomes_facts_that_a_page_can_be_asked_with(page: Client) -> Non
     assert told["name"] == "mine.gguf"
     shown = text_of(page.get("/fit/", {"facts": told["facts"]}))
     assert "mine.gguf · Q4_K_M" in shown
-    assert "by the 399 tensors that the file lists" in shown
+    assert "by the 399 tensors that its file lists" in shown
 
 
 def test_beginning_that_is_too_short_is_asked_for_longer(page: Client) -> None:
