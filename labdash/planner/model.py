@@ -57,6 +57,12 @@ class Model:
         return read_shape(self.metadata, names)
 
     @cached_property
+    def crosses_layers(self) -> bool:
+        """Tell whether layers take more than the output of the one before."""
+        shape = self.shape
+        return bool(shape.per_layer) or not all(layer.owns_cache for layer in shape.layers)
+
+    @cached_property
     def weight_bytes(self) -> int:
         """Sum the tensors' bytes without padding."""
         return sum(tensor.bytes for tensor in self.tensors)

@@ -30,7 +30,8 @@ class Settings:
     ``outputs`` is how many tokens of a batch get logits, None for one a slot and 0 for all.
     ``cpu_override`` is a regular expression of tensors that stay in the host's memory.
     ``moves`` is what ``--fit`` chose of that kind, also to other GPUs. ``pipeline`` says whether
-    the GPUs can copy asynchronously. ``build`` is llama.cpp's number.
+    the GPUs can copy asynchronously. ``build`` is llama.cpp's number. ``dry_run`` asks what
+    llama.cpp reports without allocating, as for ``--fit``: a load takes less of later GPUs.
     """
 
     build: int
@@ -52,6 +53,7 @@ class Settings:
     pipeline: bool = True
     cpu_override: str | None = None
     moves: Moves = ()
+    dry_run: bool = True
 
     @property
     def all_moves(self) -> Moves:

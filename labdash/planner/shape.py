@@ -109,11 +109,6 @@ class Shape:
         """Blocks that the file holds."""
         return len(self.layers) + self.nextn
 
-    @property
-    def crosses_layers(self) -> bool:
-        """Tell whether layers take more than the output of the one before."""
-        return bool(self.per_layer) or not all(layer.owns_cache for layer in self.layers)
-
 
 # Every n-th layer looks at all tokens, the others at a window: the architectures that load such a
 # pattern, with the period that they assume where the file gives none.

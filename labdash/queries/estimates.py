@@ -56,6 +56,7 @@ class Request(BaseModel):
     kv_offload: bool | None = None
     op_offload: bool | None = None
     swa_full: bool | None = None
+    dry_run: bool | None = None
     pipeline: bool | None = None
     cpu_override: str | None = None
     engine: str | None = None
@@ -210,6 +211,7 @@ def _settings(request: Request, model: Model, build: int) -> Settings:
         kv_offload=request.kv_offload is not False,
         op_offload=request.op_offload is not False,
         swa_full=bool(request.swa_full),
+        dry_run=request.dry_run is not False,
         pipeline=request.pipeline is not False,
         cpu_override=request.cpu_override or None,
     )

@@ -16,6 +16,7 @@ from labdash.planner.memory import run
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.settings import Gpu, Settings
 from tests.figures import Tell
+from tests.gguf_files import TINY, file
 from tests.oracle import BUILDS, model
 
 pytestmark = pytest.mark.long
@@ -26,6 +27,19 @@ CACHES = ("f16", "q8_0", "q4_0")
 BATCHES = (512, 1024)
 WARM_MS, SWEEP_S, BATCH_S = 2.0, 1.0, 5.0
 REQUESTS = 1000
+HEADER_BYTES, HEADER_S, HEADER_MB = 25_000_000, 0.3, 20
+# Reads a header in a process of its own, and tells the time and the most memory that it held.
+READ = """
+import sys, time, tracemalloc
+from pathlib import Path
+from labdash.sources.files import open_file
+began = time.process_time()
+open_file(Path(sys.argv[1]))
+took = time.process_time() - began
+tracemalloc.start()
+open_file(Path(sys.argv[1]))
+print(took, tracemalloc.get_traced_memory()[1] / 1e6)
+"""
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -100,3 +114,23 @@ def test_a_thousand_requests_take_seconds(tell: Tell, tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == REQUESTS
     assert '"error"' not in done.stdout
     tell(f"{REQUESTS} requests with start-up", f"{took:.1f} s", goal=f"{BATCH_S} s")
+
+
+def test_header_with_a_huge_vocabulary_is_skimmed(tell: Tell, tmp_path: Path) -> None:
+    count = HEADER_BYTES // 40
+    changes = {
+        "tokenizer.ggml.tokens": [f"token{index}" for index in range(count)],
+        "tokenizer.ggml.merges": [f"merge{index} of" for index in range(count)],
+    }
+    path = tmp_path / "huge.gguf"
+    content = file({**TINY, **changes})
+    assert len(content) > HEADER_BYTES
+    path.write_bytes(content)
+    command = [sys.executable, "-c", READ, str(path)]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    took, grown = map(float, done.stdout.split())
+    size = f"a header of {len(content) / 1e6:.0f} MB"
+    tell(size, f"{took:.2f} s", goal=f"{HEADER_S} s")
+    tell(f"{size}, more memory", f"{grown:.1f} MB", goal=f"{HEADER_MB} MB")

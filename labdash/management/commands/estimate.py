@@ -58,6 +58,7 @@ class Command(LabDashCommand):
         add("--no-op-offload", action="store_true", help="compute the layers in RAM on the CPU")
         add("--no-pipeline", action="store_true", help="GPUs cannot copy asynchronously")
         add("--swa-full", action="store_true", help="windowed layers keep the whole context")
+        add("--as-loaded", action="store_true", help="what a load takes, not a dry run")
         add("--cpu-override", metavar="REGEX", help="tensors that stay in RAM")
         add("--engine", help="llama.cpp's build as b10488, or ollama:0.32.15 (the newest known)")
         add("--fit", action="store_true", help="what llama.cpp's --fit chooses")
@@ -107,6 +108,7 @@ def _asked(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         "op_offload": not options["no_op_offload"],
         "pipeline": not options["no_pipeline"],
         "swa_full": options["swa_full"],
+        "dry_run": not options["as_loaded"],
         "cpu_override": options["cpu_override"],
         "engine": options["engine"],
         "fit": options["fit"],

@@ -151,8 +151,9 @@ class Arena:
     def take(self, size: int) -> int:
         """Take the smallest free block that is large enough, and say where it begins."""
         offsets, sizes = self.offsets, self.sizes
-        best, best_size = len(sizes) - 1, ENDLESS
-        for i in range(len(sizes) - 1):
+        last = len(sizes) - 1
+        best, best_size = last, ENDLESS
+        for i in range(last):
             if size <= sizes[i] <= best_size:
                 best, best_size = i, sizes[i]
         offset = offsets[best]
@@ -161,7 +162,8 @@ class Arena:
         else:
             offsets[best] += size
             sizes[best] -= size
-        self.peak = max(self.peak, offset + size)
+        if offset + size > self.peak:  # noqa: PLR1730 - a call of max takes longer
+            self.peak = offset + size
         return offset
 
     def give(self, offset: int, size: int) -> None:

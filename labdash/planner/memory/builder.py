@@ -56,6 +56,7 @@ class Place:
     weights: Mapping[str, Weight]
     shapes: Mapping[str, tuple[int, ...]]
     cache_home: int
+    device: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Traits:
     ``mixed_batches``: the inputs of batches that mix tokens and embeddings are always there.
     ``keeps_sums`` and the like: what CUDA's fusions keep alive. ``scratch``: a GPU copies
     quantised caches to f16 in its compute buffer. ``kv_pairs``: its flash attention takes K and V
-    of different types.
+    of different types. ``pins_norms``: a layer's norms run on its own device, which a dry run
+    forgets (ggml-backend.cpp, ggml_backend_sched_reserve_size).
     """
 
     mixed_batches: bool
@@ -75,6 +77,7 @@ class Traits:
     scratch: bool
     kv_pairs: bool
     kv_offload: bool
+    pins_norms: bool
     host: int
 
 
@@ -136,6 +139,8 @@ class Builder:
         """Normalise and scale by a weight. LayerNorm, which has a bias, needs a new tensor."""
         kind = "norm" if self.layer_norm or self.has(f"{name}.bias") else "rms_norm"
         normed = compute(kind, source.shape, source)
+        if self.traits.pins_norms and self.place.index >= 0:
+            normed.pinned = self.place.device
         result = compute("mul", source.shape, normed, self.weight(f"{name}.weight"))
         return self.biased(f"{name}.bias", result)
 

@@ -99,7 +99,7 @@ def _growth(model: Model, run: Run) -> Growth | None:
 def _trace(model: Model, run: Run, cells: int, window_cells: int) -> Trace:
     host = run.rules.gpu_count
     blocks = parts_of(model, run.moves).blocks
-    places = []
+    places: list[Place] = []
     for index, step in enumerate(run.steps):
         place = _place(model, blocks[step.block], step, host, kv_offload=run.traits.kv_offload)
         home = place.cache_home if place.layer.owns_cache else _owner_home(places, place)
@@ -136,6 +136,7 @@ def _place(model: Model, block: Block, step: Step, host: int, *, kv_offload: boo
         weights=weights,
         shapes={name: tensor.shape for name, tensor in block.tensors.items()},
         cache_home=device if kv_offload else host,
+        device=device,
     )
 
 
@@ -151,7 +152,7 @@ def _ends(model: Model, output: Block, run: Run) -> Place:
     for name in FIRST_LAYER_TENSORS & model.table.ends.keys():
         weights[name] = _first_layer_weight(model, name, run)
     shapes: Mapping[str, tuple[int, ...]] = {}
-    return Place(-1, model.shape.layers[0], weights, shapes, host)
+    return Place(-1, model.shape.layers[0], weights, shapes, host, device)
 
 
 def _first_layer_weight(model: Model, name: str, run: Run) -> Weight:

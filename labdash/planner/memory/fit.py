@@ -67,7 +67,7 @@ class _Fitter:
     ) -> None:
         self._model = model
         self._given = settings
-        self._settings = settings
+        self._settings = replace(settings, dry_run=True)
         self._ctx_is_free = ctx_is_free
         self._units = len(model.shape.layers) + 1
         self._last = len(settings.gpus) - 1
@@ -268,7 +268,7 @@ class _Fitter:
                 on_cpu.extend(range(first + elsewhere, first + share.partial))
                 first += share.partial
         return Fitted(
-            settings=settings,
+            settings=replace(settings, dry_run=self._given.dry_run),
             ctx=settings.ctx,
             gpu_layers=settings.gpu_layers,
             tensor_split=settings.tensor_split,

@@ -12,6 +12,8 @@ from labdash.planner.memory.weights import parts_of
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import HOST, Moves, Settings
 
+# llama-context.cpp, graph_get_cb: layers keep their norms where all are offloaded, or below this.
+FEW_TOKENS = 32
 # Builds of llama.cpp from which on a compute buffer holds something else. Where only the weeks of
 # a change are known, the middle of them.
 LIMITED_OUTPUTS_SINCE = 9451
@@ -51,12 +53,12 @@ def run_of(
     batch = _batch(settings, cells)
     # Where every token gets logits, they go into what the layers before happen to leave free;
     # embeddings by layer and caches of earlier layers are brought to each layer on its own.
-    whole = whole or batch.outputs == batch.tokens or model.shape.crosses_layers
+    whole = whole or batch.outputs == batch.tokens or model.crosses_layers
     return Run(
         steps=steps_of(model, split, settings.all_moves, whole=whole),
         output=split.output,
         batch=batch,
-        traits=_traits(settings),
+        traits=_traits(settings, split, batch),
         rules=_rules(settings, split),
         moves=settings.all_moves,
     )
@@ -144,7 +146,7 @@ def _batch(settings: Settings, cells: Cells) -> Batch:
     )
 
 
-def _traits(settings: Settings) -> Traits:
+def _traits(settings: Settings, split: Split, batch: Batch) -> Traits:
     number = settings.build
     return Traits(
         mixed_batches=number >= MIXED_BATCHES_SINCE,
@@ -154,5 +156,6 @@ def _traits(settings: Settings) -> Traits:
         scratch=number >= SCRATCH_SINCE,
         kv_pairs=number >= KV_PAIRS_SINCE,
         kv_offload=settings.kv_offload,
+        pins_norms=not settings.dry_run and (split.all_offloaded or batch.tokens < FEW_TOKENS),
         host=len(settings.gpus),
     )

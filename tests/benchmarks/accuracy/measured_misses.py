@@ -1,9 +1,5 @@
 """Why estimates of posted loads are off by more than 5 %: each looked up in its row."""
 
-PINNED_NORM = (
-    "a real load puts the first norm of a layer on the layer's GPU, which llama.cpp's dry run, "
-    "that the planner replays, forgets: 4 copies of n_embd x n_ubatch x 4 B"
-)
 F32_MASKS = (
     "build not posted, older than the planner's: masks of n_ctx x n_ubatch x 4 B and one or two "
     "batches of embeddings, n_embd x n_ubatch x 4 B, are all of it"
@@ -22,11 +18,6 @@ REASONS = {
     f"25 {UNEXPLAINED}",
     ("m081", "compute, host"): F32_MASKS,
     ("m115", "compute, host"): F32_MASKS,
-    ("m149", "compute"): PINNED_NORM,
-    ("m152", "compute"): PINNED_NORM,
-    ("m154", "compute"): PINNED_NORM,
-    ("m156", "compute"): PINNED_NORM,
-    ("m158", "compute"): PINNED_NORM,
     ("m169", "compute"): "an engine of 2024, whose cache takes no row indices of V: "
     "4096 x 512 x 8 B = 16 MiB",
     ("m169", "compute, host"): "the same; the host held one batch of embeddings, 8 MiB, alone",

@@ -267,6 +267,7 @@ def _settings(row: Row) -> Settings:
         cpu_override=_experts_below(int(moved)) if moved else None,
         # The fork of these rows keeps the whole context in windowed layers too.
         swa_full=bool(row.get("engine_variant")),
+        dry_run=False,
     )
 
 
