@@ -213,4 +213,5 @@ def check_data(header: Header, file_bytes: int, *, installed: bool) -> tuple[str
 
 def _sizes(there_bytes: int, due_bytes: int) -> tuple[str, str]:
     unit, name = (1e9, "GB") if due_bytes >= 1e9 else (1e6, "MB")  # noqa: PLR2004 - one GB
-    return f"{there_bytes / unit:.1f}", f"{due_bytes / unit:.1f} {name}"
+    there, due = f"{there_bytes / unit:.1f}", f"{due_bytes / unit:.1f}"
+    return (there, f"{due} {name}") if there != due else (f"{there_bytes}", f"{due_bytes} bytes")

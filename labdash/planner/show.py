@@ -16,10 +16,13 @@ _TYPES = {name.upper(): name for name in TYPES}
 def model_of_show(document: Mapping[str, Any], *, name: str) -> Model:
     """Make a model. Raises ``PlannerError`` where the answer is none, or lists no tensors."""
     info, tensors = document.get("model_info"), document.get("tensors")
+    if isinstance(failure := document.get("error"), str):
+        raise PlannerError(f"this is no model but an error of Ollama: {failure}")
     if not isinstance(info, Mapping) or not info.get("general.architecture"):
         raise PlannerError("this JSON is no answer of /api/show: it has no model_info")
     if not isinstance(tensors, Sequence) or isinstance(tensors, str) or not tensors:
         raise PlannerError("this answer of /api/show lists no tensors: ask a newer Ollama for it")
+    _require_lists(info)
     metadata = {
         str(key): kept for key, value in info.items() if (kept := _value(value)) is not None
     }
@@ -29,13 +32,31 @@ def model_of_show(document: Mapping[str, Any], *, name: str) -> Model:
         name=name,
         quant=str(quant) if quant else None,
         metadata=metadata,
-        tensors=tuple(_tensor(each) for each in tensors),
+        tensors=_tensors(tensors),
         tensor_source="show",
     )
 
 
+def _require_lists(info: Mapping[str, Any]) -> None:
+    """Refuse what lacks facts of its layers. Without "verbose" every list is null."""
+    own = f"{info['general.architecture']}."
+    for key, value in info.items():
+        left_out = value is None or value == []
+        if left_out and key.startswith(own) and not key.startswith(f"{own}rope."):
+            raise PlannerError(
+                f'this answer of /api/show leaves out {key[:60]}: ask for it with "verbose": true'
+            )
+
+
+def _tensors(entries: Sequence[Any]) -> tuple[Tensor, ...]:
+    tensors = tuple(_tensor(each) for each in entries)
+    if len({tensor.name for tensor in tensors}) < len(tensors):
+        raise PlannerError("this answer of /api/show is damaged: it lists a tensor twice")
+    return tensors
+
+
 def _value(value: object) -> Value | None:
-    """Keep what metadata hold. Without "verbose" lists are left out, as null."""
+    """Keep what metadata hold."""
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list) and all(

@@ -1,5 +1,6 @@
 """Models in files: GGUF, whole, split or a header alone, and saved answers of ``/api/show``."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from labdash.planner.show import model_of_show
 PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 # An answer of /api/show with its tensors takes a few hundred KiB, with the vocabulary 25 MiB.
 SHOW_LIMIT_BYTES = 64 * 2**20
+SHOW_BEGINS_WITHIN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,11 @@ def open_file(path: Path, *, installed: bool = False) -> Opened:
     try:
         if path.is_dir():
             raise PlannerError(f"{path} is a folder: name the GGUF file in it")
+        if path.exists() and not path.is_file():
+            raise PlannerError(f"{path} is no file")
         with path.open("rb") as content:
-            begin = content.read(1)
-        if begin == b"{":
+            begin = content.read(SHOW_BEGINS_WITHIN)
+        if begin.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
             return Opened(_show(path), ())
         return _gguf(path, installed=installed)
     except FileNotFoundError:
@@ -52,7 +56,9 @@ def _show(path: Path) -> Model:
     if path.stat().st_size > SHOW_LIMIT_BYTES:
         raise PlannerError(f"{path.name} is too large for an answer of /api/show")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise PlannerError(f"{path.name} is no answer of /api/show: it nests too deeply") from None
     except ValueError as error:
         raise PlannerError(f"{path.name} is no JSON: {error}".splitlines()[0]) from error
     if not isinstance(document, dict):
@@ -91,7 +97,10 @@ def _parts(path: Path) -> Iterator[Path]:
     if found is None:
         yield path
         return
-    prefix, _, count = found.groups()
+    prefix, own, count = found.groups()
+    if not 0 < int(own) <= int(count):
+        yield path
+        return
     for number in range(1, int(count) + 1):
         part = path.with_name(f"{prefix}-{number:05}-of-{count}.gguf")
         if part.exists():

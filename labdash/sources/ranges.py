@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -13,8 +14,14 @@ TIMEOUT = httpx.Timeout(20, connect=10)
 MOST_REDIRECTS = 5
 # A header with its vocabulary takes up to 25 MiB; no more than this is ever fetched of a file.
 MOST_BYTES = 64 * 2**20
+# A header is asked for in portions: few of them for a large one, little in vain for a small one.
+PORTION_BYTES = 2 * 2**20
+# A header that comes drop by drop is given up after this.
+DEADLINE_S = 120
 PARTIAL, WHOLE, NOT_FOUND, TOO_MANY = 206, 200, 404, 429
 REFUSED = frozenset((401, 403))
+# What Hugging Face answers to a tag whose model is split into parts.
+NOT_ONE_FILE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,14 @@ def fetch(
     """Get a small document. Raises ``PlannerError`` where it is larger than the limit."""
     url, response = _follow(client, service, url, {"Accept": accept})
     try:
-        return _read(response, limit_bytes, service)
+        return _read(response, limit_bytes, service, until=monotonic() + DEADLINE_S)
     finally:
         response.close()
 
 
 def range_reader(client: httpx.Client, service: Service, url: str) -> Callable[[int, int], bytes]:
     """Return what reads ``(offset, size)`` of a file. Raises ``PlannerError`` past the limit."""
-    place = url
+    place, until = url, monotonic() + DEADLINE_S
 
     def read(at: int, size: int) -> bytes:
         nonlocal place
@@ -84,9 +91,9 @@ def range_reader(client: httpx.Client, service: Service, url: str) -> Callable[[
         place, response = _follow(client, service, place, {"Range": f"bytes={at}-{at + size - 1}"})
         try:
             if response.status_code == PARTIAL:
-                return _read(response, size, service, exact=True)
+                return _read(response, size, service, until=until, exact=True)
             # The server ignores ranges: what lies before is read and thrown away.
-            return _read(response, at + size, service, exact=True)[at:]
+            return _read(response, at + size, service, until=until, exact=True)[at:]
         finally:
             response.close()
 
@@ -121,7 +128,8 @@ def _ask(
     client: httpx.Client, service: Service, url: str, headers: dict[str, str]
 ) -> httpx.Response:
     try:
-        request = client.build_request("GET", url, headers=headers, timeout=TIMEOUT)
+        plain = headers | {"Accept-Encoding": "identity"}
+        request = client.build_request("GET", url, headers=plain, timeout=TIMEOUT)
         return client.send(request, stream=True, follow_redirects=False)
     except httpx.TimeoutException:
         raise PlannerError(f"{service.name} does not answer in time; try again later") from None
@@ -143,11 +151,20 @@ def _check(response: httpx.Response, service: Service) -> None:
         raise PlannerError(f"{service.name} gives this model to signed-in users only")
     if code == TOO_MANY:
         raise PlannerError(f"{service.name} was asked too often; try again later")
+    if code == NOT_ONE_FILE:
+        raise PlannerError(
+            f"{service.name} does not give this tag as one file: take another, or give its parts"
+        )
     raise PlannerError(f"{service.name} answers {code}; try again later")
 
 
 def _read(
-    response: httpx.Response, limit_bytes: int, service: Service, *, exact: bool = False
+    response: httpx.Response,
+    limit_bytes: int,
+    service: Service,
+    *,
+    until: float,
+    exact: bool = False,
 ) -> bytes:
     """Read a body up to a limit; more of it is an error unless ``exact`` cuts it there."""
     found = bytearray()
@@ -156,6 +173,8 @@ def _read(
             found += portion
             if len(found) > limit_bytes:
                 break
+            if monotonic() > until:
+                raise PlannerError(f"{service.name} sends too slowly; try again later")
     except httpx.HTTPError:
         raise PlannerError(f"the connection to {service.name} broke off; try again") from None
     if len(found) > limit_bytes and not exact:

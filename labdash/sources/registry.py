@@ -15,7 +15,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.gguf import read_header_from
 from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
-from labdash.sources.ranges import Service, fetch, range_reader
+from labdash.sources.ranges import PORTION_BYTES, Service, fetch, range_reader
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -86,7 +86,7 @@ def open_remote(name: str, *, ollama: Service = OLLAMA) -> Remote:
         layers = _layers(text, place.service)
         digest, size = _model_layer(layers, name)
         read = range_reader(client, place.service, f"{place.base}/blobs/{digest}")
-        header = read_header_from(read, file_bytes=size)
+        header = read_header_from(read, file_bytes=size, portion_bytes=PORTION_BYTES)
     return Remote(
         model=model_of(header, name=name),
         file_bytes=size,
@@ -102,7 +102,7 @@ def _layers(text: bytes, service: Service) -> list[tuple[str, str, int]]:
         layers = [
             (str(e["mediaType"]), str(e["digest"]), int(e["size"])) for e in document["layers"]
         ]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise PlannerError(f"the manifest of {service.name} is damaged") from None
     if any(not DIGEST.fullmatch(digest) or size < 0 for _, digest, size in layers):
         raise PlannerError(f"the manifest of {service.name} is damaged")

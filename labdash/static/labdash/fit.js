@@ -28,7 +28,11 @@
   // The table that was asked for stands above the buttons that ask for it.
   let isTableAsked = false;
   document.addEventListener("click", (event) => {
-    if (event.target.closest("button[name=at]")) isTableAsked = true;
+    const button = event.target.closest("button[name=at]");
+    if (!button) return;
+    isTableAsked = true;
+    // htmx does not see which button outside of its form was pressed.
+    document.getElementById("at").value = button.value;
   });
   document.body.addEventListener("htmx:afterSettle", () => {
     if (isTableAsked) document.getElementById("quants")?.scrollIntoView({ block: "start" });

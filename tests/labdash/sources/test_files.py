@@ -1,6 +1,7 @@
 """Models in files: whole, split, saved answers, and what is none."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,74 @@ def test_what_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
         open_file(tmp_path / "none.gguf")
     with pytest.raises(PlannerError, match="a folder"):
         open_file(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["llama.attention.head_count_kv", "llama.feed_forward_length"])
+@pytest.mark.parametrize("left_out", [None, []])
+def test_saved_answer_without_lists_of_layers_asks_for_them(
+    tmp_path: Path, key: str, left_out: object
+) -> None:
+    document = show()
+    info = document["model_info"]
+    assert isinstance(info, dict)
+    info[key] = left_out
+    info["tokenizer.ggml.tokens"] = None
+    info["llama.rope.scaling.factors"] = None
+    path = tmp_path / "show.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(PlannerError, match=f'{key}: ask for it with "verbose": true'):
+        open_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[" * 100_000, "nests too deeply|no GGUF file"),
+        ('{"model_info":' + "[" * 100_000, "nests too deeply"),
+        ('{"error": "model not found"}', "error of Ollama: model not found"),
+    ],
+    ids=["list", "object", "error"],
+)
+def test_text_that_is_no_answer_gets_one_line(tmp_path: Path, text: str, line: str) -> None:
+    path = tmp_path / "show.json"
+    path.write_text(text)
+    with pytest.raises(PlannerError, match=line):
+        open_file(path)
+
+
+def test_tensor_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    document = show()
+    tensors = document["tensors"]
+    assert isinstance(tensors, list)
+    path = tmp_path / "show.json"
+    path.write_text(json.dumps({**document, "tensors": [*tensors, tensors[0]]}))
+    with pytest.raises(PlannerError, match="twice"):
+        open_file(path)
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "\n\n  "], ids=["mark", "blanks"])
+def test_saved_answer_may_begin_with_what_editors_add(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "show.json"
+    path.write_text(before + json.dumps(show()), encoding="utf-8")
+    assert open_file(path).model.tensor_source == "show"
+
+
+@pytest.mark.parametrize("name", ["x-00001-of-00000", "x-00000-of-00002", "x-00003-of-00002"])
+def test_file_that_is_named_like_an_impossible_part_is_opened(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.gguf"
+    path.write_bytes(made.header())
+    assert open_file(path).model.quant == "Q4_K_M"
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    os.mkfifo(path)
+    with pytest.raises(PlannerError, match="is no file"):
+        open_file(path)
+
+
+def test_few_missing_bytes_are_told_in_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    whole = made.file()
+    path.write_bytes(whole[:-3])
+    assert open_file(path).warnings == (f"truncated: {len(whole) - 3} of {len(whole)} bytes",)

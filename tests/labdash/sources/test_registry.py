@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from labdash.planner.errors import PlannerError
+from labdash.sources import ranges
 from labdash.sources.ranges import Service
 from labdash.sources.registry import HUGGING_FACE, OLLAMA, address_of, open_remote
 from tests import gguf_files as made
@@ -131,9 +132,12 @@ def test_endless_redirects_are_given_up() -> None:
         ({"status": 404}, "no such model"),
         ({"status": 401}, "signed-in"),
         ({"status": 429}, "too often"),
+        ({"status": 400}, "does not give this tag as one file"),
         ({"status": 500}, "answers 500"),
         ({"manifest": b"{"}, "damaged"),
         ({"manifest": b'{"layers": 3}'}, "damaged"),
+        ({"manifest": b"[" * 100_000}, "damaged"),
+        ({"manifest": manifest().replace(b'"size": ', b'"size": 1e999, "was": ')}, "damaged"),
         ({"manifest": manifest(digest="sha256:../../x")}, "damaged"),
         ({"manifest": manifest(size=-1)}, "damaged"),
         ({"manifest": manifest(mediaType="x")}, "no GGUF"),
@@ -193,3 +197,19 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 )
 def test_service_admits_its_own_hosts_alone(url: str, admitted: bool) -> None:
     assert HUGGING_FACE.admits(url) is admitted
+
+
+def test_header_that_comes_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "DEADLINE_S", -1)
+    with registry() as (service, _), pytest.raises(PlannerError, match="too slowly"):
+        open_remote("qwen3:14b", ollama=service)
+
+
+def test_large_header_takes_few_requests() -> None:
+    words = [f"token{index}" for index in range(300_000)]
+    content = made.file({**made.TINY, "tokenizer.ggml.tokens": words})
+    with registry(content=content, manifest=manifest(size=len(content))) as (service, asked):
+        open_remote("qwen3:14b", ollama=service)
+    blobs = [each for each in asked if "/blobs/" in each]
+    assert len(content) > 5_000_000
+    assert len(blobs) <= 4
