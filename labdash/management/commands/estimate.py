@@ -28,6 +28,9 @@ DOES_NOT_FIT = 1
 # Longer than any request, so that a line without an end is refused before it fills memory.
 LONGEST_LINE = 65_536
 
+# How what a process takes besides is known.
+OVERHEADS = {"table": "by a table", "unknown": "assumed"}
+
 
 class Command(LabDashCommand):
     """An estimate of one load, or of one a line of a file."""
@@ -182,7 +185,7 @@ def _lines(given: Answer) -> Iterator[str]:
     basis = result.basis
     yield (
         f"weights {basis.weights}, KV {basis.kv}, compute {basis.compute}, "
-        f"overhead by {basis.overhead}"
+        f"overhead {OVERHEADS.get(basis.overhead, basis.overhead)}"
     )
     yield from (f"note: {warning}" for warning in given.warnings)
     if result.fits is not None:

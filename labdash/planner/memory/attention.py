@@ -88,7 +88,7 @@ def _mix(b: Builder, q: Node, k_cache: Node, v_cache: Node, *, caps: bool) -> No
         weights = scores(b, q, k, caps=caps, sinks=sinks)
         mixed = compute("mul_mat", (layer.value_length, tokens, layer.heads), v, weights)
         result = compute("cont", (width, tokens), view("permute", mixed, mixed.shape))
-        if not b.traits.kv_offload:
+        if b.traits.pins_attention:
             result.pinned = b.traits.host
     b.graph.expand(result)
     return result

@@ -66,8 +66,9 @@ class Traits:
     ``mixed_batches``: the inputs of batches that mix tokens and embeddings are always there.
     ``keeps_sums`` and the like: what CUDA's fusions keep alive. ``scratch``: a GPU copies
     quantised caches to f16 in its compute buffer. ``kv_pairs``: its flash attention takes K and V
-    of different types. ``pins_norms``: a layer's norms run on its own device, which a dry run
-    forgets (ggml-backend.cpp, ggml_backend_sched_reserve_size).
+    of different types. ``pins_norms``: a layer's norms run on its own device. ``pins_attention``:
+    what attention without its kernel makes of a cache on the host is put together there. A dry
+    run forgets both (ggml-backend.cpp, ggml_backend_sched_reserve_size).
     """
 
     mixed_batches: bool
@@ -78,6 +79,7 @@ class Traits:
     kv_pairs: bool
     kv_offload: bool
     pins_norms: bool
+    pins_attention: bool
     host: int
 
 

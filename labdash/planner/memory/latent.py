@@ -88,7 +88,7 @@ def _attend(b: Builder, query: Node, key: Node, value: Node, mla: Mla) -> Node:
         mixed = compute("mul_mat", (rank, tokens, heads), turned, weights)
         opened = compute("mul_mat", wide, up, mixed, rows=tokens)
         result = compute("cont", (width * heads, tokens), view("permute", opened, wide))
-        if not b.traits.kv_offload:
+        if b.traits.pins_attention:
             result.pinned = b.traits.host
     b.graph.expand(result)
     return b.multiply("attn_output", result, b.shape.embd, tokens)

@@ -157,5 +157,6 @@ def _traits(settings: Settings, split: Split, batch: Batch) -> Traits:
         kv_pairs=number >= KV_PAIRS_SINCE,
         kv_offload=settings.kv_offload,
         pins_norms=not settings.dry_run and (split.all_offloaded or batch.tokens < FEW_TOKENS),
+        pins_attention=not settings.dry_run and not settings.kv_offload,
         host=len(settings.gpus),
     )

@@ -198,8 +198,14 @@ class _Splitter:
         kept: dict[Node, list[Node]] = {}
         for fusion in self._graph.fusions:
             if fusion.first in inside and fusion.until in inside:
-                kept.setdefault(fusion.until, []).extend(fusion.keep)
+                here = [self._here(node, split.device) for node in fusion.keep]
+                kept.setdefault(fusion.until, []).extend(here)
         return kept
+
+    def _here(self, node: Node, device: int) -> Node:
+        """Take a node's copy where it was brought to the device."""
+        copies = self._copies.get((node, device))
+        return copies[0] if copies else node
 
     def _group(self, split: Split, kept: dict[Node, list[Node]]) -> None:
         if split.device == self._rules.gpu_count or not self._graph.groups:
@@ -210,7 +216,8 @@ class _Splitter:
                 rest = [node for node in split.nodes if node not in group.moved]
                 place = rest.index(group.after) + 1
                 split.nodes = [*rest[:place], *group.moved, *rest[place:]]
-                kept.setdefault(group.moved[-1], []).extend(group.keep)
+                here = [self._here(node, split.device) for node in group.keep]
+                kept.setdefault(group.moved[-1], []).extend(here)
 
     def _leaves(self) -> Iterator[tuple[Node, int]]:
         if self._rules.copies > 1:

@@ -72,3 +72,20 @@ def test_running_through_distinct_layers_gives_what_all_layers_give() -> None:
 )
 def test_fit_chooses_as_llama_cpp_does(row: Row) -> None:
     assert chosen(row) == wanted(row)
+
+
+def has_experts(row: Row) -> bool:
+    return model(row["model"], row["quant"]).shape.experts is not None
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_experts_that_are_summed_on_a_gpu_behind_layers_of_the_host(build: int) -> None:
+    split = [
+        row
+        for row in runs(build)
+        if has_experts(row)
+        and not (row["op_offload"] or row.get("override_to_cpu") or "error" in row)
+    ]
+    compared = compare(split, build)
+    assert len(compared.of("compute")) >= 8
+    assert share(compared.of("compute"), part=0, mib=EXACT_MIB) == 1
