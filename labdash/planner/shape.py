@@ -273,11 +273,14 @@ def _layers(
 # These rotate all layers but each fourth, or where some look at a window, only those.
 ROTATED_THREE, ROTATED_WINDOWS = frozenset(("llama4", "smollm3")), frozenset(("cohere2", "exaone4"))
 UNROTATED_PERIOD = 4
+UNROTATED = frozenset(("nemotron_h", "nemotron_h_moe"))
 
 
 def _is_rotated(facts: Facts, index: int, *, window: int, windowed: bool) -> bool:
     if facts.arch in ROTATED_THREE:
         return (index + 1) % UNROTATED_PERIOD != 0
+    if facts.arch in UNROTATED or facts.value("rope.scaling.finetuned") is False:
+        return False
     return windowed or not window or facts.arch not in ROTATED_WINDOWS
 
 

@@ -109,6 +109,8 @@ class Builder:
         self._rotations: dict[tuple[str, bool], Node] = {}
         self.temperature = given("attn_scale", (1, 1, tokens))
         self._slot_ids = given("s_copy", (batch.slots,), TOKEN_BYTES)
+        self.slots_in_use = view("view", self._slot_ids, (batch.slots,))
+        self.slots_besides = view("view", self._slot_ids, (0,), 0)
         self._states: dict[tuple[int, str], Node] = {}
         self._weights: dict[tuple[int, str], Node] = {}
         self.place: Place
@@ -143,7 +145,9 @@ class Builder:
         normed = compute(kind, source.shape, source)
         if self.traits.pins_norms and self.place.index >= 0:
             normed.pinned = self.place.device
-        result = compute("mul", source.shape, normed, self.weight(f"{name}.weight"))
+        # falcon-h1 names one without the ending.
+        weight = self.weight(name if self.has(name) else f"{name}.weight")
+        result = compute("mul", source.shape, normed, weight)
         return self.biased(f"{name}.bias", result)
 
     def rows(self, source: Node) -> Node:
@@ -218,18 +222,26 @@ class Builder:
 
     def state(self, which: str, elements: int) -> Node:
         """Gather the slots' states of a layer: llama-graph.cpp, build_rs."""
-        slots = self.batch.slots
+        states = self.cleared_state(which, elements)
+        gathered = compute("get_rows", states.shape, states, self._slot_ids)
+        current = view("view", gathered, states.shape)
+        self.graph.expand(current)
+        self.keep_other_states(which, gathered)
+        return current
+
+    def cleared_state(self, which: str, elements: int) -> Node:
+        """Take the slots' states of a layer, of which one that begins anew is cleared."""
         held = self._state_of(which, elements)
-        states = view("reshape", held, (elements, slots))
+        states = view("reshape", held, (elements, self.batch.slots))
         cleared = view("view", states, (elements,))
         self.graph.expand(Node("scale", cleared.shape, cleared.size, (cleared,), view_of=held))
-        gathered = compute("get_rows", (elements, slots), states, self._slot_ids)
-        current = view("view", gathered, (elements, slots))
-        self.graph.expand(current)
-        rest = view("view", gathered, (elements, 0))
-        place = view("view", held, (elements, 0))
+        return states
+
+    def keep_other_states(self, which: str, gathered: Node) -> None:
+        """Write back the states of slots that the batch does not touch."""
+        held = self._states[self.place.index, which]
+        rest, place = (view("view", each, (gathered.shape[0], 0)) for each in (gathered, held))
         self.graph.expand(Node("cpy", rest.shape, 0, (rest, place), view_of=held))
-        return current
 
     def keep_state(self, which: str, source: Node) -> None:
         """Write a layer's new state back."""

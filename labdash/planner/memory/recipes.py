@@ -13,6 +13,7 @@ from labdash.planner.memory.feedforward import dense, experts, group_shared
 from labdash.planner.memory.graph import Graph, Node, compute
 from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
+from labdash.planner.memory.scan import mamba, mamba2
 from labdash.planner.shape import Shape
 
 
@@ -22,7 +23,7 @@ class Style:
 
     ``flat_norms`` are of all heads of Q or K together. ``late_rows`` cuts the batch down to the
     tokens that get logits behind the last norm. ``parallel`` runs attention and feed-forward part
-    on the same input.
+    on the same input; it tells in which order its three summands are added.
     """
 
     scales_query: bool = False
@@ -34,8 +35,9 @@ class Style:
     norms_late: bool = False
     flat_norms: bool = False
     layer_norm: bool = False
-    parallel: bool = False
+    parallel: tuple[str, ...] = ()
     late_rows: bool = False
+    scales_residual: bool = False
 
 
 STYLES = {
@@ -50,19 +52,29 @@ STYLES = {
     "qwen35moe": Style(late_rows=True),
     "qwen3next": Style(late_rows=True),
     "olmo2": Style(flat_norms=True),
-    "command-r": Style(parallel=True, layer_norm=True),
-    "cohere2": Style(parallel=True, layer_norm=True),
+    "command-r": Style(parallel=("fed", "source", "attended"), layer_norm=True),
+    "cohere2": Style(parallel=("fed", "source", "attended"), layer_norm=True),
+    "falcon": Style(parallel=("fed", "attended", "source")),
+    "phi2": Style(parallel=("attended", "fed", "source"), scales_query=True),
+    "stablelm": Style(layer_norm=True),
+    "granitehybrid": Style(scales_residual=True),
+    "nemotron_h": Style(late_rows=True),
+    "nemotron_h_moe": Style(late_rows=True),
     "llama4": Style(scales_unrotated=True, norms_late=True),
 }
 PLAIN = Style()
 # Architectures whose buffers were compared with llama.cpp's own.
 CHECKED = frozenset(
     (
-        "chatglm", "cohere2", "command-r", "deepseek2", "gemma", "gemma2", "gemma3", "gemma4",
-        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "llama", "llama4",
-        "minimax-m2", "mistral3", "nemotron", "olmo2", "phi3", "qwen2", "qwen2vl",
+        "baichuan", "bailingmoe2", "chatglm", "cohere2", "command-r", "deepseek", "deepseek2",
+        "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-h1", "gemma", "gemma2",
+        "gemma3", "gemma4",
+        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "hunyuan-dense", "hunyuan-moe",
+        "internlm2", "lfm2", "llama", "llama4",
+        "minimax-m2", "mistral3", "nemotron", "olmo2", "phi2", "phi3", "phimoe",
+        "qwen2", "qwen2moe", "qwen2vl",
         "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe",
-        "lfm2moe", "seed_oss", "smollm3", "starcoder2",
+        "lfm2moe", "seed_oss", "smollm3", "stablelm", "starcoder2",
     )
 )  # fmt: skip
 
@@ -97,45 +109,81 @@ def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends:
 
 def block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:
     """Attention and feed-forward part with their norms and residuals."""
-    current = b.norm(source, "attn_norm") if b.has("attn_norm.weight") else source
-    if b.shape.recurrent is not None:
-        b.graph.expand(current)
-    normed = current
-    current = _mixer(b, current, style)
+    layer = b.place.layer
+    feeds = layer.ff > 0 or layer.experts
+    if feeds and (layer.attention or layer.recurrent):
+        return _block(b, source, style, last=last)
+    # Each of these blocks has one of both parts.
+    normed = b.norm(source, "attn_norm")
+    current = _feed_forward(b, normed) if feeds else _mixer(b, normed, style)
     if last and not style.late_rows:
         current, source = b.rows(current), b.rows(source)
-        normed = b.rows(normed) if style.parallel else normed
+    return compute("add", current.shape, current, source)
+
+
+def _block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:
+    normed = b.norm(source, "attn_norm") if b.has("attn_norm.weight") else source
+    if b.shape.arch in GATED_QUERIES:
+        b.graph.expand(normed)
+    cuts = last and not style.late_rows
+    if b.place.layer.attention and b.place.layer.recurrent:
+        residual = _attended_beside_scanned(b, source, normed, style)
+        return _fed(b, b.rows(residual) if cuts else residual, residual)
+    mixed = b.norm(source, "attn_norm_2") if b.has("attn_norm_2.weight") else normed
+    current = _mixer(b, mixed, style)
+    if cuts:
+        current, source = b.rows(current), b.rows(source)
+        normed = b.rows(normed)
     if style.parallel:
-        return _joined(current, dense(b, normed), source)
-    between = b.has("post_ffw_norm.weight")
-    if between:
+        parts = {"attended": current, "fed": dense(b, normed), "source": source}
+        return _sum(*(parts[name] for name in style.parallel))
+    if style.scales_residual:
+        current = compute("scale", current.shape, current)
+    if b.has("post_ffw_norm.weight"):
         current = b.norm(current, "post_attention_norm")
     # These add the residual to what is new, the others what is new to the residual.
     order = (source, current) if b.shape.arch.startswith("lfm2") else (current, source)
-    residual = compute("add", current.shape, *order)
-    current = _feed_forward(b, _before_feed_forward(b, residual, between=between))
-    if between:
+    return _fed(b, _sum(*order), normed)
+
+
+def _attended_beside_scanned(b: Builder, source: Node, normed: Node, style: Style) -> Node:
+    attended = _attention(b, normed, style)
+    scanned = mamba2(b, b.norm(source, "attn_norm"))
+    return _sum(attended, scanned, source)
+
+
+def _fed(b: Builder, residual: Node, normed: Node) -> Node:
+    """Add the feed-forward part. ``normed`` is its input where it has no norm of its own."""
+    current = _feed_forward(b, _before_feed_forward(b, residual, normed))
+    if b.has("post_ffw_norm.weight"):
         current = b.norm(current, "post_ffw_norm")
     first = b.shape.arch.startswith(("phi", "lfm2"))
-    order = (residual, current) if first else (current, residual)
-    return compute("add", current.shape, *order)
+    return _sum(*((residual, current) if first else (current, residual)))
 
 
-def _joined(attended: Node, fed: Node, source: Node) -> Node:
-    return compute("add", fed.shape, compute("add", fed.shape, fed, source), attended)
-
-
-def _before_feed_forward(b: Builder, residual: Node, *, between: bool) -> Node:
+def _before_feed_forward(b: Builder, residual: Node, normed: Node) -> Node:
     """Normalise; where a norm comes between the parts, there may be none before the second."""
-    if b.has("ffn_norm.weight"):
+    if b.has("ffn_norm.weight") or b.has("ffn_norm"):
         return b.norm(residual, "ffn_norm")
-    return residual if between else b.norm(residual, "post_attention_norm")
+    if b.has("post_ffw_norm.weight"):
+        return residual
+    if b.has("post_attention_norm.weight"):
+        return b.norm(residual, "post_attention_norm")
+    return normed
+
+
+def _sum(*parts: Node) -> Node:
+    total = parts[0]
+    for part in parts[1:]:
+        total = compute("add", total.shape, total, part)
+    return total
 
 
 def _mixer(b: Builder, source: Node, style: Style) -> Node:
     """Mix tokens: by a state, a compressed cache, or attention."""
     if b.place.layer.recurrent:
-        return short_convolution(b, source) if b.has(CONVOLUTION) else delta_net(b, source)
+        kind = next((name for name in RECURRENT_KINDS if b.has(name)), None)
+        return RECURRENT_KINDS[kind](b, source) if kind else delta_net(b, source)
     if b.shape.mla is not None:
         return latent(b, source)
     if b.has("attn_kv_b.weight"):
@@ -174,7 +222,11 @@ def _turned(b: Builder, source: Node, style: Style, *, scaled: bool = True) -> N
 
 
 GATED_QUERIES = frozenset(("qwen3next", "qwen35", "qwen35moe"))
-CONVOLUTION = "shortconv.conv.weight"
+RECURRENT_KINDS = {
+    "shortconv.conv.weight": short_convolution,
+    "ssm_dt.weight": mamba,
+    "ssm_in.weight": mamba2,
+}
 
 
 def _factors(b: Builder) -> str | None:

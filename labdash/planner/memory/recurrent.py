@@ -33,7 +33,7 @@ def delta_net(b: Builder, source: Node) -> Node:
     groups = (channels - inner) // (2 * head)
     mixed, z = _inputs(b, source, channels, inner)
     beta, gate = _gates(b, source, heads)
-    convolved = _convolve(b, mixed, kernel, channels)
+    convolved = convolve(b, mixed, kernel, channels)
     state = b.state("s", head * head * heads)
     keys = (head, groups, tokens)
     q = compute("l2_norm", keys, view("view", convolved, keys))
@@ -81,7 +81,8 @@ def _decay(b: Builder, alpha: Node) -> Node:
     return view("reshape", gate, shape)
 
 
-def _convolve(b: Builder, mixed: Node, kernel: int, channels: int) -> Node:
+def convolve(b: Builder, mixed: Node, kernel: int, channels: int) -> Node:
+    """Convolve over the last few tokens, and keep them for the next batch."""
     slots, tokens = b.batch.slots, b.batch.tokens
     rows = (kernel - 1) * slots
     past = view("reshape", b.state("r", (kernel - 1) * channels), (rows, channels))
@@ -90,6 +91,7 @@ def _convolve(b: Builder, mixed: Node, kernel: int, channels: int) -> Node:
     )
     b.keep_state("r", view("view", joined, (rows, channels)))
     result = compute("ssm_conv", (channels, tokens), joined, b.weight("ssm_conv1d.weight"))
+    result = b.biased("ssm_conv1d.bias", result)
     return compute("unary", result.shape, result)
 
 

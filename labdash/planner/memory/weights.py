@@ -88,8 +88,11 @@ def parts_of(model: Model, moves: Moves) -> Parts:
     patterns = [(_pattern(pattern), home) for pattern, home in moves]
     table = model.table
     first = {name: table.ends[name] for name in FIRST_LAYER_TENSORS & table.ends.keys()}
+    # Blocks that predict further tokens are loaded only to draft with.
+    trunk = range(len(model.shape.layers))
     members = [
-        {**tensors, **({} if index else first)} for index, tensors in enumerate(table.blocks)
+        {**tensors, **({} if index else first)} if index in trunk else {}
+        for index, tensors in enumerate(table.blocks)
     ]
     blocks = tuple(_block(tensors, _moved(tensors, patterns)) for tensors in members)
     elsewhere = INPUT_TENSORS | COPIED_TENSORS | FIRST_LAYER_TENSORS
