@@ -37,7 +37,8 @@ class Command(LabDashCommand):
 
     help = (
         "Estimate the memory of a model on each GPU and in RAM. SOURCE is a GGUF file (its header "
-        "is enough), a saved answer of /api/show, or a name of the catalog as qwen3:14b."
+        "is enough), a saved answer of /api/show, a name of the catalog as qwen3:14b, or "
+        "hf.co/user/repository:Q4_K_M, of which the header is fetched."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
