@@ -87,7 +87,8 @@ class Shape:
 
     ``window`` is the number of tokens that windowed layers look back, 0 where there are none.
     ``per_layer`` is the width of embeddings that each layer has of its own, ``deepstack`` how many
-    layers take further features of an image.
+    layers take further features of an image; ``scales_with_position`` where queries of far tokens
+    are scaled.
     """
 
     arch: str
@@ -103,6 +104,7 @@ class Shape:
     recurrent: Recurrent | None
     per_layer: int = 0
     deepstack: int = 0
+    scales_with_position: bool = False
 
     @property
     def block_count(self) -> int:
@@ -167,15 +169,24 @@ def read_shape(metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, .
         layers=tuple(_layers(facts, tensors, count, window, experts)),
         nextn=nextn,
         window=window,
-        tied="token_embd.weight" in tensors and "output.weight" not in tensors,
+        tied=_is_tied(facts, tensors),
         experts=experts,
         mla=_mla(facts),
         recurrent=_recurrent(facts),
         per_layer=facts.number("embedding_length_per_layer_input", 0),
         deepstack=facts.number("n_deepstack_layers", 0),
+        scales_with_position=facts.value("attention.temperature_scale") not in (None, 0.0),
     )
 
 
+def _is_tied(facts: Facts, tensors: Mapping[str, tuple[int, ...]]) -> bool:
+    """Tell whether the table of tokens is loaded a second time, as the output layer."""
+    table = "token_embd.weight" in tensors and "output.weight" not in tensors
+    return table and facts.arch not in ONE_TABLE
+
+
+# These multiply by the table that tokens are looked up in, or end in embeddings.
+ONE_TABLE = frozenset(("bitnet", "bert", "nomic-bert"))
 # llama.cpp, LLAMA_MAX_LAYERS
 MOST_LAYERS = 512
 

@@ -140,13 +140,14 @@ class _Tracer:
 class Arena:
     """Free blocks as two lists, sorted by offset. The last block is endless."""
 
-    __slots__ = ("offsets", "peak", "sizes")
+    __slots__ = ("has_empty", "offsets", "peak", "sizes")
 
     def __init__(self) -> None:
         """Begin with one endless block."""
         self.offsets = [0]
         self.sizes = [ENDLESS]
         self.peak = 0
+        self.has_empty = False
 
     def take(self, size: int) -> int:
         """Take the smallest free block that is large enough, and say where it begins."""
@@ -169,6 +170,9 @@ class Arena:
     def give(self, offset: int, size: int) -> None:
         """Give a block back and join it with its free neighbours."""
         offsets, sizes = self.offsets, self.sizes
+        if self.has_empty or not size:
+            self._give_in_order(offset, size)
+            return
         i = 0
         while offsets[i] < offset:
             i += 1
@@ -184,6 +188,35 @@ class Arena:
         else:
             offsets.insert(i, offset)
             sizes.insert(i, size)
+
+    def _give_in_order(self, offset: int, size: int) -> None:
+        """Give back as ggml does once a block without bytes was: it lies within others.
+
+        ggml-alloc.c, ggml_dyn_tallocr_free_bytes: the first block that touches is taken.
+        """
+        self.has_empty = True
+        offsets, sizes = self.offsets, self.sizes
+        for i, begin in enumerate(offsets):
+            if begin + sizes[i] == offset:
+                sizes[i] += size
+                self._join(i)
+                return
+            if offset + size == begin:
+                offsets[i] = offset
+                sizes[i] += size
+                if i:
+                    self._join(i - 1)
+                return
+        place = next(i for i, begin in enumerate(offsets) if begin >= offset)
+        offsets.insert(place, offset)
+        sizes.insert(place, size)
+
+    def _join(self, i: int) -> None:
+        """Join a block with the next where they touch."""
+        offsets, sizes = self.offsets, self.sizes
+        if i + 1 < len(offsets) and offsets[i] + sizes[i] == offsets[i + 1]:
+            sizes[i] += sizes.pop(i + 1)
+            del offsets[i + 1]
 
 
 def peaks(events: Sequence[Event], sizes: Sequence[int], alignments: Sequence[int]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from labdash.planner.ggml import PLAIN_TYPES
 from labdash.planner.memory.builder import HALF_BYTES, Builder
-from labdash.planner.memory.graph import Node, compute, view
+from labdash.planner.memory.graph import Node, compute, part_of_rows, view
 
 # fattn.cu, ggml_cuda_get_best_fattn_kernel: widths of K and V that a kernel exists for, some only
 # where so many heads share one of the cache, or a multiple.
@@ -27,7 +27,7 @@ def project(
     if b.has("attn_qkv.weight"):
         width = sum(head * count for head, count, _ in (q, k, v))
         joined = b.multiply("attn_qkv", source, width, tokens)
-        return view("view", joined, q), view("view", joined, k), view("view", joined, v)
+        return _part(joined, q), _part(joined, k), _part(joined, v)
     query = _heads(b, source, "attn_q", q, normed=flat_norms)
     if not layer.owns_cache:
         return query, None, None
@@ -36,6 +36,12 @@ def project(
         return query, key, _heads(b, source, "attn_v", v, normed=False)
     # Layers without a matrix for V take K for it.
     return query, key, view("reshape", key.sources[0], v)
+
+
+def _part(joined: Node, heads: tuple[int, int, int]) -> Node:
+    """View some columns as heads."""
+    columns = part_of_rows(joined, heads[0] * heads[1])
+    return view("view", joined, heads, columns.size)
 
 
 def _heads(

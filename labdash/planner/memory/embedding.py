@@ -4,7 +4,7 @@ Source: llama-graph.cpp, build_inp_embd, and src/models/gemma4.cpp for embedding
 """
 
 from labdash.planner.memory.builder import INDEX_BYTES, Builder
-from labdash.planner.memory.graph import F32_BYTES, Node, compute, given, view
+from labdash.planner.memory.graph import F32_BYTES, Node, compute, given, part_of_rows, view
 
 # Here the scale of token rows is an input since batches mix tokens and embeddings.
 SCALES_BY_INPUT = frozenset(("gemma3", "gemma3n", "gemma4"))
@@ -30,12 +30,6 @@ def embed(b: Builder, *, scaled: bool) -> Node:
         current = compute("mul" if by else "scale", (embd, tokens), current, *by)
     b.graph.expand(current)
     return current
-
-
-def part_of_rows(source: Node, width: int) -> Node:
-    """View a part of each row: it ends where the last row's part does."""
-    rest = source.shape[0] - width
-    return view("view", source, (width, *source.shape[1:]), source.size - F32_BYTES * rest)
 
 
 def _look_up(b: Builder, name: str, width: int) -> Node:

@@ -96,6 +96,12 @@ def view(op: str, source: Node, shape: Iterable[int], size: int | None = None) -
     return Node(op, dims, source.size if size is None else size, (source,), view_of=root)
 
 
+def part_of_rows(source: Node, width: int) -> Node:
+    """View a part of each row: it ends where the last row's part does."""
+    rest = source.shape[0] - width
+    return view("view", source, (width, *source.shape[1:]), source.size - F32_BYTES * rest)
+
+
 def given(name: str, shape: Iterable[int], element_bytes: int = F32_BYTES) -> Node:
     """Make an input of the graph, which the host fills before each run."""
     dims = tuple(shape)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from labdash.planner.memory.attention import attend, project
 from labdash.planner.memory.builder import Batch, Builder, Place, Traits
-from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer, part_of_rows
+from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer
 from labdash.planner.memory.feedforward import dense, experts, group_shared
-from labdash.planner.memory.graph import Graph, Node, compute
+from labdash.planner.memory.graph import Graph, Node, compute, part_of_rows
 from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
 from labdash.planner.memory.scan import mamba, mamba2
@@ -52,12 +52,16 @@ STYLES = {
     "qwen35moe": Style(late_rows=True),
     "qwen3next": Style(late_rows=True),
     "olmo2": Style(flat_norms=True),
+    "olmoe": Style(flat_norms=True),
+    "minimax-m2": Style(flat_norms=True),
     "command-r": Style(parallel=("fed", "source", "attended"), layer_norm=True),
     "cohere2": Style(parallel=("fed", "source", "attended"), layer_norm=True),
     "falcon": Style(parallel=("fed", "attended", "source")),
     "phi2": Style(parallel=("attended", "fed", "source"), scales_query=True),
     "stablelm": Style(layer_norm=True),
-    "granitehybrid": Style(scales_residual=True),
+    "granite": Style(scales_tokens=True),
+    "granitemoe": Style(scales_tokens=True),
+    "granitehybrid": Style(scales_tokens=True, scales_residual=True),
     "nemotron_h": Style(late_rows=True),
     "nemotron_h_moe": Style(late_rows=True),
     "llama4": Style(scales_unrotated=True, norms_late=True),
@@ -69,9 +73,10 @@ CHECKED = frozenset(
         "baichuan", "bailingmoe2", "chatglm", "cohere2", "command-r", "deepseek", "deepseek2",
         "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-h1", "gemma", "gemma2",
         "gemma3", "gemma4",
-        "glm4", "glm4moe", "gpt-oss", "granite", "granitemoe", "hunyuan-dense", "hunyuan-moe",
+        "glm4", "glm4moe", "gpt-oss", "granite", "granitehybrid", "granitemoe", "hunyuan-dense", "hunyuan-moe",
         "internlm2", "lfm2", "llama", "llama4",
-        "minimax-m2", "mistral3", "nemotron", "olmo2", "phi2", "phi3", "phimoe",
+        "mamba", "mamba2", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe",
+        "olmo2", "olmoe", "phi2", "phi3", "phimoe",
         "qwen2", "qwen2moe", "qwen2vl",
         "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe",
         "lfm2moe", "seed_oss", "smollm3", "stablelm", "starcoder2",
@@ -199,6 +204,8 @@ def _attention(b: Builder, source: Node, style: Style) -> Node:
     if not style.flat_norms and b.has("attn_q_norm.weight"):
         q = b.norm(q, "attn_q_norm")
     q = _turned(b, q, style)
+    if b.shape.scales_with_position:
+        q = compute("mul", q.shape, q, b.temperature)
     if style.scales_query:
         q = compute("scale", q.shape, q)
     if k is None or v is None:

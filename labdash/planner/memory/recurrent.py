@@ -2,7 +2,7 @@
 
 from labdash.planner.memory.attention import attend
 from labdash.planner.memory.builder import Builder
-from labdash.planner.memory.graph import Node, compute, view
+from labdash.planner.memory.graph import F32_BYTES, Node, compute, view
 
 
 def gated(b: Builder, source: Node) -> Node:
@@ -84,12 +84,12 @@ def _decay(b: Builder, alpha: Node) -> Node:
 def convolve(b: Builder, mixed: Node, kernel: int, channels: int) -> Node:
     """Convolve over the last few tokens, and keep them for the next batch."""
     slots, tokens = b.batch.slots, b.batch.tokens
-    rows = (kernel - 1) * slots
+    rows, each = (kernel - 1) * slots, tokens // slots
     past = view("reshape", b.state("r", (kernel - 1) * channels), (rows, channels))
     joined = compute(
         "concat", (rows + tokens, channels), past, view("transpose", mixed, mixed.shape)
     )
-    b.keep_state("r", view("view", joined, (rows, channels)))
+    b.keep_state("r", view("view", joined, (rows, channels), joined.size - F32_BYTES * each))
     result = compute("ssm_conv", (channels, tokens), joined, b.weight("ssm_conv1d.weight"))
     result = b.biased("ssm_conv1d.bias", result)
     return compute("unary", result.shape, result)

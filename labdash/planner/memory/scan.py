@@ -1,7 +1,7 @@
 """Mamba's layers, which scan over a state: src/models/mamba-base.cpp."""
 
 from labdash.planner.memory.builder import Builder
-from labdash.planner.memory.graph import Node, compute, view
+from labdash.planner.memory.graph import F32_BYTES, Node, compute, part_of_rows, view
 from labdash.planner.memory.recurrent import convolve
 
 
@@ -10,16 +10,18 @@ def mamba(b: Builder, source: Node) -> Node:
     tokens = b.batch.tokens
     inner, embd = b.place.shapes["ssm_out.weight"]
     rank = b.place.shapes["ssm_dt.weight"][0]
-    both = b.multiply("ssm_in", source, 2 * inner, tokens)
-    part, z = (view("view", both, (inner, tokens)) for _ in range(2))
-    x = convolve(b, part, *b.place.shapes["ssm_conv1d.weight"])
     width = b.place.shapes["ssm_x.weight"][1]
+    state = (width - rank) // 2
+    both = b.multiply("ssm_in", source, 2 * inner, tokens)
+    part, z = (part_of_rows(both, inner) for _ in range(2))
+    x = convolve(b, part, *b.place.shapes["ssm_conv1d.weight"])
     factors = b.multiply("ssm_x", x, width, tokens)
-    step, *pair = (view("view", factors, (size, tokens)) for size in (rank, width, width))
+    step, *pair = (part_of_rows(factors, size) for size in (rank, state, state))
     kept = compute("cont", step.shape, step)
     dt = b.multiply("ssm_dt", kept, inner, tokens)
     y = _scan(b, view("reshape", x, x.shape), dt, pair, inner)
-    return _put_out(b, y, x, z, (embd, tokens))
+    result = _put_out(b, y, x, z, (embd, tokens))
+    return view("reshape", result, result.shape)
 
 
 def mamba2(b: Builder, source: Node) -> Node:
@@ -30,12 +32,13 @@ def mamba2(b: Builder, source: Node) -> Node:
     kernel, channels = b.place.shapes["ssm_conv1d.weight"]
     joined = b.multiply("ssm_in", source, b.place.shapes["ssm_in.weight"][1], tokens)
     joined = view("reshape", joined, joined.shape)
-    convolved = convolve(b, view("view", joined, (channels, tokens)), kernel, channels)
-    x, *pair = (view("view", convolved, (inner, tokens)) for _ in range(3))
-    step = view("view", joined, (heads, tokens))
+    convolved = convolve(b, part_of_rows(joined, channels), kernel, channels)
+    x = part_of_rows(convolved, inner)
+    pair = [part_of_rows(convolved, (channels - inner) // 2) for _ in range(2)]
+    step = part_of_rows(joined, heads)
     dt = b.biased("ssm_dt.bias", compute("cont", step.shape, step))
     y = _scan(b, x, dt, pair, inner)
-    return _put_out(b, y, x, view("view", joined, (inner, tokens)), (embd, tokens))
+    return _put_out(b, y, x, part_of_rows(joined, inner), (embd, tokens))
 
 
 def _scan(b: Builder, x: Node, dt: Node, pair: list[Node], inner: int) -> Node:
@@ -50,8 +53,9 @@ def _scan(b: Builder, x: Node, dt: Node, pair: list[Node], inner: int) -> Node:
     result = compute("ssm_scan", (size,), *sources)
     b.graph.expand(result)
     b.keep_other_states("s", compute("get_rows", (elements, 0), states, b.slots_besides))
-    b.keep_state("s", view("view", result, (elements, slots)))
-    return view("view", result, (inner, tokens))
+    end = view("view", result, (elements, slots), F32_BYTES * elements * slots)
+    b.keep_state("s", end)
+    return view("view", result, (inner, tokens), F32_BYTES * inner * tokens)
 
 
 def _put_out(b: Builder, y: Node, x: Node, z: Node, shape: tuple[int, int]) -> Node:
@@ -59,5 +63,4 @@ def _put_out(b: Builder, y: Node, x: Node, z: Node, shape: tuple[int, int]) -> N
     y = compute("glu", y.shape, compute("cont", z.shape, z), y)
     if b.has("ssm_norm.weight"):
         y = b.norm(view("reshape", y, y.shape), "ssm_norm")
-    result = b.multiply("ssm_out", view("reshape", y, y.shape), *shape)
-    return view("reshape", result, shape)
+    return b.multiply("ssm_out", view("reshape", y, y.shape), *shape)

@@ -164,7 +164,11 @@ class _Splitter:
 
     def _copy(self, source: Node) -> Node:
         kept = self._rules.copies > 1
-        return Node("none", source.shape, source.size, is_input=kept, is_output=kept)
+        copy = Node("none", source.shape, source.size, is_input=kept, is_output=kept)
+        # A GPU fills up the last row of a quantised tensor, also of a copy.
+        root = source.view_of or source
+        copy.extra = source.extra if root.home is not None else 0
+        return copy
 
     def _copy_input(self, leaf: Node) -> None:
         if leaf not in self._graph_inputs:
