@@ -72,14 +72,12 @@ CHECKED = frozenset(
     (
         "baichuan", "bailingmoe2", "chatglm", "cohere2", "command-r", "deepseek", "deepseek2",
         "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-h1", "gemma", "gemma2",
-        "gemma3", "gemma4",
-        "glm4", "glm4moe", "gpt-oss", "granite", "granitehybrid", "granitemoe", "hunyuan-dense", "hunyuan-moe",
-        "internlm2", "lfm2", "llama", "llama4",
-        "mamba", "mamba2", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe",
-        "olmo2", "olmoe", "phi2", "phi3", "phimoe",
-        "qwen2", "qwen2moe", "qwen2vl",
-        "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe",
-        "lfm2moe", "seed_oss", "smollm3", "stablelm", "starcoder2",
+        "gemma3", "gemma4", "glm4", "glm4moe", "gpt-oss", "granite", "granitehybrid", "granitemoe",
+        "hunyuan-dense", "hunyuan-moe", "internlm2", "lfm2", "lfm2moe", "llama", "llama4", "mamba",
+        "mamba2", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe", "olmo2",
+        "olmoe", "phi2", "phi3", "phimoe", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35",
+        "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe", "seed_oss", "smollm3",
+        "stablelm", "starcoder2",
     )
 )  # fmt: skip
 
