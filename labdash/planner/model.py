@@ -58,9 +58,13 @@ class Model:
 
     @cached_property
     def crosses_layers(self) -> bool:
-        """Tell whether layers take more than the output of the one before."""
+        """Tell whether layers take more than the output of the one before.
+
+        Those that scan leave pieces of memory without bytes, which all later layers come upon.
+        """
         shape = self.shape
-        return bool(shape.per_layer) or not all(layer.owns_cache for layer in shape.layers)
+        scans = any("ssm_in.weight" in block for block in self.table.blocks)
+        return bool(shape.per_layer) or scans or not all(each.owns_cache for each in shape.layers)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -1,8 +1,9 @@
 """Attention over a cache: llama-graph.cpp, build_qkv, build_attn and build_attn_mha."""
 
 from labdash.planner.ggml import PLAIN_TYPES
-from labdash.planner.memory.builder import HALF_BYTES, Builder
+from labdash.planner.memory.builder import HALF_BYTES, Batch, Builder
 from labdash.planner.memory.graph import Node, compute, part_of_rows, view
+from labdash.planner.shape import Layer
 
 # fattn.cu, ggml_cuda_get_best_fattn_kernel: widths of K and V that a kernel exists for, some only
 # where so many heads share one of the cache, or a multiple.
@@ -113,8 +114,7 @@ def flash(b: Builder, q: Node, k: Node, v: Node, shape: tuple[int, ...], *sinks:
     """Attend in one operation, with f16 copies of quantised caches behind its result on a GPU."""
     k, v = (_halved(each, kind) for each, kind in ((k, b.batch.type_k), (v, b.batch.type_v)))
     node = compute("flash_attn", shape, q, k, v, b.mask, *sinks)
-    key, value = b.place.layer.key_length, b.place.layer.value_length
-    node.host_only = not _runs_on_gpu(b, key, value)
+    node.host_only = not runs_on_gpu(b.place.layer, b.batch, kv_pairs=b.traits.kv_pairs)
     if b.traits.scratch:
         end = node.size
         sides = (
@@ -137,10 +137,12 @@ def _halved(cache: Node, kind: str) -> Node:
     return Node("cpy", cache.shape, HALF_BYTES * cache.shape[0] * cache.shape[1], (cache,))
 
 
-def _runs_on_gpu(b: Builder, key: int, value: int) -> bool:
-    fits = _has_kernel(key, value, b.place.layer.heads // max(b.place.layer.heads_kv, 1))
-    kinds = {b.batch.type_k, b.batch.type_v}
-    if b.traits.kv_pairs:
+def runs_on_gpu(layer: Layer, batch: Batch, *, kv_pairs: bool) -> bool:
+    """Tell whether CUDA has a flash attention kernel for a layer and its cache."""
+    shared = layer.heads // max(layer.heads_kv, 1)
+    fits = _has_kernel(layer.key_length, layer.value_length, shared)
+    kinds = {batch.type_k, batch.type_v}
+    if kv_pairs:
         return fits and kinds <= GPU_CACHE_TYPES
     return fits and len(kinds) == 1 and kinds <= OLD_CACHE_TYPES
 

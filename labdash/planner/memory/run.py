@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from labdash.planner.memory.attention import runs_on_gpu
 from labdash.planner.memory.builder import Batch, Traits
 from labdash.planner.memory.caches import Cells
 from labdash.planner.memory.scheduler import PIPELINE_COPIES, Rules
 from labdash.planner.memory.split import Split
-from labdash.planner.memory.walk import short_walk
+from labdash.planner.memory.walk import periodic_walk, short_walk
 from labdash.planner.memory.weights import parts_of
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import HOST, Moves, Settings
@@ -54,12 +55,14 @@ def run_of(
     # Where every token gets logits, they go into what the layers before happen to leave free;
     # embeddings by layer and caches of earlier layers are brought to each layer on its own.
     whole = whole or batch.outputs == batch.tokens or model.crosses_layers
+    traits, rules = _traits(settings, split, batch), _rules(settings, split)
+    whole = whole or _copies_each_layer(model, batch, traits, rules)
     return Run(
         steps=steps_of(model, split, settings.all_moves, whole=whole),
         output=split.output,
         batch=batch,
-        traits=_traits(settings, split, batch),
-        rules=_rules(settings, split),
+        traits=traits,
+        rules=rules,
         moves=settings.all_moves,
     )
 
@@ -72,7 +75,23 @@ def steps_of(model: Model, split: Split, moves: Moves, *, whole: bool = False) -
         Step((classes.host if device == HOST else classes.gpu)[index], device)
         for index, device in enumerate(split.layers[: len(model.shape.layers)])
     ]
-    return tuple(steps if whole else short_walk(steps))
+    walk = periodic_walk if _is_varied(model) else short_walk
+    return tuple(steps if whole else walk(steps))
+
+
+def _is_varied(model: Model) -> bool:
+    """Tell whether what a layer leaves in memory hangs on more than the layer before."""
+    shape = model.shape
+    rotated = {layer.rotated for layer in shape.layers}
+    return shape.recurrent is not None or shape.deepstack > 0 or len(rotated) > 1
+
+
+def _copies_each_layer(model: Model, batch: Batch, traits: Traits, rules: Rules) -> bool:
+    """Tell whether a pipeline keeps copies of each layer, whose attention runs on the host."""
+    if rules.copies == 1 or not batch.flash_attn:
+        return False
+    kinds = {layer for layer in model.shape.layers if layer.attention}
+    return not all(runs_on_gpu(layer, batch, kv_pairs=traits.kv_pairs) for layer in kinds)
 
 
 @dataclass(frozen=True, slots=True)

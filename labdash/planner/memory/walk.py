@@ -1,4 +1,4 @@
-"""Which layers to run through: a short walk along all neighbours that a model has."""
+"""Which layers to run through: a short walk along all neighbours, or some of equal periods."""
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
@@ -53,3 +53,29 @@ def _path[T: Hashable](edges: dict[T, list[T]], start: T, goals: Iterable[T]) ->
                 ways[after] = [*ways[at], after]
                 waiting.append(after)
     return None
+
+
+# Layers that differ come in periods no longer than this. The memory is the same after so many.
+LONGEST_PERIOD, PERIODS_KEPT = 8, 3
+
+
+def periodic_walk[T: Hashable](steps: Sequence[T]) -> list[T]:
+    """Walk from the first to the last step, but over no period more than a few times in a row."""
+    inner, walk, at = steps[:-1], list[T](), 0
+    while at < len(inner):
+        length, period = max(
+            (_repeated(inner, at, period), -period) for period in range(1, LONGEST_PERIOD + 1)
+        )
+        kept = min(length, -period * PERIODS_KEPT)
+        walk.extend(inner[at : at + kept])
+        at += length
+    return [*walk, steps[-1]]
+
+
+def _repeated[T: Hashable](steps: Sequence[T], at: int, period: int) -> int:
+    """Count the steps from ``at`` on that repeat what comes first, in whole periods."""
+    end = at + period
+    while end + period <= len(steps) and steps[end : end + period] == steps[at : at + period]:
+        end += period
+    repeated = end - at
+    return repeated if repeated > period * PERIODS_KEPT else 1
