@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
@@ -40,6 +42,7 @@ MAX_HEADERS_BYTES = 64 * 2**10
 UPLOAD_PATH = "/fit/file/"
 UPLOAD_BYTES = 64 * 2**20
 MOST_UPLOADS = 3
+UPLOAD_S = 120
 # What a form has around a file.
 FORM_BYTES = 64 * 2**10
 DISCARDED_BYTES = 256 * 2**10
@@ -101,6 +104,12 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     adj: Any
     content_length: int
     is_cut = False
+    ends_at = inf
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether its file takes too long to come."""
+        return monotonic() > self.ends_at
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers, and set how much of the body is read."""
@@ -112,6 +121,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         if len(self.uploads) >= MOST_UPLOADS:
             return
         self.uploads.add(self)
+        self.ends_at = monotonic() + UPLOAD_S
         most = UPLOAD_BYTES + FORM_BYTES
         if self.content_length > most:
             self.content_length = self.body_rcv.remain = most
@@ -143,9 +153,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # as above
     """
 
     parser_class = Request
+    request: Request | None
     is_cut = False
     is_leaving = False
     close_when_flushed: bool
+
+    def received(self, data: bytes) -> Any:
+        """Take in what came. A file that comes drop by drop takes nobody else's turn for long."""
+        if self.request is not None and self.request.is_late:
+            self.request.close()
+            self.handle_close()
+            return False
+        return super().received(data)
 
     def service(self) -> None:
         """Answer one request, in a thread."""

@@ -1,6 +1,7 @@
 """Large bodies: only of a file's beginning, a few at a time, in memory, and no more than 64 MiB."""
 
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -73,3 +74,24 @@ def test_few_files_are_taken_at_a_time(serve: Serve) -> None:
         assert answer(client)[0] == "413"
     for client in held:
         client.close()
+
+
+def test_file_that_comes_drop_by_drop_holds_nobody_up(serve: Serve) -> None:
+    impatient = COUNTING.replace("import serve\n", "import serve\nserve.UPLOAD_S = 0.5\n")
+    port = serve("-c", impatient)
+    held = [begin(port, "/fit/file/", len(MIB)) for _ in range(MOST_UPLOADS)]
+    for client in held:
+        while is_open(client):
+            time.sleep(0.05)
+    with begin(port, "/fit/file/", len(MIB)) as client:
+        client.sendall(MIB)
+        assert answer(client) == ("200", str(len(MIB)))
+
+
+def is_open(client: socket.socket) -> bool:
+    """Send a drop, and tell whether somebody took it."""
+    try:
+        return client.send(b"x") == 1
+    except OSError:
+        client.close()
+        return False
