@@ -35,9 +35,9 @@ class Facts:
     def number(self, key: str, default: int | None = None) -> int:
         """Read a count, of a list its largest. Without a default it must be there."""
         value = self.value(key)
-        if isinstance(value, tuple) and value:
-            value = max(value, key=float)
-        if isinstance(value, int | float) and value >= 0:
+        if isinstance(value, tuple) and value and all(map(_is_count, value)):
+            value = max(value, key=int)
+        if isinstance(value, int | float) and _is_count(value):
             return int(value)
         if value is not None:
             raise PlannerError(f"{self.arch}.{key} is not a number: {value!r}"[:200])
@@ -52,6 +52,14 @@ class Facts:
             return [self.number(key, default)] * count
         if len(value) < count:
             raise PlannerError(f"{self.arch}.{key} lists {len(value)} of {count} layers")
-        if any(isinstance(each, str) or each < 0 for each in value):
+        if not all(map(_is_count, value)):
             raise PlannerError(f"{self.arch}.{key} lists what is not a number")
         return [int(each) for each in value[:count]]
+
+
+def _is_count(value: Scalar) -> bool:
+    return not isinstance(value, str) and 0 <= value <= MOST
+
+
+# Larger than any count of a model; infinite and "not a number" are no counts either.
+MOST = 2**53

@@ -26,6 +26,7 @@ DEFAULT_CTX = 4096
 DEFAULT_BATCH = 512
 # More than any lab has, and than an estimate should take time for.
 MOST_GPUS = 64
+MOST_MIB = 2**30
 
 
 class Request(BaseModel):
@@ -108,7 +109,7 @@ def answer(request: Request) -> Answer:
     fitted = None
     margin_bytes = 0
     if request.fit:
-        margin_bytes = int((request.margin_mib if request.margin_mib is not None else 1024) * MIB)
+        margin_bytes = _mib("margin_mib", _or(request.margin_mib, MARGIN_MIB))
         fitted = fit(model, settings, margin_bytes=margin_bytes, ctx_is_free=_is_auto(request))
         settings = fitted.settings
     companions = _companions(request)
@@ -176,8 +177,15 @@ def _companions(request: Request) -> Companions | None:
     )
     if projector is not None and projector.metadata["general.architecture"] != "clip":
         raise PlannerError(f"mmproj: {request.mmproj} is no projector, but a model of its own")
-    adapters = tuple(open_model(source, None).model for source in request.lora)
+    adapters = tuple(_adapter(source) for source in request.lora)
     return Companions(projector, draft, adapters)
+
+
+def _adapter(source: str) -> Model:
+    model = open_model(source, None).model
+    if model.metadata.get("general.type") != "adapter":
+        raise PlannerError(f"lora: {source} is no adapter, but a model of its own")
+    return model
 
 
 def _is_auto(request: Request) -> bool:
@@ -258,13 +266,11 @@ def _gpus(request: Request) -> tuple[Gpu, ...]:
         return (Gpu(),)
     gpus = []
     for index, free in enumerate(request.gpu_free_mib):
-        if free is not None and free < 0:
-            raise PlannerError(f"gpu_free_mib: a GPU cannot have {free:g} MiB free")
         name = request.gpu_names[index] if index < len(request.gpu_names) else None
         facts = find_gpu(name) if name else None
         gpus.append(
             Gpu(
-                free_bytes=None if free is None else int(free * MIB),
+                free_bytes=None if free is None else _mib("gpu_free_mib", free),
                 vendor=facts.vendor if facts else None,
                 sm_count=facts.sm_count if facts else None,
             )
@@ -272,9 +278,16 @@ def _gpus(request: Request) -> tuple[Gpu, ...]:
     return tuple(gpus)
 
 
+def _mib(key: str, value: float) -> int:
+    """Give bytes of a size that can be one."""
+    if not 0 <= value <= MOST_MIB:
+        raise PlannerError(f"{key}: {value:g} MiB is no size of memory")
+    return int(value * MIB)
+
+
 def read_gpus(text: str) -> tuple[tuple[float | None, ...], tuple[str | None, ...]]:
     """Read ``2``, ``24GiB,12GiB`` or ``RTX 3090,RTX 4060``: MiB and names, a GPU each."""
-    if text.strip().isdigit():
+    if text.strip().isascii() and text.strip().isdecimal():
         count = int(text)
         if count > MOST_GPUS:
             raise PlannerError(f"gpus: more than {MOST_GPUS} GPUs are not reckoned with")

@@ -50,6 +50,7 @@ class Load:
             batch=self.batch,
             ubatch=self.batch,
             gpus=tuple(card.gpu for card in place.cards),
+            dry_run=False,
         )
 
 

@@ -34,13 +34,21 @@ def open_model(source: str, quant: str | None, *, imatrix: bool = False) -> Sour
     """
     path = Path(source)
     if is_remote(source):
-        return _from_afar(source)
-    if not is_file(source):
+        opened = _from_afar(source)
+    elif not is_file(source):
         return _from_catalog(source, quant, imatrix=imatrix)
-    opened = _from_file(source, path.stat().st_mtime if path.exists() else 0.0)
+    else:
+        opened = _from_file(source, _changed_at(path))
     if quant is None or quant.upper() == (opened.model.quant or "").upper():
         return opened
     return replace(opened, model=_requantized(opened.model, quant, imatrix=imatrix))
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def open_plain(source: str) -> Source:
@@ -51,7 +59,13 @@ def open_plain(source: str) -> Source:
 def is_file(source: str) -> bool:
     """Tell a path from a name of the catalog."""
     path = Path(source)
-    return path.suffix in (".gguf", ".json") or path.exists()
+    if path.suffix in (".gguf", ".json"):
+        return True
+    try:
+        return path.exists()
+    except OSError:
+        # Longer than a path can be.
+        return False
 
 
 def is_remote(source: str) -> bool:

@@ -74,6 +74,8 @@ class Command(LabDashCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Answer one request or a file of them. Raises ``LabDashError`` for bad input."""
         if options["batch"]:
+            if options["source"]:
+                raise LabDashError("name a model or give --batch, not both")
             for line in _read_lines(options["batch"]):
                 self.stdout.write(json.dumps(_answer_line(line), separators=(",", ":")))
             return
@@ -130,7 +132,7 @@ def _asked(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _thousands(text: str | None) -> str | None:
     """Read 32k as 32768."""
-    if text and text[:-1].isdigit() and text[-1] in "kK":
+    if text and text.isascii() and text[:-1].isdecimal() and text[-1] in "kK":
         return str(int(text[:-1]) * 1024)
     return text
 
@@ -141,7 +143,7 @@ def _read_lines(path: str) -> Iterator[str]:
         yield from _stripped(sys.stdin)
         return
     try:
-        with Path(path).open(encoding="utf-8", errors="replace") as lines:
+        with Path(path).open(encoding="utf-8-sig", errors="replace") as lines:
             yield from _stripped(lines)
     except OSError as error:
         raise LabDashError(f"cannot read {path}: {error.strerror}") from error
@@ -159,7 +161,7 @@ def _stripped(lines: TextIO) -> Iterator[str]:
 def _answer_line(line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"error": "the line is no JSON"}
     if not isinstance(values, dict):
         return {"error": "the line is no JSON object"}

@@ -207,7 +207,7 @@ class Arena:
                 if i:
                     self._join(i - 1)
                 return
-        place = next(i for i, begin in enumerate(offsets) if begin >= offset)
+        place = next((i for i, begin in enumerate(offsets) if begin >= offset), len(offsets))
         offsets.insert(place, offset)
         sizes.insert(place, size)
 

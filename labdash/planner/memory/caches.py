@@ -9,6 +9,9 @@ from labdash.planner.shape import Layer, Shape
 
 # llama-context.cpp: contexts and caches are padded to this many tokens.
 CELL_PADDING = 256
+# llama-cparams.h, LLAMA_MAX_SEQ; contexts and batches are 32-bit numbers.
+MOST_SLOTS = 256
+MOST_TOKENS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,7 @@ class Cells:
 
 def count_cells(shape: Shape, settings: Settings) -> Cells:
     """Count the cache's cells. The context is rounded up, and shared by slots or divided."""
-    if settings.ctx < 0:
-        raise PlannerError(f"a context cannot be negative: {settings.ctx}")
-    if settings.parallel < 1:
-        raise PlannerError(f"there is at least one slot: {settings.parallel}")
-    if min(settings.batch, settings.ubatch) < 1:
-        raise PlannerError("a batch holds at least one token")
+    _require_settings(settings)
     ctx = pad(settings.ctx or shape.ctx_train)
     if not ctx:
         raise PlannerError("the model does not say its context: give one with --ctx")
@@ -40,6 +38,23 @@ def count_cells(shape: Shape, settings: Settings) -> Cells:
         slots = settings.parallel if settings.unified_kv else 1
         window = pad(min(cells, shape.window * slots + ubatch))
     return Cells(cells, window, streams, ubatch)
+
+
+def _require_settings(settings: Settings) -> None:
+    if settings.ctx < 0:
+        raise PlannerError(f"a context cannot be negative: {settings.ctx}")
+    if settings.ctx > MOST_TOKENS:
+        raise PlannerError(f"a context has at most {MOST_TOKENS} tokens")
+    if settings.parallel < 1:
+        raise PlannerError(f"there is at least one slot: {settings.parallel}")
+    if settings.parallel > MOST_SLOTS:
+        raise PlannerError(f"there are at most {MOST_SLOTS} slots")
+    if min(settings.batch, settings.ubatch) < 1:
+        raise PlannerError("a batch holds at least one token")
+    if max(settings.batch, settings.ubatch) > MOST_TOKENS:
+        raise PlannerError(f"a batch holds at most {MOST_TOKENS} tokens")
+    if settings.outputs is not None and settings.outputs < 0:
+        raise PlannerError("the tokens with logits cannot be negative; 0 is all of a batch")
 
 
 def pad(count: int) -> int:

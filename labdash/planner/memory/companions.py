@@ -48,12 +48,17 @@ def add_projector(added: Added, projector: Model, settings: Settings) -> None:
     added.compute[home] += image_bytes(projector.metadata, flash_attn=settings.flash_attn)
 
 
+# Larger than any image or width of a projector.
+MOST_PIXELS = 2**20
+
+
 def image_bytes(metadata: Mapping[str, Value], *, flash_attn: bool) -> int:
     """Model the compute buffer of the largest image: activations of a block, and its scores."""
 
     def number(key: str) -> int:
         value = metadata.get(f"clip.vision.{key}", 0)
-        return int(value) if isinstance(value, int | float) else 0
+        known = isinstance(value, int | float) and 0 <= value <= MOST_PIXELS
+        return int(value) if known and isinstance(value, int | float) else 0
 
     patch = number("patch_size") or 1
     patches = (number("image_size") // patch) ** 2
@@ -65,8 +70,16 @@ def image_bytes(metadata: Mapping[str, Value], *, flash_attn: bool) -> int:
 
 
 def draft_settings(settings: Settings) -> Settings:
-    """Load a draft model as llama.cpp does: all of it on the GPUs, with the same context."""
-    return replace(settings, gpu_layers=ALL_LAYERS, cpu_override=None, moves=(), tensor_split=None)
+    """Load a draft model as llama.cpp does: all on the GPUs, the same context, its cache f16."""
+    return replace(
+        settings,
+        gpu_layers=ALL_LAYERS,
+        cpu_override=None,
+        moves=(),
+        tensor_split=None,
+        type_k="f16",
+        type_v="f16",
+    )
 
 
 def add_adapters(added: Added, adapters: Sequence[Model], split: Split) -> None:

@@ -53,7 +53,11 @@ def _peaks(model: Model, run: Run, cells: int, window_cells: int) -> tuple[int, 
         return None
     sizes = growth.sizes_at(cells, window_cells)
     alignments = [GPU_ALIGNMENT] * run.rules.gpu_count + [HOST_ALIGNMENT]
-    return tuple(peaks(growth.events, sizes, alignments))
+    try:
+        return tuple(peaks(growth.events, sizes, alignments))
+    except LookupError:
+        # Tensors without a size, which no model that runs has.
+        return None
 
 
 # Stand for the tokens in the caches while a graph is built: numbers so large that a size, which is

@@ -96,7 +96,7 @@ def estimate(
         ),
         ctx=buffers.cells.full * buffers.cells.streams,
         fits=not any(sized) if len(sized) == len(devices) and devices else None,
-        basis=_bases(model, buffers, [each for each in overheads if each is not None]),
+        basis=_bases(model, companions, buffers, [each for each in overheads if each is not None]),
         warnings=tuple(_warnings(model, settings, buffers)),
     )
 
@@ -177,7 +177,10 @@ def _device(
         layers=split.layers.count(index) + (split.output == index),
         short_bytes=None
         if gpu.free_bytes is None
-        else max(0, total + margin_bytes - gpu.free_bytes),
+        # What holds nothing needs no margin either.
+        else max(0, total + margin_bytes - gpu.free_bytes)
+        if total
+        else 0,
     )
 
 
@@ -185,9 +188,15 @@ def _short(gpu: Gpu, wanted_bytes: int) -> int | None:
     return None if gpu.free_bytes is None else max(0, wanted_bytes - gpu.free_bytes)
 
 
-def _bases(model: Model, buffers: Buffers, overheads: Sequence[Overhead]) -> Bases:
-    by_rules = model.tensor_source == "rules"
-    compute: Basis = "simulated" if _is_simulated(model, buffers) else "modelled"
+def _bases(
+    model: Model, companions: Companions | None, buffers: Buffers, overheads: Sequence[Overhead]
+) -> Bases:
+    draft = companions.draft if companions else None
+    by_rules = "rules" in (model.tensor_source, draft.tensor_source if draft else None)
+    # The graph of an image is reckoned, not replayed.
+    sees = companions is not None and companions.projector is not None
+    simulated = _is_simulated(model, buffers) and not sees
+    compute: Basis = "simulated" if simulated else "modelled"
     order: dict[Basis, int] = {"unknown": 0, "table": 1, "learned": 2}
     bases: list[Basis] = [each.basis for each in overheads]
     return Bases(

@@ -6,6 +6,7 @@ Devices are numbered, the host is ``HOST``. The output layer counts as the layer
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from math import inf
 from struct import pack, unpack
 
 from labdash.planner.errors import PlannerError
@@ -65,7 +66,7 @@ def _bounds(shares: tuple[float, ...], gpu_count: int) -> list[float]:
     if len(shares) > gpu_count:
         raise PlannerError(f"{len(shares)} shares for {gpu_count} GPUs")
     padded = [*shares, *[0.0] * (gpu_count - len(shares))]
-    if min(padded) < 0 or not sum(padded):
+    if not all(0 <= share < inf for share in padded) or not sum(padded):
         raise PlannerError("the shares of the GPUs must be positive numbers")
     # In single precision, as llama.cpp reckons: the last layer of a share hangs on it.
     sums = list(accumulate(padded, lambda total, share: _single(total + _single(share))))

@@ -66,6 +66,14 @@ def test_fit_says_what_it_chose(tiny: str, capsys: pytest.CaptureFixture[str]) -
     assert answer["experts_on_cpu"] == []
 
 
+def test_gpu_that_holds_nothing_is_short_of_nothing(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = estimated(capsys, tiny, "--fit", "--gpus", "24GiB,100MiB")
+    assert [device["short_bytes"] for device in answer["devices"]] == [0, 0]
+    assert answer["fits"] is True
+
+
 BAD = [
     ([], "name a model"),
     (["qwen99:3b"], "nearest known"),
@@ -84,6 +92,21 @@ BAD = [
     (["TINY", "--cpu-override", "(("], "pattern"),
     (["nothing.gguf"], "there is no file"),
     (["--batch", "nothing.jsonl"], "cannot read"),
+    (["TINY", "--batch", "-"], "not both"),
+    (["TINY", "--ctx", "²k"], "ctx"),
+    (["TINY", "--ctx", "9" * 30], "at most"),
+    (["TINY", "--parallel", "1000000000"], "at most 256 slots"),
+    (["TINY", "--batch-size", "99999999999"], "a batch holds at most"),
+    (["TINY", "--outputs", "-1"], "cannot be negative"),
+    (["TINY", "--gpus", "²"], "no size"),
+    (["TINY", "--gpus", "infGiB"], "no size of memory"),
+    (["TINY", "--gpus", "nanGiB"], "no size of memory"),
+    (["TINY", "--gpus", "2", "--tensor-split", "nan,1"], "must be positive numbers"),
+    (["TINY", "--gpus", "2", "--tensor-split", "inf,1"], "must be positive numbers"),
+    (["TINY", "--fit", "--margin-mib", "-1"], "no size of memory"),
+    (["TINY", "--lora", "TINY"], "is no adapter"),
+    (["x" * 5000], "the catalog has no|nearest known"),
+    (["x" * 5000 + ".gguf"], "cannot read|no file"),
 ]
 
 
@@ -106,13 +129,17 @@ def test_every_line_of_a_batch_is_answered_in_order(
         json.dumps({"source": tiny, "type_v": "q8_0", "flash_attn": False}),
         json.dumps({"source": tiny, "gpu_free_mib": [24576, 12288], "tensor_split": "3,1"}),
         json.dumps({"source": tiny, "ctx": None, "gpu_layers": "all", "cpu_override": None}),
+        f'{{"source": "{tiny}", "gpu_free_mib": [Infinity]}}',
+        json.dumps({"source": tiny, "gpu_free_mib": [1e308]}),
+        json.dumps({"source": "x" * 5000}),
+        "[" * 50_000,
     ]
     path = tmp_path / "requests.jsonl"
     path.write_text("\n".join(lines) + "\n\n" + "x" * 100_000)
     call_command("estimate", "--batch", str(path))
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["error" in answer for answer in answers] == [
-        False, True, True, True, True, False, False, True,
+        False, True, True, True, True, False, False, True, True, True, True, True,
     ]  # fmt: skip
     assert "kontext is no key" in answers[1]["error"]
     assert len(answers[5]["devices"]) == 2
