@@ -110,7 +110,8 @@ class Builder:
         self.temperature = given("attn_scale", (1, 1, tokens))
         self._slot_ids = given("s_copy", (batch.slots,), TOKEN_BYTES)
         self.slots_in_use = view("view", self._slot_ids, (batch.slots,))
-        self.slots_besides = view("view", self._slot_ids, (0,), 0)
+        rest = batch.slots - 1
+        self.slots_besides = view("view", self._slot_ids, (rest,), TOKEN_BYTES * rest)
         self._states: dict[tuple[int, str], Node] = {}
         self._weights: dict[tuple[int, str], Node] = {}
         self.place: Place

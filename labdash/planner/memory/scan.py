@@ -52,7 +52,9 @@ def _scan(b: Builder, x: Node, dt: Node, pair: list[Node], inner: int) -> Node:
     sources = (opened, x, dt, b.weight("ssm_a"), *pair, b.slots_in_use)
     result = compute("ssm_scan", (size,), *sources)
     b.graph.expand(result)
-    b.keep_other_states("s", compute("get_rows", (elements, 0), states, b.slots_besides))
+    # The first state is read where it lies.
+    others = compute("get_rows", (elements, slots - 1), states, b.slots_besides)
+    b.keep_other_states("s", others)
     end = view("view", result, (elements, slots), F32_BYTES * elements * slots)
     b.keep_state("s", end)
     return view("view", result, (inner, tokens), F32_BYTES * inner * tokens)
