@@ -28,7 +28,7 @@ def project(
     if b.has("attn_qkv.weight"):
         width = sum(head * count for head, count, _ in (q, k, v))
         joined = b.multiply("attn_qkv", source, width, tokens)
-        return _part(joined, q), _part(joined, k), _part(joined, v)
+        return heads_of(joined, q), heads_of(joined, k), heads_of(joined, v)
     query = _heads(b, source, "attn_q", q, normed=flat_norms)
     if not layer.owns_cache:
         return query, None, None
@@ -39,8 +39,8 @@ def project(
     return query, key, view("reshape", key.sources[0], v)
 
 
-def _part(joined: Node, heads: tuple[int, int, int]) -> Node:
-    """View some columns as heads."""
+def heads_of(joined: Node, heads: tuple[int, int, int]) -> Node:
+    """View some columns of a matrix as heads."""
     columns = part_of_rows(joined, heads[0] * heads[1])
     return view("view", joined, heads, columns.size)
 

@@ -22,8 +22,9 @@ class Style:
     """How an architecture differs from LLaMA in what its graph holds.
 
     ``flat_norms`` are of all heads of Q or K together. ``late_rows`` cuts the batch down to the
-    tokens that get logits behind the last norm. ``parallel`` runs attention and feed-forward part
-    on the same input; it tells in which order its three summands are added.
+    tokens that get logits behind the last norm, ``last_rows`` right before it. ``parallel`` runs
+    attention and feed-forward part on the same input; it tells in which order its three summands
+    are added.
     """
 
     scales_query: bool = False
@@ -37,6 +38,7 @@ class Style:
     layer_norm: bool = False
     parallel: tuple[str, ...] = ()
     late_rows: bool = False
+    last_rows: bool = False
     scales_residual: bool = False
 
 
@@ -47,7 +49,7 @@ STYLES = {
     "gemma4": Style(scales_tokens=True, norms_value=True, caps_logits=True, late_rows=True),
     "phi3": Style(scales_query=True),
     "phimoe": Style(scales_query=True),
-    "gpt-oss": Style(late_rows=True),
+    "gpt-oss": Style(last_rows=True),
     "qwen35": Style(late_rows=True),
     "qwen35moe": Style(late_rows=True),
     "qwen3next": Style(late_rows=True),
@@ -119,7 +121,7 @@ def block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:
     # Each of these blocks has one of both parts.
     normed = b.norm(source, "attn_norm")
     current = _feed_forward(b, normed) if feeds else _mixer(b, normed, style)
-    if last and not style.late_rows:
+    if last and not (style.late_rows or style.last_rows):
         current, source = b.rows(current), b.rows(source)
     return compute("add", current.shape, current, source)
 
@@ -128,7 +130,7 @@ def _block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:
     normed = b.norm(source, "attn_norm") if b.has("attn_norm.weight") else source
     if b.shape.arch in GATED_QUERIES:
         b.graph.expand(normed)
-    cuts = last and not style.late_rows
+    cuts = last and not (style.late_rows or style.last_rows)
     if b.place.layer.attention and b.place.layer.recurrent:
         residual = _attended_beside_scanned(b, source, normed, style)
         return _fed(b, b.rows(residual) if cuts else residual, residual)
@@ -268,6 +270,9 @@ def _shared(b: Builder, source: Node, routed: Node) -> Node:
 
 def finish(b: Builder, current: Node, style: Style) -> None:
     """Normalise and compute the logits."""
+    if style.last_rows:
+        current.is_output = True
+        current = b.rows(current)
     current = b.norm(current, "output_norm" if b.has("output_norm.weight") else "token_embd_norm")
     current.is_output = True
     if style.late_rows:

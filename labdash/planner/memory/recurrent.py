@@ -1,6 +1,6 @@
 """Layers that keep a state: delta-net-base.cpp, qwen3next.cpp and qwen35moe.cpp in src/models."""
 
-from labdash.planner.memory.attention import attend
+from labdash.planner.memory.attention import attend, heads_of
 from labdash.planner.memory.builder import Builder
 from labdash.planner.memory.graph import F32_BYTES, Node, compute, view
 
@@ -36,17 +36,15 @@ def delta_net(b: Builder, source: Node) -> Node:
     convolved = convolve(b, mixed, kernel, channels)
     state = b.state("s", head * head * heads)
     keys = (head, groups, tokens)
-    q = compute("l2_norm", keys, view("view", convolved, keys))
-    k = compute("l2_norm", keys, view("view", convolved, keys))
-    v = view("view", convolved, (head, heads, tokens))
+    q, k = (compute("l2_norm", keys, heads_of(convolved, keys)) for _ in range(2))
+    v = heads_of(convolved, (head, heads, tokens))
     if b.shape.arch == "qwen3next" and groups != heads:
         q, k = (_repeat(each, v.shape) for each in (q, k))
     rolled = view("reshape", state, (head, head, heads, slots))
     shape = (inner, tokens + head * slots)
     result = compute("gated_delta_net", shape, q, k, v, gate, beta, rolled)
-    new_state = view("view", result, (head, head, heads, slots))
-    b.keep_state("s", new_state)
-    output = view("view", result, (head, heads, tokens))
+    b.keep_state("s", view("view", result, rolled.shape, rolled.size))
+    output = view("view", result, (head, heads, tokens), F32_BYTES * inner * tokens)
     normed = b.norm(output, "ssm_norm")
     opened = compute("unary", normed.shape, view("reshape", z, normed.shape))
     final = compute("mul", normed.shape, normed, opened)
