@@ -88,7 +88,7 @@ class Shape:
     ``window`` is the number of tokens that windowed layers look back, 0 where there are none.
     ``per_layer`` is the width of embeddings that each layer has of its own, ``deepstack`` how many
     layers take further features of an image; ``scales_with_position`` where queries of far tokens
-    are scaled.
+    are scaled, ``streams`` the hidden states that run side by side.
     """
 
     arch: str
@@ -105,6 +105,7 @@ class Shape:
     per_layer: int = 0
     deepstack: int = 0
     scales_with_position: bool = False
+    streams: int = 1
 
     @property
     def block_count(self) -> int:
@@ -150,6 +151,13 @@ LISTED_HYBRIDS = frozenset(
 )  # fmt: skip
 PURE_RECURRENT = frozenset(("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"))
 GEMMA3N_CACHED_LAYERS = 20
+# llama-model.cpp, create_memory: they see all tokens at once, or fill them in, and keep none.
+UNCACHED = frozenset(
+    (
+        "bert", "clef", "dream", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3",
+        "llada", "llada-moe", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "rnd1",
+    )
+)  # fmt: skip
 
 
 def read_shape(metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, ...]]) -> Shape:
@@ -175,6 +183,7 @@ def read_shape(metadata: Mapping[str, Value], tensors: Mapping[str, tuple[int, .
         recurrent=_recurrent(facts),
         per_layer=facts.number("embedding_length_per_layer_input", 0),
         deepstack=facts.number("n_deepstack_layers", 0),
+        streams=facts.number("altup.num_inputs", 1),
         scales_with_position=facts.value("attention.temperature_scale") not in (None, 0.0),
     )
 
@@ -308,6 +317,8 @@ def _head_widths(facts: Facts, heads: int, *, windowed: bool) -> tuple[int, int]
 
 
 def _cached_layers(facts: Facts, count: int) -> int:
+    if facts.arch in UNCACHED:
+        return 0
     if facts.arch == "gemma3n":
         return GEMMA3N_CACHED_LAYERS
     return count - facts.number("attention.shared_kv_layers", 0)

@@ -6,6 +6,7 @@ tensors; a ``Style`` tells what these do not show.
 
 from dataclasses import dataclass
 
+from labdash.planner.memory.altup import altup_block, merge, stack
 from labdash.planner.memory.attention import attend, project
 from labdash.planner.memory.builder import Batch, Builder, Place, Traits
 from labdash.planner.memory.embedding import add_by_layer, embed, embed_by_layer
@@ -14,7 +15,7 @@ from labdash.planner.memory.graph import Graph, Node, compute, part_of_rows
 from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
 from labdash.planner.memory.scan import mamba, mamba2
-from labdash.planner.shape import Shape
+from labdash.planner.shape import UNCACHED, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ STYLES = {
     "gemma": Style(scales_query=True, scales_tokens=True),
     "gemma2": Style(scales_query=True, scales_tokens=True, caps_scores=True, caps_logits=True),
     "gemma3": Style(scales_query=True, scales_tokens=True),
+    "gemma3n": Style(scales_tokens=True, norms_value=True, caps_logits=True),
     "gemma4": Style(scales_tokens=True, norms_value=True, caps_logits=True, late_rows=True),
     "phi3": Style(scales_query=True),
     "phimoe": Style(scales_query=True),
@@ -74,12 +76,12 @@ CHECKED = frozenset(
     (
         "baichuan", "bailingmoe2", "chatglm", "cohere2", "command-r", "deepseek", "deepseek2",
         "dots1", "ernie4_5", "ernie4_5-moe", "exaone4", "falcon", "falcon-h1", "gemma", "gemma2",
-        "gemma3", "gemma4", "glm4", "glm4moe", "gpt-oss", "granite", "granitehybrid", "granitemoe",
-        "hunyuan-dense", "hunyuan-moe", "internlm2", "lfm2", "lfm2moe", "llama", "llama4", "mamba",
-        "mamba2", "minimax-m2", "mistral3", "nemotron", "nemotron_h", "nemotron_h_moe", "olmo2",
-        "olmoe", "phi2", "phi3", "phimoe", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35",
-        "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe", "seed_oss", "smollm3",
-        "stablelm", "starcoder2",
+        "gemma3", "gemma3n", "gemma4", "glm4", "glm4moe", "gpt-oss", "granite", "granitehybrid",
+        "granitemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "lfm2", "lfm2moe", "llama",
+        "llama4", "mamba", "mamba2", "minimax-m2", "mistral3", "nemotron", "nemotron_h",
+        "nemotron_h_moe", "olmo2", "olmoe", "phi2", "phi3", "phimoe", "qwen2", "qwen2moe",
+        "qwen2vl", "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl",
+        "qwen3vlmoe", "seed_oss", "smollm3", "stablelm", "starcoder2",
     )
 )  # fmt: skip
 
@@ -90,13 +92,21 @@ def is_checked(shape: Shape) -> bool:
 
 
 def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends: Place) -> Graph:
-    """Build the graph of some of a model's layers. ``ends`` holds what is no layer's."""
+    """Build the graph of some of a model's layers. ``ends`` holds what is no layer's.
+
+    Raises ``LookupError`` where it is not known.
+    """
+    if shape.arch in UNCACHED:
+        raise LookupError(shape.arch)
     style = STYLES.get(shape.arch, PLAIN)
     b = Builder(shape, batch, traits, layer_norm=style.layer_norm)
     b.place = ends
     current = embed(b, scaled=style.scales_tokens)
     stacked = current.sources[0] if shape.deepstack else None
     by_layer = embed_by_layer(b, current, len(places)) if shape.per_layer else None
+    if by_layer is not None and shape.streams > 1:
+        finish(b, _run_streams(b, current, by_layer, places, style), style)
+        return b.graph
     for index, place in enumerate(places):
         b.place = place
         current = block(b, current, style, last=place is places[-1])
@@ -110,6 +120,17 @@ def build(shape: Shape, batch: Batch, traits: Traits, places: list[Place], ends:
     b.place = ends
     finish(b, current, style)
     return b.graph
+
+
+def _run_streams(
+    b: Builder, current: Node, by_layer: Node, places: list[Place], style: Style
+) -> Node:
+    ends, current = b.place, stack(b, current)
+    for place in places:
+        b.place = place
+        current = altup_block(b, current, by_layer, lambda source: _attention(b, source, style))
+    b.place = ends
+    return merge(b, current)
 
 
 def block(b: Builder, source: Node, style: Style, *, last: bool) -> Node:

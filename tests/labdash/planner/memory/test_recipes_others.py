@@ -17,7 +17,8 @@ from tests.oracle import MIB, Row, read_rows
 EXACT_MIB = 0.006
 OTHERS = read_rows("others")
 # Their graphs are not known: what is said of their compute buffers is a formula.
-ROUGH = ("gemma3n",)
+ROUGH = ("bert", "gemma-embedding", "nomic-bert")
+ROUGH_PART = 0.001
 
 
 def opened(other: Row) -> Model:
@@ -51,9 +52,9 @@ def test_each_buffer_is_as_llama_cpp_reports(other: Row) -> None:
     model = opened(other)
     for run in other["runs"]:
         told = by_device(model, run)
-        kinds = 2 if model.shape.arch in ROUGH else 3
+        kinds, part = (2, ROUGH_PART) if model.shape.arch in ROUGH else (3, 0.0)
         for device, wanted in zip(told, run["mib"], strict=True):
-            assert device[:kinds] == pytest.approx(wanted[:kinds], abs=EXACT_MIB)
+            assert device[:kinds] == pytest.approx(wanted[:kinds], abs=EXACT_MIB, rel=part)
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=[each["model"] for each in OTHERS])
