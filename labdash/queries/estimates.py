@@ -288,10 +288,10 @@ def _mib(key: str, value: float) -> int:
 def read_gpus(text: str) -> tuple[tuple[float | None, ...], tuple[str | None, ...]]:
     """Read ``2``, ``24GiB,12GiB`` or ``RTX 3090,RTX 4060``: MiB and names, a GPU each."""
     if text.strip().isascii() and text.strip().isdecimal():
-        count = int(text)
-        if count > MOST_GPUS:
+        digits = text.strip().lstrip("0")
+        if len(digits) > len(str(MOST_GPUS)) or int(text) > MOST_GPUS:
             raise PlannerError(f"gpus: more than {MOST_GPUS} GPUs are not reckoned with")
-        return (None,) * count, (None,) * count
+        return (None,) * int(text), (None,) * int(text)
     sizes, names = [], []
     for part in text.split(","):
         size = _size_mib(part.strip())

@@ -25,6 +25,8 @@ TARGET = "answer"
 # Where no model says what it was trained with.
 USUAL_TOP = 131_072
 STEP = 2048
+# No number that is asked with is longer.
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ def fit_file(request: Request) -> HttpResponse:
     # Set while the body is read, which asking for a field of it does.
     upload: Upload = getattr(request, "upload", Upload(name=""))
     is_script = request.accepts("application/json") and not request.accepts("text/html")
-    file_bytes = int(told) if told.isdecimal() else None
+    file_bytes = int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else None
     if is_script and file_bytes and (wanted := upload.wanted_bytes(file_bytes)):
         return JsonResponse({"wanted": wanted})
     try:
@@ -117,5 +119,5 @@ def _slider(values: Mapping[str, str], found: Answer | None) -> Slider:
     """Reach from 2k to what the model was trained with."""
     top = found.chosen.model.shape.ctx_train if found else USUAL_TOP
     wanted = values["context"]
-    value = int(wanted) if wanted.isdecimal() else STEP
+    value = int(wanted) if wanted.isdecimal() and len(wanted) <= MOST_DIGITS else STEP
     return Slider(value=value, top=max(top or USUAL_TOP, STEP), step=STEP if top >= STEP else 256)

@@ -1,6 +1,7 @@
 """Estimate what a load takes of each GPU and of the RAM."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from labdash.wording import size
 DOES_NOT_FIT = 1
 # Longer than any request, so that a line without an end is refused before it fills memory.
 LONGEST_LINE = 65_536
+KILO_TOKENS = re.compile("[0-9]{1,9}[kK]")
 
 # How what a process takes besides is known.
 OVERHEADS = {"table": "by a table", "unknown": "assumed"}
@@ -132,7 +134,7 @@ def _asked(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _thousands(text: str | None) -> str | None:
     """Read 32k as 32768."""
-    if text and text.isascii() and text[:-1].isdecimal() and text[-1] in "kK":
+    if text and KILO_TOKENS.fullmatch(text):
         return str(int(text[:-1]) * 1024)
     return text
 

@@ -53,11 +53,7 @@ def _peaks(model: Model, run: Run, cells: int, window_cells: int) -> tuple[int, 
         return None
     sizes = growth.sizes_at(cells, window_cells)
     alignments = [GPU_ALIGNMENT] * run.rules.gpu_count + [HOST_ALIGNMENT]
-    try:
-        return tuple(peaks(growth.events, sizes, alignments))
-    except LookupError:
-        # Tensors without a size, which no model that runs has.
-        return None
+    return tuple(peaks(growth.events, sizes, alignments))
 
 
 # Stand for the tokens in the caches while a graph is built: numbers so large that a size, which is
@@ -89,7 +85,7 @@ def _growth(model: Model, run: Run) -> Growth | None:
     """Build the graph once. No size in it grows faster than the tokens in a cache."""
     try:
         found = _trace(model, run, 1 << FULL_BITS, 1 << WINDOW_BITS)
-    except (LookupError, ArithmeticError, TypeError):
+    except (LookupError, ArithmeticError, ValueError):
         # A block of another kind: it lacks a tensor, a dimension or heads that graphs have here.
         return None
     return Growth(

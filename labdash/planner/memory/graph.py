@@ -73,12 +73,19 @@ class Graph:
             self._visit(result)
 
     def _visit(self, node: Node) -> None:
-        if node in self._seen:
-            return
-        self._seen.add(node)
-        for source in node.sources:
-            self._visit(source)
-        (self.nodes if node.sources else self.leaves).append(node)
+        # Without recursion: hundreds of blocks may hang on each other.
+        waiting = [node]
+        while waiting:
+            at = waiting.pop()
+            if at in self._seen:
+                continue
+            left = [source for source in at.sources if source not in self._seen]
+            if left:
+                waiting.append(at)
+                waiting.extend(reversed(left))
+                continue
+            self._seen.add(at)
+            (self.nodes if at.sources else self.leaves).append(at)
 
 
 def compute(op: str, shape: Iterable[int], *sources: Node, rows: int = 0) -> Node:

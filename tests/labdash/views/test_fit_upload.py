@@ -109,3 +109,11 @@ def test_cut_file_is_told_from_a_header_alone() -> None:
     cut = unpack(pack(read, name="x", file_bytes=read.data_offset + 10**9))
     assert cut.notices == ("truncated: 1.0 of 5.0 GB",)
     assert json.dumps(unpack(pack(read, name="x", file_bytes=None)).notices) == "[]"
+
+
+def test_numbers_longer_than_any_get_an_answer(page: Client) -> None:
+    long = "9" * 5000
+    assert send(page, header(), SCRIPT, file_bytes=long).json()["name"] == "mine.gguf"
+    response = page.get("/fit/", {"model": "qwen3:8b", "context": long})
+    assert response.status_code == 422
+    assert "whole number" in text_of(response) or "at most" in text_of(response)

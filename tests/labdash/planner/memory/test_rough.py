@@ -81,6 +81,44 @@ def test_unknown_graph_is_estimated_by_formula(opened: Model, way: str) -> None:
     assert answer.host.compute_bytes > 0
 
 
+def test_dimensions_that_no_graph_has_are_estimated_by_formula() -> None:
+    plain = unknown_model("mamba", "ssm_in", "ssm_out", "ssm_dt", "ssm_x", "ssm_conv1d")
+    tensors = tuple(
+        Tensor(each.name, each.shape[:1], "f16", tensor_bytes("f16", each.shape[:1]))
+        if "ssm" in each.name
+        else each
+        for each in plain.tensors
+    )
+    facts = {**plain.metadata, "mamba.ssm.inner_size": 2048, "mamba.ssm.state_size": 16}
+    answer = estimate(Model("flat", "F16", facts, tensors, "file"), ONE)
+    assert any("estimated by a formula" in warning for warning in answer.warnings)
+
+
+def test_hundreds_of_blocks_that_hang_on_each_other_are_followed() -> None:
+    count = 500
+    metadata: dict[str, Value] = {
+        "general.architecture": "nemotron_h",
+        "nemotron_h.block_count": count,
+        "nemotron_h.embedding_length": 64,
+        "nemotron_h.context_length": 8192,
+        "nemotron_h.attention.head_count": 4,
+        "nemotron_h.attention.head_count_kv": (0,) * count,
+        "nemotron_h.feed_forward_length": (128,) * count,
+    }
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (64, 1000)}
+    shapes |= {"output.weight": (64, 1000), "output_norm.weight": (64,)}
+    for index in range(count):
+        shapes[f"blk.{index}.attn_norm.weight"] = (64,)
+        shapes[f"blk.{index}.ffn_up.weight"] = (64, 128)
+        shapes[f"blk.{index}.ffn_down.weight"] = (128, 64)
+    tensors = tuple(
+        Tensor(name, shape, "f16", tensor_bytes("f16", shape)) for name, shape in shapes.items()
+    )
+    deep = Model("deep", "F16", metadata, tensors, "file")
+    answer = estimate(deep, replace(ONE, outputs=0))
+    assert answer.basis.compute == "simulated"
+
+
 def test_usual_block_of_another_architecture_is_modelled() -> None:
     known = model("llama-3.1-8b", "Q4_K_M")
     metadata = {key.replace("llama.", "brandnew."): value for key, value in known.metadata.items()}
