@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
+from hashlib import sha256
+
+from django.core.cache import cache
 
 from labdash.catalog.gpus import find_gpu
 from labdash.planner.errors import PlannerError
@@ -20,6 +22,7 @@ from labdash.sources.registry import open_remote
 
 # The colours of a model's parts, by their number in the style sheet.
 PARTS = (("weights", 1), ("KV cache", 2), ("compute", 3), ("overhead", 4))
+PUBLISHED_KEPT_S = 3600
 ORDER = ("whole", "part", "unknown", "no")
 
 
@@ -137,11 +140,18 @@ def find_chosen(asked: Asked) -> Chosen:
     )
 
 
-@lru_cache(maxsize=32)
 def published(name: str) -> str:
-    """Read the facts of a model from Ollama's library or Hugging Face. Raises ``PlannerError``."""
-    found = open_remote(name)
-    return pack_model(found.model, found.warnings)
+    """Read the facts of a model from Ollama's library or Hugging Face. Raises ``PlannerError``.
+
+    They are kept for a while: each move of a slider asks again.
+    """
+    key = f"published:{sha256(name.encode()).hexdigest()}"
+    facts: str | None = cache.get(key)
+    if facts is None:
+        found = open_remote(name)
+        facts = pack_model(found.model, found.warnings)
+        cache.set(key, facts, PUBLISHED_KEPT_S)
+    return facts
 
 
 def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answer:

@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client
 
+from labdash.sources.registry import PREFIXES
+from tests.labdash.sources.test_registry import registry
 from tests.labdash.views.polling import count_queries, text_of
 from tests.labdash.views.sample_lab import add, five_nodes, gpu, install, reading, sample
 from tests.labdash.views.test_overview import bare
@@ -166,3 +168,15 @@ def test_model_that_is_not_known_is_looked_for_only_when_asked(page: Client) -> 
     status, asked = shown(page, model="hf.co/not a name", go="1")
     assert status == 422
     assert "is no name of a model: write qwen3:14b or hf.co/user/repository:Q4_K_M" in asked
+
+
+def test_published_model_is_read_once_for_all_questions(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_card()
+    with registry() as (service, asked):
+        monkeypatch.setitem(PREFIXES, "hf.co/", service)
+        for context in ("2048", "4096"):
+            status, text = shown(page, model="hf.co/someone/tiny:Q4_K_M", go="1", context=context)
+            assert (status, "Fits whole in 1 of 1 place." in text) == (200, True)
+    assert sum("/manifests/" in each for each in asked) == 1
