@@ -13,6 +13,9 @@ class Length:
     count: int
 
 
+# Larger than any count of a model; infinite and "not a number" are no counts either.
+MOST = 2**53
+
 type Scalar = int | float | bool | str
 type Value = Scalar | tuple[Scalar, ...] | Length
 
@@ -57,9 +60,12 @@ class Facts:
         return [int(each) for each in value[:count]]
 
 
+def count_or(value: Value | None, default: int, *, most: int = MOST) -> int:
+    """Read a count, ``default`` where the value is none that a model can have."""
+    if isinstance(value, int | float) and 0 <= value <= most:
+        return int(value)
+    return default
+
+
 def _is_count(value: Scalar) -> bool:
     return not isinstance(value, str) and 0 <= value <= MOST
-
-
-# Larger than any count of a model; infinite and "not a number" are no counts either.
-MOST = 2**53

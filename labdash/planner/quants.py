@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import prod
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.facts import Value
+from labdash.planner.facts import Value, count_or
 from labdash.planner.file_types import FileType
 from labdash.planner.ggml import PLAIN_TYPES, TYPES, tensor_bytes
 from labdash.planner.mixes import LOW_BIT, Place, Role, Traits, mixed_type
@@ -115,7 +115,7 @@ def _whole(value: Value | None, default: int = 0) -> int:
     """Read a number; of a list for each layer the first one, as llama-quantize does."""
     if isinstance(value, tuple):
         value = value[0] if value else None
-    return int(value) if isinstance(value, int | float) else default
+    return count_or(value, default)
 
 
 def _retyped(tensor: Tensor, kind: str) -> Tensor:

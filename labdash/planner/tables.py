@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.facts import Value
+from labdash.planner.facts import Value, count_or
 from labdash.planner.ggml import tensor_bytes
 from labdash.planner.model import Tensor
 from labdash.planner.shape import Layer, Shape, read_shape
@@ -155,8 +155,7 @@ class _Reader:
         return max(layer.key_length for layer in self._shape.layers)
 
     def _number(self, key: str, default: int = 0) -> int:
-        value = self._metadata.get(f"{self._shape.arch}.{key}", default)
-        return int(value) if isinstance(value, int | float) else default
+        return count_or(self._metadata.get(f"{self._shape.arch}.{key}"), default)
 
     def _norm(self, name: str, width: int) -> Named:
         yield f"{name}.weight", (width,)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from labdash.planner.facts import Value
+from labdash.planner.facts import Value, count_or
 from labdash.planner.memory.split import Split
 from labdash.planner.memory.weights import BLOCK, gpu_bytes, host_bytes
 from labdash.planner.model import Model
@@ -56,9 +56,7 @@ def image_bytes(metadata: Mapping[str, Value], *, flash_attn: bool) -> int:
     """Model the compute buffer of the largest image: activations of a block, and its scores."""
 
     def number(key: str) -> int:
-        value = metadata.get(f"clip.vision.{key}", 0)
-        known = isinstance(value, int | float) and 0 <= value <= MOST_PIXELS
-        return int(value) if known and isinstance(value, int | float) else 0
+        return count_or(metadata.get(f"clip.vision.{key}"), 0, most=MOST_PIXELS)
 
     patch = number("patch_size") or 1
     patches = (number("image_size") // patch) ** 2

@@ -6,8 +6,10 @@ import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Length, Value
+from labdash.planner.file_types import find_file_type
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.model import Model
+from labdash.planner.quants import types_of
 from labdash.planner.settings import Gpu, Settings
 from tests.oracle import model
 
@@ -44,3 +46,10 @@ def test_counts_of_nothing_are_estimated_or_refused(key: str, flash_attn: bool) 
     except PlannerError:
         return
     assert answer.devices[0].weights_bytes > 0
+
+
+@pytest.mark.parametrize("given", STRANGE, ids=str)
+def test_what_is_no_count_quantizes_to_the_usual_mix(given: Value) -> None:
+    asked = changed(**{"expert_count": given, "attention.head_count_kv": given})
+    made = types_of(asked.tensors, asked.metadata, find_file_type("Q4_K_M"))
+    assert {each.type for each in made} >= {"q4_K", "q6_K", "f32"}
