@@ -59,6 +59,7 @@ TYPES = {
 TYPES_BY_ID = {kind.id: kind for kind in TYPES.values()}
 # Types that are no quantization: everything else is stored in blocks with a scale.
 PLAIN_TYPES = frozenset(("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64"))
+F32_BYTES, F16_BYTES = 4, 2
 
 
 def row_bytes(kind: str, elements: int) -> int:

@@ -74,11 +74,6 @@ def model_of(header: Header, *, name: str) -> Model:
     return Model(name, _quant(header.metadata), header.metadata, header.tensors, "file")
 
 
-def made_with_imatrix(metadata: dict[str, Value]) -> bool:
-    """Tell whether llama-quantize used an importance matrix, by which other types are chosen."""
-    return any(key.startswith("quantize.imatrix.") for key in metadata)
-
-
 def _quant(metadata: dict[str, Value]) -> str | None:
     file_type = _whole(metadata.get("general.file_type"))
     return None if file_type is None else name_of_id(file_type)

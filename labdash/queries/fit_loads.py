@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from labdash.planner.memory.caches import count_cells, layer_bytes
-from labdash.planner.memory.estimate import estimate
+from labdash.planner.memory.caches import count_cells
+from labdash.planner.memory.estimate import estimate, kv_bytes
 from labdash.planner.memory.result import DeviceUse, Estimate
 from labdash.planner.memory.split import Split, split_layers
 from labdash.planner.memory.weights import parts_of, weight_bytes
@@ -203,13 +203,10 @@ def layers_beside(model: Model, settings: Settings, beside: Iterable[int], *, to
 @lru_cache(maxsize=8192)
 def _static_bytes(model: Model, settings: Settings, split: Split) -> tuple[int, ...]:
     """Count weights and cache on each GPU."""
-    shape, count = model.shape, len(settings.gpus)
-    sizes = list(weight_bytes(parts_of(model, ()), split, count)[:count])
-    cells = count_cells(shape, settings)
-    for layer, device in zip(shape.layers, split.layers, strict=False):
-        if device != HOST:
-            sizes[device] += layer_bytes(shape, layer, settings, cells, on_gpu=True)
-    return tuple(sizes)
+    count = len(settings.gpus)
+    weights = weight_bytes(parts_of(model, ()), split, count)
+    kv = kv_bytes(model, settings, split, count_cells(model.shape, settings))
+    return tuple(sum(pair) for pair in zip(weights[:count], kv[:count], strict=True))
 
 
 def speed_of(model: Model, place: Place, settings: Settings, load: Load) -> Speed | None:

@@ -5,8 +5,10 @@ Source: src/models/gemma3n.cpp.
 
 from collections.abc import Callable
 
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.builder import Builder
-from labdash.planner.memory.graph import F32_BYTES, Node, compute, view
+from labdash.planner.memory.embedding import part_of_layer
+from labdash.planner.memory.graph import Node, compute, view
 
 # gemma3n.cpp, n_layer_sparsity
 SPARSE_LAYERS = 10
@@ -146,9 +148,5 @@ def _own_part(b: Builder, first: Node, by_layer: Node) -> Node:
     scaled = compute("mul", first.shape, first, b.weight("altup_correct_scale.weight"))
     gate = b.multiply("inp_gate", scaled, part, tokens)
     gate = compute("unary", gate.shape, gate)
-    mixed = compute("mul", gate.shape, gate, _slice_of(by_layer, part, tokens))
+    mixed = compute("mul", gate.shape, gate, part_of_layer(b, by_layer))
     return b.norm(b.multiply("proj", mixed, b.shape.embd, tokens), "post_norm")
-
-
-def _slice_of(by_layer: Node, part: int, tokens: int) -> Node:
-    return view("view", by_layer, (part, tokens), F32_BYTES * part * tokens)

@@ -1,7 +1,7 @@
 """Attention over a cache: llama-graph.cpp, build_qkv, build_attn and build_attn_mha."""
 
-from labdash.planner.ggml import PLAIN_TYPES
-from labdash.planner.memory.builder import HALF_BYTES, Batch, Builder
+from labdash.planner.ggml import F16_BYTES
+from labdash.planner.memory.builder import Batch, Builder
 from labdash.planner.memory.graph import Node, compute, part_of_rows, view
 from labdash.planner.shape import Layer
 
@@ -125,7 +125,7 @@ def flash(b: Builder, q: Node, k: Node, v: Node, shape: tuple[int, ...], *sinks:
         for kind, cache in sides:
             if kind not in ("f16", "f32"):
                 end = -(-end // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
-                end += cache.shape[0] * cache.shape[1] * HALF_BYTES
+                end += cache.shape[0] * cache.shape[1] * F16_BYTES
         node.extra = end - node.size
     return node
 
@@ -134,7 +134,7 @@ def _halved(cache: Node, kind: str) -> Node:
     """Convert an f32 cache, which flash attention does not read."""
     if kind != "f32":
         return cache
-    return Node("cpy", cache.shape, HALF_BYTES * cache.shape[0] * cache.shape[1], (cache,))
+    return Node("cpy", cache.shape, F16_BYTES * cache.shape[0] * cache.shape[1], (cache,))
 
 
 def runs_on_gpu(layer: Layer, batch: Batch, *, kv_pairs: bool) -> bool:
@@ -154,8 +154,3 @@ def _has_kernel(key: int, value: int, shared: int) -> bool:
         return shared > 1
     step = SHARED_HEADS.get((key, value))
     return step is not None and shared % step == 0
-
-
-def is_rotated(kind: str) -> bool:
-    """Tell whether a cache of a type is kept rotated."""
-    return kind not in PLAIN_TYPES

@@ -7,15 +7,14 @@ dimension is the batch's tokens.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labdash.planner.ggml import PLAIN_TYPES, row_bytes
+from labdash.planner.ggml import F16_BYTES, F32_BYTES, PLAIN_TYPES, row_bytes
 from labdash.planner.memory.graph import Graph, Node, compute, given, stored, view
+from labdash.planner.memory.padding import row_padding
 from labdash.planner.shape import Layer, Shape
 
-INDEX_BYTES, TOKEN_BYTES, HALF_BYTES = 8, 4, 2
+INDEX_BYTES, TOKEN_BYTES = 8, 4
 # llama-kv-cache.cpp: quantised caches are rotated where a head is a multiple of this wide.
 ROTATION = 64
-# ggml-cuda.cu, MATRIX_ROW_PADDING
-ROW_PADDING = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Builder:
         tokens = batch.tokens
         self.positions = given("inp_pos", (tokens * _positions(shape.arch),), TOKEN_BYTES)
         self.out_ids = given("out_ids", (batch.outputs,), TOKEN_BYTES)
-        mask_bytes = HALF_BYTES if batch.flash_attn else TOKEN_BYTES
+        mask_bytes = F16_BYTES if batch.flash_attn else F32_BYTES
         cells = (batch.cells, batch.window_cells)
         widest = max((layer.value_width for layer in shape.layers if layer.attention), default=1)
         self._k_ids = [given("k_idxs", (tokens,), INDEX_BYTES) for _ in cells]
@@ -169,11 +168,11 @@ class Builder:
         if key not in self._rotations:
             size = self._rotation_size(which)
             self._rotations[key] = given("rotation", (size, size))
-        kind = "reshape" if source.op != "view" else "cont"
+        is_view = source.op == "view"
         flat = (
-            view("reshape", source, source.shape)
-            if kind == "reshape"
-            else compute("cont", source.shape, source)
+            compute("cont", source.shape, source)
+            if is_view
+            else view("reshape", source, source.shape)
         )
         turned = compute("mul_mat", source.shape, self._rotations[key], flat)
         return view("reshape", turned, source.shape)
@@ -197,10 +196,8 @@ class Builder:
         cells = self.cells * batch.streams
         node = stored(which, row_bytes(kind, width) * cells, self.place.cache_home, weight=False)
         node.shape = (width, cells)
-        if kind not in PLAIN_TYPES:
-            head = layer.key_length if which == "k" else layer.value_length
-            if head % ROW_PADDING:
-                node.extra = row_bytes(kind, ROW_PADDING - head % ROW_PADDING)
+        head = layer.key_length if which == "k" else layer.value_length
+        node.extra = row_padding(kind, head)
         return node
 
     @property
@@ -251,7 +248,7 @@ class Builder:
         self.graph.expand(Node("cpy", source.shape, 0, (source, place), view_of=held))
 
     def _state_of(self, which: str, elements: int) -> Node:
-        size = TOKEN_BYTES * elements * self.batch.slots
+        size = F32_BYTES * elements * self.batch.slots
         held = stored(which, size, self.place.cache_home, weight=False)
         self._states[self.place.index, which] = held
         return held

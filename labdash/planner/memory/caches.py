@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.ggml import PLAIN_TYPES, TYPES, row_bytes
+from labdash.planner.ggml import F32_BYTES, PLAIN_TYPES, TYPES, row_bytes
+from labdash.planner.memory.padding import GPU_ALIGNMENT, rounded, row_padding
 from labdash.planner.settings import CACHE_TYPES, Settings
 from labdash.planner.shape import Layer, Shape
 
@@ -59,7 +60,7 @@ def _require_settings(settings: Settings) -> None:
 
 def pad(count: int) -> int:
     """Round up to whole blocks of cells."""
-    return -(-count // CELL_PADDING) * CELL_PADDING
+    return rounded(count, CELL_PADDING)
 
 
 def require_cache_types(shape: Shape, *, type_k: str, type_v: str, flash_attn: bool) -> None:
@@ -99,30 +100,12 @@ def layer_bytes(
         for kind, width in ((settings.type_k, k), (settings.type_v, v)):
             if width:
                 size = count * row_bytes(kind, width)
-                total += _rounded(size + _fill(kind, width)) if on_gpu else size
+                filled = rounded(size + row_padding(kind, width), GPU_ALIGNMENT)
+                total += filled if on_gpu else size
     if layer.recurrent and shape.recurrent is not None:
         state = shape.recurrent
         total += F32_BYTES * settings.parallel * (state.conv_elements + state.state_elements)
     return total
-
-
-F32_BYTES = 4
-# ggml-cuda.cu, MATRIX_ROW_PADDING
-ROW_PADDING = 512
-
-
-# Where ggml-cuda.cu lets a tensor begin.
-GPU_ALIGNMENT = 128
-
-
-def _rounded(size: int) -> int:
-    return -(-size // GPU_ALIGNMENT) * GPU_ALIGNMENT
-
-
-def _fill(kind: str, width: int) -> int:
-    if kind in PLAIN_TYPES or width % ROW_PADDING == 0:
-        return 0
-    return row_bytes(kind, ROW_PADDING - width % ROW_PADDING)
 
 
 def cache_widths(shape: Shape, layer: Layer, settings: Settings) -> tuple[int, int]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labdash.planner.facts import Value, count_or
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.split import Split
 from labdash.planner.memory.weights import BLOCK, gpu_bytes, host_bytes
 from labdash.planner.model import Model
 from labdash.planner.settings import ALL_LAYERS, HOST, Settings
 
-F32_BYTES = 4
 # Where a projector takes images of any size: llama.cpp, clip.cpp, its usual limit of tokens, each
 # of which stands for a square of four patches.
 MOST_IMAGE_TOKENS, PATCHES_A_TOKEN = 4096, 4

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from labdash.planner.ggml import PLAIN_TYPES
 from labdash.planner.memory.allocator import Event, Trace, peaks, trace
 from labdash.planner.memory.builder import Place, Weight
 from labdash.planner.memory.caches import Cells
+from labdash.planner.memory.padding import GPU_ALIGNMENT, HOST_ALIGNMENT, row_padding
 from labdash.planner.memory.recipes import build
 from labdash.planner.memory.run import Run, Step, run_of
 from labdash.planner.memory.scheduler import schedule
@@ -20,12 +20,9 @@ from labdash.planner.memory.split import Split
 from labdash.planner.memory.weights import (
     COPIED_TENSORS,
     FIRST_LAYER_TENSORS,
-    GPU_ALIGNMENT,
-    HOST_ALIGNMENT,
     INPUT_TENSORS,
     Block,
     parts_of,
-    row_padding,
 )
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import HOST, Settings
@@ -167,5 +164,5 @@ def _home(block: Block, name: str, device: int, host: int) -> int:
 
 
 def _weight(tensor: Tensor, home: int) -> Weight:
-    padding = 0 if tensor.type in PLAIN_TYPES else row_padding(tensor.type, tensor.shape[0])
+    padding = row_padding(tensor.type, tensor.shape[0])
     return Weight(tensor.bytes, padding, home, tensor.type)

@@ -3,8 +3,9 @@
 Source: llama-graph.cpp, build_inp_embd, and src/models/gemma4.cpp for embeddings by layer.
 """
 
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.builder import INDEX_BYTES, Builder
-from labdash.planner.memory.graph import F32_BYTES, Node, compute, given, part_of_rows, view
+from labdash.planner.memory.graph import Node, compute, given, part_of_rows, view
 
 # Here the scale of token rows is an input since batches mix tokens and embeddings.
 SCALES_BY_INPUT = frozenset(("gemma3", "gemma3n", "gemma4"))
@@ -56,12 +57,17 @@ def embed_by_layer(b: Builder, embedded: Node, layers: int) -> Node:
     return compute("cont", cube, halved)
 
 
+def part_of_layer(b: Builder, by_layer: Node) -> Node:
+    """View what one layer has of its own."""
+    tokens, part = b.batch.tokens, b.shape.per_layer
+    return view("view", by_layer, (part, tokens), F32_BYTES * part * tokens)
+
+
 def add_by_layer(b: Builder, source: Node, by_layer: Node) -> Node:
     """Gate a layer's output by its own part of the embedding."""
     tokens, part = source.shape[-1], b.shape.per_layer
     gate = b.multiply("inp_gate", source, part, tokens)
     gate = compute("unary", gate.shape, gate)
-    own = view("view", by_layer, (part, tokens), F32_BYTES * part * tokens)
-    mixed = compute("mul", gate.shape, gate, own)
+    mixed = compute("mul", gate.shape, gate, part_of_layer(b, by_layer))
     grown = b.norm(b.multiply("proj", mixed, b.shape.embd, tokens), "post_norm")
     return compute("add", source.shape, source, grown)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.caches import Cells, count_cells, layer_bytes, require_cache_types
 from labdash.planner.memory.companions import (
     Added,
@@ -25,8 +26,6 @@ from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
 from labdash.planner.settings import HOST, Gpu, Settings
 from labdash.planner.shape import Layer
-
-F32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def measure(model: Model, settings: Settings) -> Buffers:
         split=split,
         cells=cells,
         weights=weight_bytes(parts_of(model, settings.all_moves), split, len(settings.gpus)),
-        kv=_kv_bytes(model, settings, split, cells),
+        kv=kv_bytes(model, settings, split, cells),
         compute=compute,
         replayed=replayed is not None,
     )
@@ -101,7 +100,8 @@ def estimate(
     )
 
 
-def _kv_bytes(model: Model, settings: Settings, split: Split, cells: Cells) -> list[int]:
+def kv_bytes(model: Model, settings: Settings, split: Split, cells: Cells) -> list[int]:
+    """Sum caches and states of each GPU, the host's last."""
     totals = [0] * (len(settings.gpus) + 1)
     for layer, device, count in _layers_by_device(model, split, settings.kv_offload):
         size = layer_bytes(model.shape, layer, settings, cells, on_gpu=device != HOST)
@@ -175,12 +175,8 @@ def _device(
         compute_bytes=buffers.compute[index],
         overhead_bytes=extra,
         layers=split.layers.count(index) + (split.output == index),
-        short_bytes=None
-        if gpu.free_bytes is None
         # What holds nothing needs no margin either.
-        else max(0, total + margin_bytes - gpu.free_bytes)
-        if total
-        else 0,
+        short_bytes=_short(gpu, total + margin_bytes if total else 0),
     )
 
 

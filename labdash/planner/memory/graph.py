@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 
+from labdash.planner.ggml import F32_BYTES
+
 # ggml.c, ggml_is_view_op: nodes that compute nothing.
 VIEW_OPS = frozenset(("view", "reshape", "permute", "transpose"))
-F32_BYTES = 4
 
 
 @dataclass(slots=True, eq=False)

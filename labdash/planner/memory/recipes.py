@@ -16,6 +16,7 @@ from labdash.planner.memory.latent import decompressed, latent
 from labdash.planner.memory.recurrent import delta_net, gated, short_convolution
 from labdash.planner.memory.scan import mamba, mamba2
 from labdash.planner.shape import UNCACHED, Shape
+from labdash.planner.tables import GATED_QUERIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,6 @@ def _turned(b: Builder, source: Node, style: Style, *, scaled: bool = True) -> N
     return source
 
 
-GATED_QUERIES = frozenset(("qwen3next", "qwen35", "qwen35moe"))
 RECURRENT_KINDS = {
     "shortconv.conv.weight": short_convolution,
     "ssm_dt.weight": mamba,

@@ -1,8 +1,9 @@
 """Layers that keep a state: delta-net-base.cpp, qwen3next.cpp and qwen35moe.cpp in src/models."""
 
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.attention import attend, heads_of
 from labdash.planner.memory.builder import Builder
-from labdash.planner.memory.graph import F32_BYTES, Node, compute, view
+from labdash.planner.memory.graph import Node, compute, view
 
 
 def gated(b: Builder, source: Node) -> Node:

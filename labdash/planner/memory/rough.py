@@ -6,7 +6,7 @@ as its widest matrix: gate, up and their product. For a dense LLaMA that is what
 
 from collections.abc import Iterator, Sequence
 
-from labdash.planner.ggml import PLAIN_TYPES
+from labdash.planner.ggml import F16_BYTES, F32_BYTES, PLAIN_TYPES
 from labdash.planner.memory.caches import Cells
 from labdash.planner.memory.run import Run, Step
 from labdash.planner.memory.scheduler import OFFLOAD_FROM_ROWS
@@ -15,7 +15,6 @@ from labdash.planner.model import Model
 from labdash.planner.settings import HOST
 from labdash.planner.shape import Layer
 
-F32_BYTES, HALF_BYTES = 4, 2
 HELD_ROWS, HELD_WIDE_ROWS = 3, 3
 MATRIX_DIMENSIONS = 2
 
@@ -57,7 +56,7 @@ def _is_large(run: Run) -> bool:
 
 
 def _mask_bytes(run: Run, cells: Cells) -> int:
-    each = HALF_BYTES if run.batch.flash_attn else F32_BYTES
+    each = F16_BYTES if run.batch.flash_attn else F32_BYTES
     return each * run.batch.tokens * cells.full
 
 
@@ -90,7 +89,7 @@ def _attention_bytes(run: Run, cells: Cells, layer: Layer) -> int:
         return F32_BYTES * run.batch.tokens * count * layer.heads
     widths = ((run.batch.type_k, layer.key_width), (run.batch.type_v, layer.value_width))
     copied = sum(width for kind, width in widths if kind not in PLAIN_TYPES)
-    return HALF_BYTES * count * cells.streams * copied if run.traits.scratch else 0
+    return F16_BYTES * count * cells.streams * copied if run.traits.scratch else 0
 
 
 def _offloaded_bytes(model: Model, run: Run, device: int) -> int:

@@ -1,7 +1,8 @@
 """Mamba's layers, which scan over a state: src/models/mamba-base.cpp."""
 
+from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.builder import Builder
-from labdash.planner.memory.graph import F32_BYTES, Node, compute, part_of_rows, view
+from labdash.planner.memory.graph import Node, compute, part_of_rows, view
 from labdash.planner.memory.recurrent import convolve
 
 

@@ -6,16 +6,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.ggml import PLAIN_TYPES, row_bytes
+from labdash.planner.memory.padding import GPU_ALIGNMENT, HOST_ALIGNMENT, rounded, row_padding
 from labdash.planner.memory.split import Split
 from labdash.planner.model import Model, Tensor
 from labdash.planner.settings import HOST, Moves
 
-# ggml-cuda.cu and ggml-backend.cpp: where a tensor may begin in a buffer.
-GPU_ALIGNMENT = 128
-HOST_ALIGNMENT = 64
-# ggml-cuda.cu, MATRIX_ROW_PADDING
-ROW_PADDING = 512
 # llama-arch.cpp, LLM_TENSOR_LAYER_INPUT: looked up by row on the host, whatever is offloaded.
 INPUT_TENSORS = frozenset(
     (
@@ -150,21 +145,9 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 def gpu_bytes(tensor: Tensor) -> int:
     """Count what a GPU gives a tensor."""
-    return _rounded(tensor.bytes + row_padding(tensor.type, tensor.shape[0]), GPU_ALIGNMENT)
+    return rounded(tensor.bytes + row_padding(tensor.type, tensor.shape[0]), GPU_ALIGNMENT)
 
 
 def host_bytes(tensor: Tensor) -> int:
     """Count what the host gives a tensor."""
-    return _rounded(tensor.bytes, HOST_ALIGNMENT)
-
-
-@lru_cache(maxsize=4096)
-def row_padding(kind: str, row: int) -> int:
-    """Count what fills the last row of a quantised tensor on a GPU."""
-    if kind in PLAIN_TYPES or row % ROW_PADDING == 0:
-        return 0
-    return row_bytes(kind, ROW_PADDING - row % ROW_PADDING)
-
-
-def _rounded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment
+    return rounded(tensor.bytes, HOST_ALIGNMENT)
