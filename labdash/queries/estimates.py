@@ -1,7 +1,7 @@
 """Requests for an estimate, as commands and pages give them, and answers as they print them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.memory.companions import Companions
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.fit import Fitted, fit
-from labdash.planner.memory.result import DeviceUse, Estimate
+from labdash.planner.memory.result import Estimate
 from labdash.planner.model import Model
 from labdash.planner.settings import ALL_LAYERS, Gpu, Settings
 from labdash.queries.opening import open_model
@@ -33,8 +33,8 @@ class Request(BaseModel):
     """One estimate that is asked for; None and what is absent mean the default.
 
     ``mmproj``, ``draft`` and ``lora`` are loaded beside the model. ``ctx`` is the total over all
-    slots. ``gpu_free_mib`` has an entry a GPU, None where its size
-    is not known. ``cpu_override`` is a regular expression of tensors that stay in RAM.
+    slots. ``gpu_free_mib`` has an entry a GPU, None where its size is not known. ``cpu_override``
+    is a regular expression of tensors that stay in RAM.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -130,20 +130,10 @@ def as_json(given: Answer) -> dict[str, Any]:
             "ctx_train": shape.ctx_train,
             "weight_bytes": given.model.weight_bytes,
         },
-        "devices": [_device_json(device) for device in result.devices],
-        "host": {
-            "weights_bytes": result.host.weights_bytes,
-            "kv_bytes": result.host.kv_bytes,
-            "compute_bytes": result.host.compute_bytes,
-            "output_bytes": result.host.output_bytes,
-        },
+        "devices": [asdict(device) for device in result.devices],
+        "host": asdict(result.host),
         "fits": result.fits,
-        "basis": {
-            "weights": result.basis.weights,
-            "kv": result.basis.kv,
-            "compute": result.basis.compute,
-            "overhead": result.basis.overhead,
-        },
+        "basis": asdict(result.basis),
         "warnings": list(given.warnings),
         "ctx": result.ctx,
     }
@@ -153,18 +143,6 @@ def as_json(given: Answer) -> dict[str, Any]:
         written["experts_on_cpu"] = list(given.fitted.experts_on_cpu)
         written["tensor_split"] = given.fitted.tensor_split
     return written
-
-
-def _device_json(device: DeviceUse) -> dict[str, Any]:
-    return {
-        "name": device.name,
-        "weights_bytes": device.weights_bytes,
-        "kv_bytes": device.kv_bytes,
-        "compute_bytes": device.compute_bytes,
-        "overhead_bytes": device.overhead_bytes,
-        "layers": device.layers,
-        "short_bytes": device.short_bytes,
-    }
 
 
 def _companions(request: Request) -> Companions | None:
@@ -234,8 +212,6 @@ def _ctx(request: Request, model: Model) -> int:
         return 0
     if request.ctx is None:
         return min(DEFAULT_CTX, model.shape.ctx_train or DEFAULT_CTX)
-    if isinstance(request.ctx, int) and request.ctx < 0:
-        raise PlannerError(f"ctx: a context cannot be negative: {request.ctx}")
     return int(request.ctx)
 
 

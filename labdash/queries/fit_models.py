@@ -38,7 +38,7 @@ class Chosen:
         """Return it at another quant. Raises ``PlannerError`` where there is none such."""
         if quant == self.model.quant:
             return self.model
-        return _requantized(self.model, quant)
+        return requantized(self.model, quant, imatrix=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +139,6 @@ def _basis(known: CatalogModel, row: InstalledModel | None) -> str:
         return text
     where = f"installed on {row.instance.node.slug}"
     return f"{where}, whose node does not tell its tensors: {text}"
-
-
-@lru_cache(maxsize=128)
-def _requantized(model: Model, quant: str) -> Model:
-    return requantized(model, quant, imatrix=False)
 
 
 def quants_of(chosen: Chosen) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def open_model(source: str, quant: str | None, *, imatrix: bool = False) -> Sour
         opened = _from_file(source, _changed_at(path))
     if quant is None or quant.upper() == (opened.model.quant or "").upper():
         return opened
-    return replace(opened, model=_requantized(opened.model, quant, imatrix=imatrix))
+    return replace(opened, model=requantized(opened.model, quant, imatrix=imatrix))
 
 
 def _changed_at(path: Path) -> float:
@@ -73,14 +73,12 @@ def is_remote(source: str) -> bool:
     return source.lower().startswith(tuple(PREFIXES))
 
 
+@lru_cache(maxsize=128)
 def requantized(model: Model, quant: str, *, imatrix: bool) -> Model:
     """Give a model the types that llama-quantize would give it."""
     file_type = find_file_type(quant)
     tensors = types_of(model.tensors, model.metadata, file_type, imatrix=imatrix)
     return Model(model.name, file_type.name, model.metadata, tuple(tensors), "rules")
-
-
-_requantized = lru_cache(maxsize=128)(requantized)
 
 
 @lru_cache(maxsize=128)
