@@ -11,6 +11,7 @@ from labdash.planner.settings import CACHE_TYPES
 from labdash.queries.fit import Asked
 from labdash.queries.fit_files import PACKED_LIMIT
 from labdash.queries.fit_loads import Load
+from labdash.queries.fit_models import LONGEST_NAME
 from workers.wire.loads import MOST_CONTEXT
 
 KV_NOTES = {"f16": "f16, as Ollama has it", "q8_0": "q8_0, half of it", "q4_0": "q4_0, a quarter"}
@@ -29,7 +30,7 @@ class FitForm(PlainForm):
 
     model = forms.CharField(
         label="Model",
-        max_length=350,
+        max_length=LONGEST_NAME,
         required=False,
         widget=forms.TextInput(
             attrs={

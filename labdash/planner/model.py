@@ -25,7 +25,13 @@ class Tensor:
     bytes: int
 
 
-_BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+_BLOCK = re.compile(r"blk\.([0-9]{1,9})\.(.+)")
+
+
+def place_of(name: str) -> tuple[int | None, str]:
+    """Tell the block of a tensor and its name there; None where it belongs to no block."""
+    found = _BLOCK.fullmatch(name)
+    return (int(found[1]), found[2]) if found else (None, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,9 @@ class Model:
         blocks: list[dict[str, Tensor]] = [{} for _ in range(self.shape.block_count)]
         ends = {}
         for tensor in self.tensors:
-            found = _BLOCK.fullmatch(tensor.name)
-            if found is None:
-                ends[tensor.name] = tensor
-            elif int(found[1]) < len(blocks):
-                blocks[int(found[1])][found[2]] = tensor
+            index, name = place_of(tensor.name)
+            if index is None:
+                ends[name] = tensor
+            elif index < len(blocks):
+                blocks[index][name] = tensor
         return Table(tuple(blocks), ends)

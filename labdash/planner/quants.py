@@ -16,7 +16,7 @@ from labdash.planner.facts import Value, count_or
 from labdash.planner.file_types import FileType
 from labdash.planner.ggml import PLAIN_TYPES, TYPES, tensor_bytes
 from labdash.planner.mixes import LOW_BIT, Place, Role, Traits, mixed_type
-from labdash.planner.model import Tensor
+from labdash.planner.model import Tensor, place_of
 
 # What stays as it is stored: norms, routers, convolutions, tables of positions, small matrices.
 _KEPT = re.compile(
@@ -41,7 +41,6 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 )
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 _FEED_FORWARD: frozenset[Role] = frozenset(("up", "gate", "down"))
-_BLOCK = re.compile(r"blk\.(\d+)\.")
 
 # What a type becomes where a row is no whole number of its blocks.
 _FALLBACKS = {
@@ -146,8 +145,8 @@ def _role(name: str) -> Role:
 @lru_cache(maxsize=8192)
 def _sort_key(name: str) -> tuple[int, str]:
     """Put llama-quantize's order: what is in no block, then block by block, by name."""
-    found = _BLOCK.match(name)
-    return (int(found[1]) if found else -1, name)
+    index, _ = place_of(name)
+    return (-1 if index is None else index, name)
 
 
 def _places(

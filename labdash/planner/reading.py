@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labdash.planner.ggml import row_bytes
-from labdash.planner.model import Model, Tensor
+from labdash.planner.model import Model, Tensor, place_of
 from labdash.planner.shape import Layer, Shape
 from labdash.planner.speed import Part, SpeedClass
 
-BLOCK = re.compile(r"blk\.(\d+)\.")
 I_QUANTS = ("iq1_", "iq2_", "iq3_")
 STATE_BYTES = 4
 
@@ -116,8 +115,8 @@ def _part(device: Device, sizes: Sequence[int], *, share: float) -> Part:
 
 def _layer_of(name: str, shape: Shape) -> int | None:
     """Tell which layer reads a tensor, None where a token reads next to nothing of it."""
-    if match := BLOCK.match(name):
-        index = int(match[1])
+    index, _ = place_of(name)
+    if index is not None:
         return index if index < len(shape.layers) else None
     if name.startswith("output") or (shape.tied and name == "token_embd.weight"):
         return shape.block_count

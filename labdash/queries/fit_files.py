@@ -17,12 +17,11 @@ from labdash.planner.gguf import Header, check_data
 from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
 from labdash.planner.show import model_of_show
-from labdash.queries.fit_models import Chosen
+from labdash.queries.fit_models import LONGEST_NAME, Chosen
 
 # It is a part of an address: tables of tensors take 1 to 5 KiB so packed.
 PACKED_LIMIT = 32 * 2**10
 FACTS_LIMIT_BYTES = 4 * 2**20
-LONGEST_NAME = 350
 DAMAGED = "what this page kept of the file is damaged: choose the file again"
 
 

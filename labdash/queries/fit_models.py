@@ -11,11 +11,10 @@ from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.planner.model import Model
 from labdash.planner.stock import stock_model
 from labdash.queries.library import plain_name
-from labdash.queries.opening import requantized
+from labdash.queries.opening import DEFAULT_QUANT, requantized
 
 # What people choose among, the smallest first.
 QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
-DEFAULT_QUANT = "Q4_K_M"
 LONGEST_NAME = 350
 ELSEWHERE = "Press Ask to look for it where it is published, or choose its GGUF file"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from labdash.planner.facts import Value, count_or
 from labdash.planner.ggml import F32_BYTES
 from labdash.planner.memory.split import Split
-from labdash.planner.memory.weights import BLOCK, gpu_bytes, host_bytes
-from labdash.planner.model import Model
+from labdash.planner.memory.weights import gpu_bytes, host_bytes
+from labdash.planner.model import Model, place_of
 from labdash.planner.settings import ALL_LAYERS, HOST, Settings
 
 # Where a projector takes images of any size: llama.cpp, clip.cpp, its usual limit of tokens, each
@@ -83,7 +83,7 @@ def draft_settings(settings: Settings) -> Settings:
 def add_adapters(added: Added, adapters: Sequence[Model], split: Split) -> None:
     """Count adapters: each of their matrices lies beside the one that it changes."""
     for tensor in (tensor for adapter in adapters for tensor in adapter.tensors):
-        found = BLOCK.match(tensor.name)
-        index = int(found[1]) if found else len(split.layers)
-        home = split.layers[index] if index < len(split.layers) else split.output
+        index, _ = place_of(tensor.name)
+        homes = (*split.layers, split.output)
+        home = homes[-1 if index is None else min(index, len(homes) - 1)]
         added.weights[home] += host_bytes(tensor) if home == HOST else gpu_bytes(tensor)

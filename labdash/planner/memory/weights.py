@@ -28,7 +28,6 @@ COPIED_TENSORS = frozenset(
 )
 # They make the output matrix before the table of tokens, so that a host holds both.
 OUTPUT_MADE_FIRST = frozenset(("gemma3n", "gemma4"))
-BLOCK = re.compile(r"blk\.(\d+)\.")
 TABLE, OUTPUT = "token_embd.weight", "output.weight"
 
 

@@ -166,3 +166,13 @@ def test_few_missing_bytes_are_told_in_bytes(tmp_path: Path) -> None:
     whole = made.file()
     path.write_bytes(whole[:-3])
     assert open_file(path).warnings == (f"truncated: {len(whole) - 3} of {len(whole)} bytes",)
+
+
+def test_block_whose_number_has_thousands_of_digits_is_no_block(tmp_path: Path) -> None:
+    document = show()
+    tensors = document["tensors"]
+    assert isinstance(tensors, list)
+    strange = {"name": f"blk.{'9' * 5000}.attn_q.weight", "shape": [256], "type": "F32"}
+    path = tmp_path / "show.json"
+    path.write_text(json.dumps({**document, "tensors": [*tensors, strange]}))
+    assert strange["name"] in open_file(path).model.table.ends
