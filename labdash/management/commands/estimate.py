@@ -48,10 +48,8 @@ class Command(LabDashCommand):
         add = parser.add_argument
         add("source", nargs="?", metavar="SOURCE", help="the model")
         add("--batch", metavar="FILE.jsonl", help="read one request a line, - is standard input")
-        add("--quant", help="quantization of a catalog model, as Q4_K_M")
-        add(
-            "--ctx", help="context over all slots; auto: all that fits, or that it was trained with"
-        )
+        add("--quant", help="as Q4_K_M; of a file, what llama-quantize makes of it")
+        add("--ctx", help="context over all slots; auto is the trained one, or what fits")
         add("--parallel", type=int, metavar="SLOTS", help="slots (1)")
         add("--kv-type", metavar="TYPE", help="f16, q8_0 and so on, or K,V (f16)")
         add("--flash-attn", choices=("on", "off"), help="(on)")
