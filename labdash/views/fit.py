@@ -109,10 +109,14 @@ def _answer(form: FitForm) -> tuple[Answer | None, str]:
     try:
         found = read_fit(asked, now=timezone.now())
     except PlannerError as error:
-        text = str(error)
-        return None, text[:1].upper() + text[1:]
+        return None, _sentence(str(error))
     watch(node.slug for node in found.nodes)
     return found, ""
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital, but for names as llama.cpp or hf.co."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def _slider(values: Mapping[str, str], found: Answer | None) -> Slider:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client
 
+from labdash.sources.ranges import Service
 from labdash.sources.registry import PREFIXES
 from tests.labdash.sources.test_registry import registry
 from tests.labdash.views.polling import count_queries, text_of
@@ -180,3 +181,16 @@ def test_published_model_is_read_once_for_all_questions(
             status, text = shown(page, model="hf.co/someone/tiny:Q4_K_M", go="1", context=context)
             assert (status, "Fits whole in 1 of 1 place." in text) == (200, True)
     assert sum("/manifests/" in each for each in asked) == 1
+
+
+def test_name_of_a_service_at_the_begin_of_a_line_stays_as_it_is(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_card()
+    with registry() as (service, _):
+        monkeypatch.setitem(PREFIXES, "hf.co/", service)
+    status, text = shown(page, model="hf.co/someone/away", go="1")
+    assert status == 422
+    assert f"{service.name} cannot be reached: without internet" in text
+    monkeypatch.setitem(PREFIXES, "hf.co/", Service("http://localhost:1", ()))
+    assert "localhost:1 cannot be reached" in shown(page, model="hf.co/someone/gone", go="1")[1]
