@@ -1,10 +1,20 @@
 """What is stored: one file per noun."""
 
 from labdash.models.access import Attempt, CodePurpose, OneTimeCode
+from labdash.models.deployment import Deployment, Prefer, Residency
 from labdash.models.joining import Invitation, Membership
 from labdash.models.library import Family, InstalledModel, Variant
 from labdash.models.load import LOAD_ENDED, LoadJob, LoadState, LoadWish
 from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
+from labdash.models.plan import (
+    ItemState,
+    ItemWish,
+    Plan,
+    PlanItem,
+    PlanState,
+    Prediction,
+    Verdict,
+)
 from labdash.models.problem import Problem
 from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
 from labdash.models.sample import GpuPeriod, GpuSample, Tier
@@ -16,6 +26,7 @@ __all__ = [
     "SLUG",
     "Attempt",
     "CodePurpose",
+    "Deployment",
     "Family",
     "Gpu",
     "GpuPeriod",
@@ -24,6 +35,8 @@ __all__ = [
     "InstalledModel",
     "Instance",
     "Invitation",
+    "ItemState",
+    "ItemWish",
     "LoadJob",
     "LoadState",
     "LoadWish",
@@ -31,9 +44,16 @@ __all__ = [
     "Node",
     "NodeKind",
     "OneTimeCode",
+    "Plan",
+    "PlanItem",
+    "PlanState",
+    "Prediction",
+    "Prefer",
     "Problem",
     "PullJob",
     "PullState",
+    "Residency",
     "Tier",
     "Variant",
+    "Verdict",
 ]

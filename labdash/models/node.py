@@ -30,6 +30,9 @@ class Node(models.Model):
         default=False, help_text="Only an Ollama URL and declared hardware; served from the hub."
     )
     paused = models.BooleanField(default=False, help_text="Starts no new work.")
+    tags = models.JSONField(
+        default=list, blank=True, help_text="Words by which deployments choose machines."
+    )
     declared_ram_bytes = models.BigIntegerField("RAM", null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -63,6 +66,24 @@ class Gpu(models.Model):
     source = models.CharField(max_length=10, choices=GpuSource, default=GpuSource.DECLARED)
     unified = models.BooleanField(default=False, help_text="Its memory is a part of RAM.")
     memory_total_bytes = models.BigIntegerField(null=True, blank=True)
+    reserve_bytes = models.BigIntegerField(
+        "kept for its owner", default=0, help_text="The plan leaves so much free."
+    )
+    margin_bytes = models.BigIntegerField(
+        "safety margin", null=True, blank=True, help_text="Empty for what the engine keeps."
+    )
+    given_back = models.BooleanField(
+        "given back to its owner", default=False, help_text="The plan puts nothing on it."
+    )
+    game_bytes = models.BigIntegerField(
+        "given back when other programs take",
+        null=True,
+        blank=True,
+        help_text="Empty for never.",
+    )
+    # Since when other programs hold more than game_bytes, or hold less again.
+    game_since = models.DateTimeField(null=True, blank=True, editable=False)
+    game_on = models.BooleanField(default=False, editable=False)
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The samples before this have become periods of history.
     rolled_up_to = models.DateTimeField(null=True, blank=True, editable=False)
@@ -88,6 +109,18 @@ class Instance(models.Model):
     url = models.CharField(max_length=300, default="http://127.0.0.1:11434")
     version = models.CharField(max_length=40, blank=True, editable=False)
     inventory_at = models.DateTimeField(null=True, blank=True, editable=False)
+    declared_settings = models.JSONField(
+        "its environment",
+        default=dict,
+        blank=True,
+        help_text="Of a server whose process LabDash cannot read: OLLAMA_KV_CACHE_TYPE and such.",
+    )
+    declared_gpus = models.JSONField(
+        "its GPUs",
+        null=True,
+        blank=True,
+        help_text="Numbers of the node's GPUs that it sees, where LabDash cannot tell.",
+    )
 
     class Meta:
         ordering: ClassVar = ["node", "name"]
