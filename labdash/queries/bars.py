@@ -17,12 +17,15 @@ IGNORED_BYTES = 24 * 2**20
 NOTABLE_SHARE = 0.005
 
 type Basis = Literal["measured", "ollama", "unknown"]
-type SegmentKind = Literal["model", "other", "reserve", "free"]
+type SegmentKind = Literal["model", "demand", "other", "reserve", "margin", "free"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A part of a memory. The fields after the size are set for models."""
+    """A part of a memory. The fields after the size are set for models.
+
+    ``demand`` are planned models that load when asked, in turns; ``margin`` is kept free.
+    """
 
     kind: SegmentKind
     label: str
@@ -34,12 +37,17 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A memory and what fills it. A size that nobody knows is ``None``."""
+    """A memory and what fills it. A size that nobody knows is ``None``.
+
+    ``mark_bytes`` is where its models end by another account, which ``mark_label`` names.
+    """
 
     label: str
     total_bytes: int | None
     used_bytes: int | None
     segments: tuple[Segment, ...]
+    mark_bytes: int | None = None
+    mark_label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,7 @@ class GpuView:
 
     ``untold`` says why nobody does. ``unseen`` says why the driver's processes tell of no model;
     ``is_word`` that the models are then Ollama's word, in a sum that is measured. ``low`` are those
-    of which that word leaves something out.
+    of which that word leaves something out. ``owner`` says that the plan leaves it to its owner.
     """
 
     reading: wire.GpuReading
@@ -58,6 +66,7 @@ class GpuView:
     unseen: str = ""
     is_word: bool = False
     low: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

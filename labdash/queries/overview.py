@@ -20,6 +20,7 @@ from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
 from labdash.queries.loads import LoadView, active_loads
+from labdash.queries.plan_marks import Marks, mark_gpus, read_marks
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import JobView, active_jobs
 from workers import wire
@@ -110,7 +111,8 @@ def read_overview(*, now: datetime) -> OverviewView:
     library = read_library()
     problems = find_problems(lab)
     history = memory_by_node(now=now)
-    cards = [node_card(view, library, problems, history) for view in lab.nodes]
+    marks = read_marks()
+    cards = [node_card(view, library, problems, history, marks) for view in lab.nodes]
     return OverviewView(
         lab=lab,
         totals=_totals(cards),
@@ -126,10 +128,11 @@ def node_card(
     library: Library,
     problems: Iterable[ProblemView],
     history: Mapping[str, Series],
+    marks: Marks,
 ) -> NodeCard:
     """Gather what is shown of one node, here and on other pages."""
     loaded = loaded_models(view, library)
-    gpus = view_gpus(view, loaded)
+    gpus = mark_gpus(view_gpus(view, loaded), view.node, loaded, marks)
     instances = view.sample.instances if view.sample else ()
     return NodeCard(
         view=view,

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 
 from labdash import wording
 from labdash.planner.speed import Speed
-from labdash.queries.bars import Segment
+from labdash.queries.bars import Bar, Segment
 from labdash.wording import DAY_S, GIB, HOUR_S, MINUTE_S
 
 register = template.Library()
@@ -190,17 +190,31 @@ def bar(segments: Sequence[Segment], total_bytes: int | None) -> SafeString:
         # More may be told than the bar holds.
         width = min(BAR_WIDTH * segment.size_bytes / (total_bytes or 1), BAR_WIDTH - left)
         if segment.kind != "free" and width >= 1:
-            shade = f"m{segment.colour}" if segment.kind == "model" else segment.kind
+            shade = _shade(segment)
             drawn = width - (GAP if width > 3 * GAP else 0)
             parts.append((shade, f"{left:.0f}", f"{drawn:.0f}"))
         left += width
     return format_html_join("", '<rect class="s-{}" x="{}" width="{}" height="16"/>', parts)
 
 
+def _shade(segment: Segment) -> str:
+    if segment.kind == "demand":
+        return f"m{segment.colour} s-demand"
+    return f"m{segment.colour}" if segment.kind == "model" else segment.kind
+
+
+@register.filter
+def mark(bar: Bar) -> str:
+    """Tell where the mark of a bar stands; nothing where it has none."""
+    if bar.mark_bytes is None or not bar.total_bytes:
+        return ""
+    return f"{min(BAR_WIDTH - 1.0, max(1.0, BAR_WIDTH * bar.mark_bytes / bar.total_bytes)):.0f}"
+
+
 @register.filter
 def named(segments: Iterable[Segment]) -> list[Segment]:
     """Return the segments that the line under a bar names: what somebody put there."""
-    return [segment for segment in segments if segment.kind in {"model", "other"}]
+    return [segment for segment in segments if segment.kind in {"model", "demand", "other"}]
 
 
 @register.filter

@@ -1,0 +1,76 @@
+"""What the plan in force expects on each GPU, as marks on the bars of what is measured."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from labdash.models import Gpu, ItemWish, Node, PlanItem, PlanState, Residency
+from labdash.queries.bars import GpuView, LoadedView
+from labdash.queries.library import plain_name
+
+IN_FORCE = (PlanState.CURRENT, PlanState.APPLYING)
+EXPECTS = "models as planned"
+GIVEN_BACK = "given back to its owner"
+AT_PLAY = "given back: other programs use it"
+
+
+@dataclass(kw_only=True)
+class Mark:
+    """What one device is to hold. ``demand_bytes`` by name: what loads when somebody asks."""
+
+    resident_bytes: int = 0
+    demand_bytes: dict[str, int] = field(default_factory=dict)
+
+    def expected_bytes(self, loaded: Iterable[str]) -> int:
+        """Sum up what stays, and what of the rest is loaded now."""
+        return self.resident_bytes + sum(self.demand_bytes.get(name, 0) for name in loaded)
+
+
+type Marks = Mapping[str, Mark]
+
+
+def read_marks() -> Marks:
+    """Return the marks by device, ``rog/0``; none where no plan is in force."""
+    marks: defaultdict[str, Mark] = defaultdict(Mark)
+    for item in _items():
+        for device, size_bytes in item.bytes.items():
+            mark = marks[device]
+            if item.residency == Residency.RESIDENT:
+                mark.resident_bytes += size_bytes
+            else:
+                mark.demand_bytes[plain_name(item.served_name)] = size_bytes
+    return dict(marks)
+
+
+def mark_gpus(
+    gpus: Iterable[GpuView], node: Node, loaded: Iterable[LoadedView], marks: Marks
+) -> tuple[GpuView, ...]:
+    """Put the marks of a plan on the bars of a node, and say which cards its owner has back."""
+    names = {each.name for each in loaded}
+    rows = {row.index: row for row in node.gpus.all()}
+    return tuple(_marked(gpu, node.slug, rows, names, marks) for gpu in gpus)
+
+
+def owner_of(row: Gpu | None) -> str:
+    """Say that the plan leaves a card to its owner; nothing where it does not."""
+    if row is None or not (row.given_back or row.game_on):
+        return ""
+    return GIVEN_BACK if row.given_back else AT_PLAY
+
+
+def _items() -> Iterable[PlanItem]:
+    return PlanItem.objects.filter(plan__state__in=IN_FORCE, wish=ItemWish.SERVE).only(
+        "bytes", "residency", "alias", "model"
+    )
+
+
+def _marked(
+    gpu: GpuView, slug: str, rows: Mapping[int, Gpu], names: set[str], marks: Marks
+) -> GpuView:
+    index = gpu.reading.index
+    owner = owner_of(rows.get(index))
+    if not marks or gpu.reading.state != "ok":
+        return replace(gpu, owner=owner)
+    expected = marks.get(f"{slug}/{index}", Mark()).expected_bytes(names)
+    bar = replace(gpu.bar, mark_bytes=expected, mark_label=EXPECTS)
+    return replace(gpu, bar=bar, owner=owner)
