@@ -53,11 +53,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A model in memory now. ``gpu_bytes`` by the node's GPU, empty where nothing measures it."""
+    """A model in memory now. ``gpu_bytes`` by the node's GPU, empty where nothing measures it.
+
+    ``stays``: it was loaded to stay, and does not go by itself after a while.
+    """
 
     name: str
     ctx: int | None
     gpu_bytes: Mapping[int, int] = field(default_factory=dict)
+    stays: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +148,8 @@ class Deployment:
     ``variants`` go from the wished quant to the floor. ``ctx`` is of one slot. ``nodes`` holds
     names of nodes and tags, empty for anywhere. ``pin`` is a device. ``keep_apart`` names
     deployments that share no device with this one. ``parallel`` and ``kv_types`` are demanded of
-    the instance, None for as it is. ``give_way`` lists what shrinks first.
+    the instance, None for as it is. ``give_way`` lists what shrinks first. ``same_name``: its
+    options are put on the model's own name instead of an alias.
     """
 
     name: str
@@ -164,6 +169,7 @@ class Deployment:
     keep_apart: frozenset[str] = frozenset()
     min_tokens_per_s: float | None = None
     give_way: tuple[Yields, ...] = USUAL_ORDER
+    same_name: bool = False
 
     @property
     def resident(self) -> bool:
