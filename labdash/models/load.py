@@ -46,7 +46,8 @@ class LoadJob(models.Model):
     ``keep_s`` is -1 for ever. ``main_gpu`` is the GPU's number as its server counts. ``reason`` is
     what the server said, ``meaning`` what that means; ``log`` holds lines, ``log_note`` why there
     are none. What follows is what was seen after a load, in bytes and tokens; ``gpus`` are lists of
-    number, name and bytes, ``None`` where nothing measures.
+    number, name and bytes, ``None`` where nothing measures. ``by_plan``: a plan asked for it, and
+    nobody by hand.
     """
 
     instance = models.ForeignKey(Instance, models.CASCADE, related_name="load_jobs")
@@ -60,6 +61,7 @@ class LoadJob(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    by_plan = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -19,11 +19,23 @@ class PlanState(models.TextChoices):
     REPLACED = "replaced", "replaced"
 
 
+class PlanQuerySet(models.QuerySet["Plan"]):
+    """Reads that more than one page needs."""
+
+    def in_force(self) -> "PlanQuerySet":
+        """Return the plan that is being applied or kept up, if there is one."""
+        return self.filter(state__in=(PlanState.APPLYING, PlanState.CURRENT))
+
+
 class Plan(models.Model):
     """A plan from the moment of its application on.
 
     ``content`` is what ``manage.py plan --json`` printed of it. ``returns_to`` is set where going
-    back made it: the plan whose placements it repeats.
+    back made it: the plan whose placements it repeats. ``instead_of`` is the plan that comes back
+    once no GPU is given back to its owner any more. ``without`` holds the keys of the GPUs that
+    were given back when it was made, ``others`` what other programs held then, by device and
+    name. ``resumed_at`` is when the owner last told LabDash to keep it up, whatever was done by
+    hand before.
     """
 
     state = models.CharField(max_length=10, choices=PlanState, default=PlanState.APPLYING)
@@ -35,6 +47,12 @@ class Plan(models.Model):
     why = models.CharField(max_length=200, blank=True)
     content = models.JSONField(default=dict)
     returns_to = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="+")
+    instead_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="+")
+    without = models.JSONField(default=list, blank=True)
+    others = models.JSONField(default=dict, blank=True)
+    resumed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PlanQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-created_at", "-pk"]
@@ -78,8 +96,12 @@ class PlanItem(models.Model):
 
     ``model`` is what is pulled, ``alias`` the name with the options that is loaded and served.
     ``layers`` and ``bytes`` are by device as the planner writes them (``rog/0``, ``rog/cpu``),
-    overheads among the bytes. ``mended`` counts what the reconcile step did about it since
-    ``mended_at`` began an hour.
+    overheads among the bytes and in ``overheads`` apart. ``predicted_bytes`` is what Ollama itself
+    takes it for. ``shares`` names the deployment whose runner serves this one too. ``attempts``
+    counts the orders of the present step that came to nothing, ``next_at`` is when to try again.
+    ``cleared`` tells that nothing loaded otherwise than planned stands in its way any more.
+    ``mended`` counts what the reconcile step did about it since ``mended_at`` began an hour.
+    ``learned_from`` is the load job whose figures were remembered.
     """
 
     plan = models.ForeignKey(Plan, models.CASCADE, related_name="items")
@@ -103,7 +125,11 @@ class PlanItem(models.Model):
     load_order = models.PositiveSmallIntegerField(default=1)
     layers = models.JSONField(default=dict)
     bytes = models.JSONField(default=dict)
+    overheads = models.JSONField(default=dict, blank=True)
     host_bytes = models.BigIntegerField(null=True, blank=True)
+    predicted_bytes = models.BigIntegerField(null=True, blank=True)
+    margin_bytes = models.BigIntegerField(null=True, blank=True)
+    shares = models.CharField(max_length=60, blank=True)
     tokens_per_s = models.FloatField(null=True, blank=True)
     reasons = models.JSONField(default=list)
 
@@ -116,12 +142,17 @@ class PlanItem(models.Model):
         LoadJob, models.SET_NULL, null=True, blank=True, related_name="plan_items"
     )
     sent_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(null=True, blank=True)
+    cleared = models.BooleanField(default=False)
     verdict = models.CharField(
         max_length=12, choices=Verdict, default=Verdict.UNCHECKED, blank=True
     )
     verdict_text = models.CharField(max_length=500, blank=True)
     observed = models.JSONField(default=dict)
     checked_at = models.DateTimeField(null=True, blank=True)
+    verdict_since = models.DateTimeField(null=True, blank=True)
+    learned_from = models.BigIntegerField(null=True, blank=True)
     mended = models.PositiveSmallIntegerField(default=0)
     mended_at = models.DateTimeField(null=True, blank=True)
 
