@@ -7,6 +7,7 @@ each architecture has: the ``load_arch_tensors`` of src/models in llama.cpp.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from labdash.planner.encoders import ENCODERS, encoder
 from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Value, count_or
 from labdash.planner.ggml import tensor_bytes
@@ -16,7 +17,10 @@ from labdash.planner.shape import Layer, Shape, read_shape
 type Named = Iterator[tuple[str, tuple[int, ...]]]
 
 # Matrices that stay f32.
-PLAIN_MATRICES = ("ffn_gate_inp.weight", "ssm_conv1d.weight", "shortconv.conv.weight")
+PLAIN_MATRICES = (
+    "ffn_gate_inp.weight", "ssm_conv1d.weight", "shortconv.conv.weight", "position_embd.weight",
+    "token_types.weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def tensors_of(metadata: Mapping[str, Value], *, tied: bool) -> tuple[Tensor, ..
     ``tied`` where the output layer is the table of tokens.
     """
     shape = read_shape(metadata, {})
+    if shape.arch in ENCODERS:
+        return tuple(_tensor(name, dims) for name, dims in encoder(shape))
     has = KNOWN.get(shape.arch)
     if has is None:
         raise PlannerError(
