@@ -166,8 +166,7 @@ def _split(choice: Choice, instance: Instance) -> Iterator[str]:
 
 
 def _position(choice: Choice, instance: Instance) -> int:
-    if choice.main_gpu is not None:
-        return choice.main_gpu
+    """Tell the GPU's number as the instance lists them, of whatever maker."""
     devices = [f"{choice.node}/{index}" for index in instance.gpus]
     return next((devices.index(each) for each in choice.gpu_devices if each in devices), 0)
 
