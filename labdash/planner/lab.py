@@ -119,7 +119,8 @@ class Variant:
     installed, ``digest`` that of its weights where known. ``loss`` is the mean KL divergence from
     F16, None where nobody measured the quant. ``file_bytes`` is what a pull fetches, None where
     unknown. ``guessed``: nobody has seen that it is published under ``name``.
-    ``projector_bytes`` are loaded on the first GPU beside it.
+    ``projector_bytes`` are loaded on the first GPU beside it. ``assumed`` says what of all this
+    nobody measured, in sentences.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Variant:
     embedding: bool = False
     vision: bool = False
     projector_bytes: int = 0
+    assumed: tuple[str, ...] = ()
 
     @cached_property
     def bits_per_weight(self) -> float:
@@ -149,7 +151,8 @@ class Deployment:
     names of nodes and tags, empty for anywhere. ``pin`` is a device. ``keep_apart`` names
     deployments that share no device with this one. ``parallel`` and ``kv_types`` are demanded of
     the instance, None for as it is. ``give_way`` lists what shrinks first. ``same_name``: its
-    options are put on the model's own name instead of an alias.
+    options are put on the model's own name instead of an alias. ``unknown``: nobody knows the
+    model, or such a quant of it, so that there are no variants; ``unknown_text`` says it.
     """
 
     name: str
@@ -170,6 +173,8 @@ class Deployment:
     min_tokens_per_s: float | None = None
     give_way: tuple[Yields, ...] = USUAL_ORDER
     same_name: bool = False
+    unknown: Literal["model", "quant"] | None = None
+    unknown_text: str = ""
 
     @property
     def resident(self) -> bool:

@@ -1,4 +1,4 @@
-"""Encoders have the tensors of their GGUF files: all parameters that were published but a pooler."""
+"""Encoders have the tensors of their files: all published parameters but a pooler."""
 
 import pytest
 

@@ -1,0 +1,84 @@
+"""Under which name a quant of a model is to be pulled: as published, or as it usually is.
+
+The tags of Ollama's library are ``SIZE[-WORDS]-QUANT``. Until the end of 2024 it held all usual
+quants of a model, since then four bits, eight and sixteen; the others lie on Hugging Face.
+"""
+
+from labdash.catalog.models import QUANT, CatalogModel
+
+# What stands between size and quant.
+WORDS = {
+    "codellama": "instruct", "command-r": "08-2024", "command-r7b": "12-2024",
+    "deepseek-coder": "instruct", "deepseek-coder-v2": "lite-instruct", "deepseek-v2": "lite-chat",
+    "devstral": "small-2505", "devstral-small-2": "instruct-2512", "dolphin3": "llama3.1",
+    "falcon3": "instruct", "gemma": "instruct", "gemma2": "instruct", "gemma3": "it",
+    "gemma3n": "it", "gemma4": "it", "glm4": "chat", "granite3.1-moe": "instruct",
+    "granite3.3": "instruct", "hermes3": "llama3.1", "llama2": "chat", "llama3": "instruct",
+    "llama3.1": "instruct", "llama3.2": "instruct", "llama3.2-vision": "instruct",
+    "llama3.3": "instruct", "magistral": "small-2506", "ministral-3": "instruct-2512",
+    "mistral": "instruct", "mistral-nemo": "instruct-2407", "mistral-small3.1": "instruct-2503",
+    "mistral-small3.2": "instruct-2506", "mixtral": "instruct-v0.1", "nemotron": "instruct",
+    "nemotron-mini": "instruct", "olmo2": "1124-instruct", "phi3.5": "mini-instruct",
+    "qwen2.5": "instruct", "qwen2.5-coder": "instruct", "qwen3-vl": "instruct",
+    "smollm2": "instruct", "tinyllama": "chat", "yi": "chat",
+}  # fmt: skip
+# Tags whose short form leaves out more than that.
+LONG = {
+    "qwen3:30b": "30b-a3b", "qwen3:235b": "235b-a22b", "qwen3-coder:30b": "30b-a3b",
+    "qwen3-coder:480b": "480b-a35b", "qwen3-vl:30b": "30b-a3b-instruct",
+    "qwen3-next:80b": "80b-a3b-instruct", "qwen3.5:35b": "35b-a3b", "qwen3.5:122b": "122b-a10b",
+    "qwen3.6:35b": "35b-a3b", "deepseek-r1:1.5b": "1.5b-qwen-distill",
+    "deepseek-r1:7b": "7b-qwen-distill", "deepseek-r1:8b": "8b-0528-qwen3",
+    "deepseek-r1:14b": "14b-qwen-distill", "deepseek-r1:32b": "32b-qwen-distill",
+    "deepseek-r1:70b": "70b-llama-distill", "deepseek-r1:671b": "671b-0528",
+    "llama4:16x17b": "17b-scout-16e-instruct", "llama4:128x17b": "17b-maverick-128e-instruct",
+    "mistral-small:22b": "22b-instruct-2409", "mistral-small:24b": "24b-instruct-2501",
+    "phi3:3.8b": "3.8b-mini-4k-instruct", "phi3:14b": "14b-medium-128k-instruct",
+    "nomic-embed-text:latest": "137m-v1.5", "glm-4.7-flash:latest": "",
+}  # fmt: skip
+FEWER_SINCE = "2024-12-07"
+FEWER = frozenset(("Q4_K_M", "Q8_0", "F16", "BF16", "MXFP4_MOE"))
+# Who publishes all quants of nearly every model, in repositories named after the model's own.
+PUBLISHER = "unsloth"
+HUBS = ("hf.co/", "huggingface.co/")
+
+
+def library_name(known: CatalogModel, quant: str) -> str | None:
+    """Return the library's usual tag for a quant, None where it hardly has one."""
+    if not known.ollama or quant.startswith(("IQ", "TQ")):
+        return None
+    has_all = (known.released or FEWER_SINCE) < FEWER_SINCE
+    if not has_all and quant not in FEWER:
+        return None
+    family, _, tag = known.ollama.partition(":")
+    words = LONG.get(known.ollama)
+    if words is None:
+        own = "" if tag == "latest" else QUANT.sub("", tag)
+        words = "-".join(filter(None, (own, "" if "-" in own else WORDS.get(family, ""))))
+    return f"{family}:{'-'.join(filter(None, (words, _written(quant))))}"
+
+
+def hub_name(known: CatalogModel, quant: str, asked: str) -> str:
+    """Return the name on Hugging Face, in the repository that was asked for, if one was."""
+    return f"{repository_of(asked) or _usual_repository(known)}:{quant.removesuffix('_MOE')}"
+
+
+def is_on_hub(asked: str) -> bool:
+    """Tell a name of Hugging Face from one of the library."""
+    return asked.lower().startswith(HUBS)
+
+
+def repository_of(name: str) -> str:
+    """Return the repository of a name of Hugging Face, nothing for another name."""
+    return name.partition(":")[0] if is_on_hub(name) else ""
+
+
+def _usual_repository(known: CatalogModel) -> str:
+    return f"hf.co/{PUBLISHER}/{known.hf_repo.rpartition('/')[2]}-GGUF"
+
+
+def _written(quant: str) -> str:
+    """Write a quant as tags of the library do: fp16, q4_K_M."""
+    if quant in ("F16", "F32"):
+        return f"fp{quant[1:]}"
+    return "mxfp4" if quant == "MXFP4_MOE" else quant[0].lower() + quant[1:].replace("F16", "f16")

@@ -1,0 +1,289 @@
+"""The files that a deployment may be served with, from the wished quant down to the floor."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+
+from labdash.catalog.models import CatalogModel, Found, PublishedFile, find_model
+from labdash.planner.errors import PlannerError
+from labdash.planner.lab import Deployment, Variant
+from labdash.planner.model import Model
+from labdash.planner.stock import stock_model
+from labdash.queries.opening import DEFAULT_QUANT
+from labdash.queries.quant_ladder import below, ladder, loss_of, quant_name, worth
+from labdash.queries.shelf import Have, Shelf, default_quant, find, plain, quant_of
+from labdash.queries.tag_names import hub_name, is_on_hub, library_name, repository_of
+
+# Projectors are published with 16 bits.
+PROJECTOR_BYTES_EACH = 2
+# The parameters of these count a block more, which predicts further tokens and is not loaded.
+EXTRA_BLOCK_ARCHS = ("qwen35",)
+ESTIMATED_PROJECTOR = "the size of its projector for images is reckoned from its parameters"
+NOTHING = Shelf()
+
+
+class UnknownModelError(PlannerError):
+    """Nobody here knows the model, or its shape. ``heard_of`` where the lab or the catalog has it.
+
+    What was heard of is refused with a reason; what was not is most likely a slip of the pen.
+    """
+
+    def __init__(self, text: str, *, heard_of: bool) -> None:
+        """Keep whether the name stands for anything."""
+        super().__init__(text)
+        self.heard_of = heard_of
+
+
+class UnknownQuantError(PlannerError):
+    """No file of the model has such a quant."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a name stands for. ``only`` is its one quant where no other can be had."""
+
+    name: str
+    known: CatalogModel
+    own_quant: str | None
+    only: Have | None = None
+
+
+def variants_of(
+    model: str, floor: str = "", wish: str = "", *, shelf: Shelf = NOTHING
+) -> tuple[Variant, ...]:
+    """Return the variants from the wish down to the floor; quants may be left out.
+
+    Raises ``UnknownModelError``, ``UnknownQuantError``, or ``PlannerError`` for what is no quant.
+    """
+    asked = _ask(model, shelf)
+    least, best = _bounds(asked, floor, wish)
+    beside = {quant_of(have, asked.known) for have in shelf.by_model.get(asked.known.name, ())}
+    quants = ladder(least, best, arch=asked.known.arch, beside=filter(None, beside))
+    if asked.only is not None:
+        quants = tuple(quant for quant in quants if quant == asked.own_quant)
+        if not quants:
+            raise UnknownQuantError(
+                f"{model} is installed as {asked.own_quant}, and known as no other"
+            )
+    required = {least, best}
+    made = (_make(asked, quant, shelf, required=quant in required) for quant in quants)
+    return tuple(variant for variant in made if variant is not None)
+
+
+def smaller(deployment: Deployment, *, shelf: Shelf = NOTHING) -> tuple[Variant, ...]:
+    """Return the variants that lose more than a deployment's floor, the best first."""
+    if not deployment.variants:
+        return ()
+    asked = _ask(deployment.model, shelf)
+    if asked.only is not None:
+        return ()
+    quants = below(deployment.variants[-1].quant, arch=asked.known.arch)
+    made = (_make(asked, quant, shelf, required=False) for quant in quants)
+    return tuple(variant for variant in made if variant is not None)
+
+
+def _ask(name: str, shelf: Shelf) -> _Asked:
+    """Find what a name stands for, in the catalog or in the lab."""
+    have = shelf.by_name.get(plain(name))
+    found = find(name)
+    if found is None:
+        if have is None:
+            _refuse(name)
+        return _installed(have)
+    own = (quant_of(have, found.model) if have else None) or found.quant
+    return _Asked(name, _shaped(found), own)
+
+
+def _refuse(name: str) -> None:
+    """Raise with the nearest names of the catalog."""
+    try:
+        find_model(name)
+    except PlannerError as error:
+        raise UnknownModelError(str(error), heard_of=False) from None
+
+
+def _installed(have: Have | None) -> _Asked:
+    """Take a name that only the lab knows by the family that its weights are of."""
+    assert have is not None  # noqa: S101 - names without one were refused
+    found = find(have.family)
+    if found is None:
+        raise UnknownModelError(
+            f"{have.name} is installed, but the catalog does not know its shape", heard_of=True
+        )
+    quant = quant_of(have, found.model)
+    if quant is None:
+        raise UnknownModelError(
+            f"{have.name} is quantized as {have.quant}, of which the tensors are not known",
+            heard_of=True,
+        )
+    return _Asked(have.name, _shaped(found), quant, only=have)
+
+
+def _shaped(found: Found) -> CatalogModel:
+    if not found.model.metadata:
+        raise UnknownModelError(f"the shape of {found.model.name} is not known", heard_of=True)
+    return found.model
+
+
+def _bounds(asked: _Asked, floor: str, wish: str) -> tuple[str, str]:
+    """Fill in what was left out: the least is the model's usual quant, the wish the least."""
+    usual = quant_name(asked.own_quant or default_quant(asked.known) or DEFAULT_QUANT)
+    if floor:
+        least = quant_name(floor)
+        return least, quant_name(wish) if wish else least
+    best = quant_name(wish) if wish else usual
+    return max(usual, best, key=lambda quant: worth(quant, asked.known.arch)), best
+
+
+def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant | None:
+    """Make a variant; None where llama-quantize cannot make it and nobody asked for it."""
+    try:
+        plain_one = _stock(asked.known.name, quant)
+    except PlannerError as error:
+        if not required:
+            return None
+        if _has_no_tensors(asked.known):
+            raise UnknownModelError(str(error), heard_of=True) from None
+        raise UnknownQuantError(f"{asked.name}: {error}") from None
+    return _named(plain_one, asked, quant, shelf)
+
+
+def _has_no_tensors(known: CatalogModel) -> bool:
+    """Whether the model itself is not known well enough, whatever the quant."""
+    try:
+        _stock(known.name, "F16")
+    except PlannerError:
+        return True
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _stock(name: str, quant: str) -> Variant:
+    """Make what depends on model and quant alone: one object each, so that work on it is kept."""
+    found = find(name)
+    assert found is not None  # noqa: S101 - the name is the catalog's own
+    known = found.model
+    model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
+    projector, is_estimate = _projector(known, model)
+    return Variant(
+        name="",
+        quant=quant,
+        model=model,
+        file_bytes=model.weight_bytes + projector,
+        loss=loss_of(quant),
+        embedding="embedding" in known.capabilities,
+        vision=bool(projector),
+        projector_bytes=projector,
+        assumed=(ESTIMATED_PROJECTOR,) if is_estimate else (),
+    )
+
+
+def _projector(known: CatalogModel, model: Model) -> tuple[int, bool]:
+    """Size the part that reads images, and tell whether that is an estimate."""
+    if "vision" not in known.capabilities:
+        return 0, False
+    published = [file.projector_bytes for file in known.files if file.projector_bytes]
+    if published:
+        return published[0], False
+    language = known.params_language_model or _elements(model)
+    rest = (known.params_total or 0) - language
+    if known.arch.startswith(EXTRA_BLOCK_ARCHS):
+        rest -= _next_token_block(model, language)
+    return max(0, rest) * PROJECTOR_BYTES_EACH, rest > 0
+
+
+def _next_token_block(model: Model, language: int) -> int:
+    """Count a block as the others are, and the matrix that joins two tokens before it."""
+    ends = sum(prod(tensor.shape) for tensor in model.table.ends.values())
+    return (language - ends) // model.shape.block_count + 2 * model.shape.embd**2
+
+
+def _elements(model: Model) -> int:
+    return sum(prod(tensor.shape) for tensor in model.tensors)
+
+
+def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
+    """Say under which names a variant is published and installed."""
+    usual = _published_names(asked, quant)
+    published = _published(asked.known, quant, usual)
+    size = _file_bytes(published, stock) if published else stock.file_bytes
+    have = _nearest(_haves(asked, quant, shelf), usual)
+    if have is None:
+        guessed = published is None or published.file != usual[0]
+        return _variant(stock, usual[0], frozenset(usual), None, size, guessed=guessed)
+    names = {have.name, *shelf.names_of(have.digest)}
+    if plain(have.name) in map(plain, usual):
+        names.update(usual)
+    size = have.size_bytes or size
+    return _variant(stock, have.name, frozenset(names), have.digest, size, guessed=False)
+
+
+@lru_cache(maxsize=4096)
+def _variant(
+    stock: Variant,
+    name: str,
+    names: frozenset[str],
+    digest: str | None,
+    file_bytes: int | None,
+    *,
+    guessed: bool,
+) -> Variant:
+    """Make a variant, one object for all deployments of it: by that it is known to be the same."""
+    return replace(
+        stock, name=name, names=names, digest=digest, file_bytes=file_bytes, guessed=guessed
+    )
+
+
+def _haves(asked: _Asked, quant: str, shelf: Shelf) -> tuple[Have, ...]:
+    """Return the installed files of a quant: of the repository alone that was asked for."""
+    if asked.only is not None:
+        return (asked.only,)
+    found = shelf.of(asked.known, quant)
+    if not is_on_hub(asked.name):
+        return found
+    repository = repository_of(asked.name).lower()
+    return tuple(have for have in found if repository_of(have.name).lower() == repository)
+
+
+def _published_names(asked: _Asked, quant: str) -> list[str]:
+    """Return the names that one file is published under, the one to pull first."""
+    known = asked.known
+    if asked.only is not None:
+        return [asked.name]
+    if is_on_hub(asked.name):
+        return [hub_name(known, quant, asked.name)]
+    long = library_name(known, quant)
+    if quant == quant_name(default_quant(known) or DEFAULT_QUANT) and known.ollama:
+        family = known.ollama.partition(":")[0]
+        latest = [family, f"{family}:latest"] if known.latest else []
+        return list(dict.fromkeys(filter(None, (known.ollama, *latest, long))))
+    return [long or hub_name(known, quant, asked.name)]
+
+
+def _nearest(haves: tuple[Have, ...], names: list[str]) -> Have | None:
+    """Choose among installed files of one quant: what was asked for, what is usual, else any."""
+    order = {plain(name): place for place, name in reversed(list(enumerate(names)))}
+    return min(
+        haves, key=lambda h: (order.get(plain(h.name), len(order)), h.digest is None, h.name),
+        default=None,
+    )  # fmt: skip
+
+
+def _published(known: CatalogModel, quant: str, names: list[str]) -> PublishedFile | None:
+    """Find a file of a quant whose size is known, that of one of the names first."""
+    fitting = [file for file in known.files if file.quant and _same(file.quant, quant)]
+    return min(fitting, key=lambda file: file.file not in names, default=None)
+
+
+def _same(written: str, quant: str) -> bool:
+    try:
+        return quant_name(written) == quant
+    except PlannerError:
+        return False
+
+
+def _file_bytes(file: PublishedFile, stock: Variant) -> int:
+    """Tell what a pull fetches: the library's files hold the projector, unless it is beside."""
+    if file.projector_bytes:
+        return file.bytes + file.projector_bytes
+    return file.bytes if ":" in file.file else file.bytes + stock.projector_bytes

@@ -1,0 +1,46 @@
+"""Names to pull: the library's usual tags, and repositories where it has none."""
+
+import json
+
+import pytest
+
+from labdash.catalog.models import find_model
+from labdash.env import ROOT
+from labdash.queries.tag_names import hub_name, is_on_hub, library_name
+
+OFFERS = json.loads((ROOT / "workers" / "simlab" / "data" / "offers.json").read_text())
+# Offered by a tag that tells no quant, or that says the usual one otherwise.
+QUANT_TAGS = [(tag, quant) for tag, _, quant in OFFERS if "-q" in tag or "fp16" in tag]
+
+
+@pytest.mark.parametrize(("tag", "quant"), QUANT_TAGS)
+def test_tags_are_those_that_a_registry_has(tag: str, quant: str) -> None:
+    assert library_name(find_model(tag).model, quant) == tag
+
+
+@pytest.mark.parametrize(
+    ("name", "quant", "tag"),
+    [
+        ("qwen3:30b", "Q8_0", "qwen3:30b-a3b-q8_0"),
+        ("deepseek-r1:8b-llama-distill-q4_K_M", "Q8_0", "deepseek-r1:8b-llama-distill-q8_0"),
+        ("qwen3-coder-next", "Q8_0", "qwen3-coder-next:q8_0"),
+        ("gpt-oss:20b", "MXFP4_MOE", "gpt-oss:20b-mxfp4"),
+        ("qwen3:8b", "BF16", "qwen3:8b-bf16"),
+    ],
+)
+def test_a_tag_is_made_as_the_library_writes_them(name: str, quant: str, tag: str) -> None:
+    assert library_name(find_model(name).model, quant) == tag
+
+
+@pytest.mark.parametrize(("name", "quant"), [("qwen3:8b", "Q6_K"), ("llama3.1:8b", "IQ3_M")])
+def test_what_the_library_hardly_has_is_looked_for_elsewhere(name: str, quant: str) -> None:
+    assert library_name(find_model(name).model, quant) is None
+
+
+def test_a_repository_that_was_asked_for_is_kept() -> None:
+    known = find_model("qwen3:8b").model
+    assert hub_name(known, "Q6_K", "qwen3:8b") == "hf.co/unsloth/Qwen3-8B-GGUF:Q6_K"
+    asked = "hf.co/bartowski/Qwen3-8B-GGUF:Q4_K_M"
+    assert hub_name(known, "Q6_K", asked) == "hf.co/bartowski/Qwen3-8B-GGUF:Q6_K"
+    assert is_on_hub(asked)
+    assert not is_on_hub("qwen3:8b")
