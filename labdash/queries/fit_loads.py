@@ -1,29 +1,21 @@
 """What a model takes of a place: whether it fits, how much of it, how long a context, how fast."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
-from labdash.planner.memory.caches import count_cells
-from labdash.planner.memory.estimate import estimate, kv_bytes
+from labdash.planner.layers import most, most_layers
+from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse, Estimate
-from labdash.planner.memory.split import Split, split_layers
-from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
-from labdash.planner.reading import Context, Device, Placed, Reading, generation_parts, read_model
-from labdash.planner.settings import ALL_LAYERS, HOST, Settings
+from labdash.planner.pace import parts_of_load
+from labdash.planner.reading import Device
+from labdash.planner.settings import Settings
 from labdash.planner.speed import Speed, generation_speed
 from labdash.queries.fit_places import Card, Place
 
 STEP = 256
 # The RAM of home machines, one slow channel to two fast ones: nobody reports it.
 RAM_GBS = (20.0, 90.0)
-# Speeds are told for a context that is filled so far at most.
-FILLED = 4096
-
-# With few layers on the host the compute buffer is smaller than where half of them are.
-NEARLY_ALL = 0.85
 
 type Verdict = Literal["whole", "part", "no", "unknown"]
 
@@ -97,7 +89,7 @@ def fit(model: Model, place: Place, load: Load) -> Fit:
         all_layers=all_layers,
         short_bytes=short or sum(device.short_bytes or 0 for device in whole.devices),
         most_context=most_context(model, place, load) if known else None,
-        speed=speed_of(model, place, settings, load),
+        speed=speed_of(model, place, settings),
         used=found.devices,
         host_bytes=found.host.total_bytes,
         estimate=found,
@@ -114,7 +106,7 @@ def _in_ram(model: Model, place: Place, load: Load, found: Estimate) -> Fit:
         all_layers=model.shape.block_count + 1,
         short_bytes=short,
         most_context=None if free is None else most_context(model, place, load),
-        speed=speed_of(model, place, load.on(place), load),
+        speed=speed_of(model, place, load.on(place)),
         used=(),
         host_bytes=total,
         estimate=found,
@@ -147,95 +139,18 @@ def most_context(model: Model, place: Place, load: Load) -> int:
     return min(most(fits, -(-top // STEP)) * STEP, top)
 
 
-def most(fits: Callable[[int], bool], top: int) -> int:
-    """Find the greatest number up to ``top`` that fits, 0 where not even 1 does."""
-    low, high = 0, top
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
-
-
-def most_layers(model: Model, settings: Settings) -> tuple[Settings, Estimate]:
-    """Find how many layers the GPUs hold where not all fit.
-
-    Weights and cache follow from the split at once; the compute buffer, which hardly depends on
-    it, is taken from another estimate. Each estimate that does not fit lessens the layers.
-    """
-    layers = top = model.shape.block_count
-    beside = half_beside(model, settings)
-    guess = layers_beside(model, settings, beside, top=top)
-    if guess > NEARLY_ALL * top:
-        beside = [0] * len(beside)
-    while True:
-        layers = layers_beside(model, settings, beside, top=layers)
-        tried = replace(settings, gpu_layers=layers)
-        found = estimate(model, tried)
-        if found.fits or not layers:
-            return tried, found
-        beside = beside_bytes(found)
-        layers -= 1
-
-
-def half_beside(model: Model, settings: Settings) -> list[int]:
-    """Tell what each GPU holds beside weights and cache where half the layers are on the CPU."""
-    half = replace(settings, gpu_layers=(model.shape.block_count + 1) // 2)
-    return beside_bytes(estimate(model, half))
-
-
-def beside_bytes(found: Estimate) -> list[int]:
-    """Tell what an estimate has on each GPU beside weights and cache."""
-    return [device.compute_bytes + device.overhead_bytes for device in found.devices]
-
-
-def layers_beside(model: Model, settings: Settings, beside: Iterable[int], *, top: int) -> int:
-    """Find how many layers leave ``beside`` bytes free on each GPU."""
-    rooms = [(g.free_bytes or 0) - b for g, b in zip(settings.gpus, beside, strict=True)]
-
-    def fits(layers: int) -> bool:
-        split = split_layers(model.shape.block_count, replace(settings, gpu_layers=layers))
-        sizes = _static_bytes(model, replace(settings, gpu_layers=ALL_LAYERS), split)
-        return all(size <= room for size, room in zip(sizes, rooms, strict=True))
-
-    return most(fits, top)
-
-
-@lru_cache(maxsize=8192)
-def _static_bytes(model: Model, settings: Settings, split: Split) -> tuple[int, ...]:
-    """Count weights and cache on each GPU."""
-    count = len(settings.gpus)
-    weights = weight_bytes(parts_of(model, ()), split, count)
-    kv = kv_bytes(model, settings, split, count_cells(model.shape, settings))
-    return tuple(sum(pair) for pair in zip(weights[:count], kv[:count], strict=True))
-
-
-def speed_of(model: Model, place: Place, settings: Settings, load: Load) -> Speed | None:
+def speed_of(model: Model, place: Place, settings: Settings) -> Speed | None:
     """Tell the tokens a second of one answer, ``None`` where a GPU's bandwidth is not known."""
-    slow = _speed(model, place, settings, load, RAM_GBS[0])
-    fast = _speed(model, place, settings, load, RAM_GBS[1])
+    slow = _speed(model, place, settings, RAM_GBS[0])
+    fast = _speed(model, place, settings, RAM_GBS[1])
     return replace(slow, high=fast.high) if slow and fast else None
 
 
-def _speed(
-    model: Model, place: Place, settings: Settings, load: Load, ram_gbs: float
-) -> Speed | None:
-    split = split_layers(model.shape.block_count, settings)
-    homes = (*split.layers, split.output)
-    devices = {index: _device(card) for index, card in enumerate(place.cards)}
-    shared = _device(place.cards[0]) if place.unified else None
-    devices[HOST] = Device("RAM", "cpu", shared.bandwidth_gbs if shared else ram_gbs)
-    placed = [
-        Placed(device, [layer for layer, home in enumerate(homes) if home == index])
-        for index, device in devices.items()
-    ]
-    filled = Context(min(load.context, FILLED), load.kv_type, load.kv_type)
-    parts, hops = generation_parts(_reading(model), placed, filled)
+def _speed(model: Model, place: Place, settings: Settings, ram_gbs: float) -> Speed | None:
+    gpus = [_device(card) for card in place.cards]
+    host_gbs = gpus[0].bandwidth_gbs if place.unified else ram_gbs
+    parts, hops = parts_of_load(model, settings, gpus, Device("RAM", "cpu", host_gbs))
     return generation_speed(parts, moe=model.shape.experts is not None, hops=hops)
-
-
-@lru_cache(maxsize=64)
-def _reading(model: Model) -> Reading:
-    return read_model(model)
 
 
 def _device(card: Card) -> Device:

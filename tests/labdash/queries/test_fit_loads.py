@@ -6,9 +6,10 @@ import pytest
 
 from labdash.catalog.engines import Build
 from labdash.catalog.gpus import find_gpu
+from labdash.planner.layers import most
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.model import Model
-from labdash.queries.fit_loads import Load, fit, most
+from labdash.queries.fit_loads import Load, fit
 from labdash.queries.fit_models import Chosen, _stock
 from labdash.queries.fit_places import Card, Place, what_if_place
 from labdash.queries.fit_table import make_table

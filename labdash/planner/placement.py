@@ -1,0 +1,222 @@
+"""All ways to serve a deployment in a lab that holds nothing else."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from labdash.planner.blocked import Blocked, why_none
+from labdash.planner.inventory import Spot, download_bytes, inventory_of, weights_bytes
+from labdash.planner.lab import CPU, Deployment, Lab, Variant
+from labdash.planner.outcome import Miss, Outcome
+from labdash.planner.plan import Choice
+from labdash.planner.score import satisfaction
+from labdash.planner.seats import Member, Seat, seats_of
+from labdash.planner.ways import is_admitted, ways
+
+__all__ = ["Blocked", "Member", "Profile", "choices", "profiles", "why_none"]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Profile:
+    """A choice, and all places that are alike for it: ``choice`` is that of the first member.
+
+    ``satisfaction`` is in millionths, by the greatest speed in the empty lab.
+    """
+
+    choice: Choice
+    members: tuple[Member, ...]
+    outcome: Outcome
+    seat: Seat
+    satisfaction: int = 0
+
+    def at(self, member: Member) -> Choice:
+        """Return the choice in one of the places, the same object each time."""
+        return _at(self, member)
+
+
+@lru_cache(maxsize=200_000)
+def _at(profile: Profile, member: Member) -> Choice:
+    first = profile.choice
+    if member == profile.members[0]:
+        return first
+    there = stamped(profile.outcome, profile.seat, member)
+    return replace(there, download_bytes=first.download_bytes, moved_bytes=first.moved_bytes)
+
+
+def choices(lab: Lab, deployment: Deployment) -> tuple[Choice, ...]:
+    """Return all choices that no other one beats, the best first."""
+    found = [
+        (each, each.at(member)) for each in profiles(lab, deployment) for member in each.members
+    ]
+    return tuple(choice for _, choice in sorted(found, key=lambda pair: _rank(*pair)))
+
+
+@lru_cache(maxsize=4096)
+def profiles(lab: Lab, deployment: Deployment) -> tuple[Profile, ...]:
+    """Return the choices by kinds of places, the best first.
+
+    Places are alike where cards, rules, RAM, downloads and what runs there are the same.
+    """
+    found = [
+        Profile(
+            choice=_first(outcome, seat, group, price[outcome.variant]),
+            members=group,
+            outcome=outcome,
+            seat=seat,
+        )
+        for seat, members in seats_of(lab).items()
+        for made in [_outcomes(deployment, seat)]
+        for price, group in (_groups(lab, deployment, members) if made else ())
+        for outcome in made
+        if outcome.variant in price
+    ]
+    fastest = fastest_of(each.choice for each in found)
+    judged = [
+        replace(each, satisfaction=satisfaction(deployment, each.choice, fastest=fastest))
+        for each in found
+    ]
+    kept = _undominated(judged, fastest)
+    return tuple(sorted(kept, key=lambda each: _rank(each, each.choice)))
+
+
+def fastest_of(made: Iterable[Choice]) -> float | None:
+    """Return the greatest speed, None where none is known."""
+    return max((c.tokens_per_s for c in made if c.tokens_per_s is not None), default=None)
+
+
+def _outcomes(deployment: Deployment, seat: Seat) -> tuple[Outcome, ...]:
+    least = deployment.min_tokens_per_s or 0.0
+    return tuple(
+        each
+        for each in ways(deployment, seat)
+        if not isinstance(each, Miss) and (not least or (each.tokens_per_s or 0.0) >= least)
+    )
+
+
+type Price = Mapping[Variant, tuple[int, int]]
+
+
+def _groups(
+    lab: Lab, deployment: Deployment, members: Sequence[Member]
+) -> Iterator[tuple[Price, tuple[Member, ...]]]:
+    """Part places by what each variant would download and move there; what no disk takes is out."""
+    stock, free = inventory_of(lab), _disks(lab)
+    holders = {variant: stock.holders(variant) for variant in deployment.variants}
+    spots = stock.spots(deployment)
+    found: dict[tuple[object, ...], tuple[Price, list[Member]]] = {}
+    prices: dict[str, Price] = {}
+    for member in members:
+        if not is_admitted(lab, deployment, member):
+            continue
+        price = prices.get(member.instance)
+        if price is None:
+            price = _price(holders, member.instance, free[member.node])
+            prices[member.instance] = price
+        moves = bool(spots) and not _stays(spots, member)
+        key = (moves, *((variant, cost[0]) for variant, cost in price.items()))
+        if key not in found:
+            found[key] = (_moving(price) if moves else price, [])
+        found[key][1].append(member)
+    for price, group in found.values():
+        yield price, tuple(group)
+
+
+def _stays(spots: Sequence[Spot], member: Member) -> bool:
+    return any(spot.is_at(member.instance, member.gpus) for spot in spots)
+
+
+def _price(
+    holders: Mapping[Variant, frozenset[str]], instance: str, free: int | None
+) -> dict[Variant, tuple[int, int]]:
+    costs = {
+        variant: (0 if instance in held else download_bytes(variant), 0)
+        for variant, held in holders.items()
+    }
+    return {v: cost for v, cost in costs.items() if free is None or cost[0] <= free}
+
+
+def _moving(price: Price) -> Price:
+    return {variant: (cost, weights_bytes(variant)) for variant, (cost, _) in price.items()}
+
+
+@lru_cache(maxsize=8)
+def _disks(lab: Lab) -> Mapping[str, int | None]:
+    return {node.name: node.disk_free_bytes for node in lab.nodes}
+
+
+def _first(outcome: Outcome, seat: Seat, group: Sequence[Member], price: tuple[int, int]) -> Choice:
+    return replace(stamped(outcome, seat, group[0]), download_bytes=price[0], moved_bytes=price[1])
+
+
+def stamped(outcome: Outcome, seat: Seat, member: Member) -> Choice:
+    """Name the devices of an outcome in one place."""
+    devices = [f"{member.node}/{gpu}" for gpu in member.gpus]
+    host = f"{member.node}/{CPU}"
+    layers = dict(zip(devices, outcome.layers, strict=True)) | {host: outcome.cpu_layers}
+    used = dict(zip(devices, outcome.gpu_bytes, strict=True)) | {host: outcome.host_bytes}
+    return Choice(
+        variant=outcome.variant,
+        node=member.node,
+        instance=member.instance,
+        form=outcome.form,
+        ctx=outcome.ctx,
+        parallel=outcome.parallel,
+        kv_type=seat.rules.kv_type,
+        flash_attn=seat.rules.flash_attn,
+        num_batch=outcome.num_batch,
+        num_gpu=outcome.num_gpu,
+        main_gpu=member.main_gpu,
+        layers={device: count for device, count in layers.items() if count},
+        bytes={device: size for device, size in used.items() if size},
+        host_bytes=outcome.host_bytes,
+        predicted_bytes=outcome.predicted_bytes,
+        margin_bytes=outcome.margin_bytes,
+        tokens_per_s=outcome.tokens_per_s,
+        download_bytes=0,
+    )
+
+
+def _rank(profile: Profile, choice: Choice) -> tuple[object, ...]:
+    return (
+        -profile.satisfaction,
+        sum(choice.bytes.values()),
+        choice.instance,
+        sorted(choice.devices),
+        choice.variant.name,
+        -choice.ctx,
+        choice.form,
+        choice.num_gpu or 0,
+    )
+
+
+def _undominated(found: Sequence[Profile], fastest: float | None) -> Iterator[Profile]:
+    """Leave out what another choice of the same places beats."""
+    rivals: dict[object, list[tuple[tuple[int, ...], Profile]]] = {}
+    for each in found:
+        key = (id(each.members), each.choice.devices)
+        rivals.setdefault(key, []).append((_costs(each), each))
+    for group in rivals.values():
+        kept: list[tuple[int, ...]] = []
+        for costs, each in sorted(group, key=lambda pair: pair[0]):
+            if not any(_covers(other, costs) for other in kept):
+                kept.append(costs)
+                yield each
+            elif each.choice.tokens_per_s == fastest is not None:
+                # What is fastest sets the measure for the speed of all.
+                yield each
+
+
+def _costs(profile: Profile) -> tuple[int, ...]:
+    choice = profile.choice
+    return (
+        -profile.satisfaction,
+        choice.cpu_layers,
+        *(choice.bytes[device] for device in sorted(choice.bytes)),
+        choice.predicted_bytes,
+        choice.download_bytes,
+        choice.moved_bytes,
+    )
+
+
+def _covers(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True))
