@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from django.db.models import QuerySet
+
 from labdash.models import Gpu, ItemWish, Node, PlanItem, PlanState, Residency
 from labdash.queries.bars import GpuView, LoadedView
 from labdash.queries.library import plain_name
@@ -32,7 +34,12 @@ type Marks = Mapping[str, Mark]
 def read_marks() -> Marks:
     """Return the marks by device, ``rog/0``; none where no plan is in force."""
     marks: defaultdict[str, Mark] = defaultdict(Mark)
-    for item in _items():
+    items = _items().only("bytes", "residency", "alias", "model", "deployment_name", "shares")
+    stays = {item.deployment_name for item in items if item.residency == Residency.RESIDENT}
+    for item in items:
+        # It is served by the runner of another, which counts already.
+        if item.shares and item.shares in stays:
+            continue
         for device, size_bytes in item.bytes.items():
             mark = marks[device]
             if item.residency == Residency.RESIDENT:
@@ -40,6 +47,11 @@ def read_marks() -> Marks:
             else:
                 mark.demand_bytes[plain_name(item.served_name)] = size_bytes
     return dict(marks)
+
+
+def items_in_force() -> tuple[PlanItem, ...]:
+    """Return what the plan in force serves; nothing where none is."""
+    return tuple(_items().select_related("plan", "instance__node", "pull_job"))
 
 
 def mark_gpus(
@@ -58,10 +70,8 @@ def owner_of(row: Gpu | None) -> str:
     return GIVEN_BACK if row.given_back else AT_PLAY
 
 
-def _items() -> Iterable[PlanItem]:
-    return PlanItem.objects.filter(plan__state__in=IN_FORCE, wish=ItemWish.SERVE).only(
-        "bytes", "residency", "alias", "model"
-    )
+def _items() -> QuerySet[PlanItem]:
+    return PlanItem.objects.filter(plan__state__in=IN_FORCE, wish=ItemWish.SERVE)
 
 
 def _marked(

@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from labdash import wording
+from labdash.planner import words
 from labdash.planner.speed import Speed
 from labdash.queries.bars import Bar, Segment
 from labdash.wording import DAY_S, GIB, HOUR_S, MINUTE_S
@@ -127,6 +128,18 @@ def context_length(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Write a share of one."""
     return "" if value is None else f"{100 * value:.0f} %"
+
+
+@_figure
+def exact_percent(value: float | None) -> str:
+    """Write a share of one with a decimal."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+@_figure
+def rate(value: float | None) -> str:
+    """Write a speed of answers, with a decimal only where it tells something."""
+    return "" if value is None else words.rate(value)
 
 
 @_figure
