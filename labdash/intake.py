@@ -245,7 +245,7 @@ class Intake:
                 raise BadReport("inventory of an unknown instance")
         elif isinstance(report, wire.LoadProgress):
             record_load(report, arrived_at=at)
-        else:
+        elif isinstance(report, wire.PullProgress):
             record_progress(report, arrived_at=at)
 
     def _record_sample(self, sample: wire.Sample, at: datetime) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from workers.address import check_address
 from workers.config import DEFAULT_OLLAMA_URL, WORKER_VERSION
+from workers.engines.names import listed_name
 from workers.engines.place import choose_place
 from workers.engines.watch import STALE_S, InstanceWatch
 from workers.gpus.base import HardwareReading, HardwareSource
@@ -94,7 +95,12 @@ class NodeWatch:
 
     def same_weights(self, instance: str, model: str) -> frozenset[str]:
         """Return the names on an instance that stand for the same weights, this one included."""
-        return self._names.sharing(instance, model) | {model}
+        listed = listed_name(model)
+        return self._names.sharing(instance, listed) | {listed}
+
+    def note_name(self, instance: str, model: str, *, like: str) -> None:
+        """Take in a new name for the weights of another before the next inventory tells of it."""
+        self._names.add_name(instance, listed_name(model), like=listed_name(like))
 
     def refresh(self) -> None:
         """Tell the inventory of all instances now."""

@@ -8,11 +8,14 @@ from pydantic import ValidationError
 
 from workers.engines.find import Finder
 from workers.engines.loads import Loads
+from workers.engines.namings import Namings
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
 from workers.telemetry import Telemetry
 from workers.wire import (
     PROTOCOL_VERSION,
+    CreateOrder,
+    DeleteOrder,
     LoadOrder,
     Order,
     PullOrder,
@@ -53,6 +56,20 @@ def add_load_task(app: Celery, *, loads: Loads) -> None:
     def load(fields: dict[str, Any]) -> None:
         if order := _checked(LoadOrder, fields):
             loads.carry_out(order)
+
+
+def add_name_tasks(app: Celery, *, namings: Namings) -> None:
+    """Give the app the tasks that make and delete names, in the same way."""
+
+    @app.task(name="workers.create")  # type: ignore[untyped-decorator]
+    def create(fields: dict[str, Any]) -> None:
+        if order := _checked(CreateOrder, fields):
+            namings.carry_out(order)
+
+    @app.task(name="workers.delete")  # type: ignore[untyped-decorator]
+    def delete(fields: dict[str, Any]) -> None:
+        if order := _checked(DeleteOrder, fields):
+            namings.carry_out(order)
 
 
 def add_find_task(app: Celery, *, finder: Finder) -> None:

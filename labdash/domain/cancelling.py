@@ -30,6 +30,16 @@ def lower_load_flag(*, job_id: int, node: Node) -> None:
     _lower(wire.load_cancel_key(orders.address(node), job_id))
 
 
+def raise_apply_flag(*, item_id: int, node: Node) -> None:
+    """Do the same for the name that an item of a plan has on its server."""
+    _raise(wire.apply_cancel_key(orders.address(node), item_id))
+
+
+def lower_apply_flag(*, item_id: int, node: Node) -> None:
+    """Remove the flag of an earlier item of this number."""
+    _lower(wire.apply_cancel_key(orders.address(node), item_id))
+
+
 def _raise(key: str) -> None:
     with live.store_errors():
         live.store().set(key, 1, ex=KEPT_S)

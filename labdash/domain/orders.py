@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from labdash import live
 from labdash.celery import app
 from labdash.domain.errors import LabDashError
-from labdash.models import InstalledModel, LoadJob, LoadWish, Node, PullJob
+from labdash.models import InstalledModel, LoadJob, LoadWish, Node, PlanItem, PullJob
 from workers import wire
 from workers.wire.finding import FindOrder
 from workers.wire.loads import LOAD_DEADLINE_S
@@ -80,6 +80,39 @@ def send_load(job: LoadJob) -> None:
         deadline_s=LOAD_DEADLINE_S,
     )
     _send("workers.load", order, instance.node)
+
+
+def send_create(item: PlanItem) -> None:
+    """Tell the node to give a model the options of a plan, by its alias. Raises ``NotSent``."""
+    instance = item.instance
+    order = wire.CreateOrder(
+        node=instance.node.slug,
+        job_id=item.pk,
+        instance_url=instance.url,
+        model=item.served_name,
+        base=item.model,
+        parameters=wire.Parameters(
+            num_ctx=item.ctx,
+            num_batch=item.num_batch,
+            num_gpu=item.num_gpu,
+            main_gpu=item.main_gpu,
+        ),
+        deadline_s=wire.APPLY_DEADLINE_S,
+    )
+    _send("workers.create", order, instance.node)
+
+
+def send_delete(item: PlanItem) -> None:
+    """Tell the node to unload and delete an alias. Raises ``NotSent``."""
+    instance = item.instance
+    order = wire.DeleteOrder(
+        node=instance.node.slug,
+        job_id=item.pk,
+        instance_url=instance.url,
+        model=item.alias,
+        deadline_s=wire.APPLY_DEADLINE_S,
+    )
+    _send("workers.delete", order, instance.node)
 
 
 def send_find(find_id: str) -> None:

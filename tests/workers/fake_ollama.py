@@ -100,6 +100,8 @@ class FakeOllama:
     scripts: dict[str, list[list[Step]]] = field(default_factory=dict)
     # What a question to a model is answered with.
     chats: dict[str, list[Step]] = field(default_factory=dict)
+    # And how it goes when one is made.
+    made: dict[str, list[Step]] = field(default_factory=dict)
     asked: list[Seen] = field(default_factory=list)
     pulls: list[Seen] = field(default_factory=list)
     calls: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
@@ -150,6 +152,7 @@ class FakeOllama:
         app.router.add_post("/api/show", self._show)
         app.router.add_post("/api/pull", self._pull)
         app.router.add_post("/api/chat", self._chat)
+        app.router.add_post("/api/create", self._create)
         return app
 
     async def _answer(self, request: web.Request, body: Any) -> web.Response:
@@ -190,11 +193,19 @@ class FakeOllama:
         return await self._play(request, script, seen)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._scripted(request, self.chats)
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        return await self._scripted(request, self.made)
+
+    async def _scripted(
+        self, request: web.Request, scripts: dict[str, list[Step]]
+    ) -> web.StreamResponse:
         payload = await request.json()
         self.calls.append((request.path, payload, dict(request.headers)))
         seen = Seen(payload["model"], time.monotonic())
         self.asked.append(seen)
-        script = self.chats[payload["model"]]
+        script = scripts[payload["model"]]
         if script and isinstance(script[0], Refuse):
             seen.ended_at = time.monotonic()
             return web.Response(status=script[0].status, text=script[0].text)

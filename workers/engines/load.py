@@ -1,7 +1,6 @@
 """One order about a model in memory: load it, change how long it stays, or unload it."""
 
 import asyncio
-import json
 import threading
 import time
 from datetime import UTC, datetime
@@ -9,35 +8,21 @@ from typing import Any
 
 import httpx
 
+from workers.engines.asking import Refused, ask
 from workers.engines.base import EngineDown
-from workers.engines.http import CONNECT_S
-from workers.engines.http import explain as explain_http
+from workers.engines.guard import Cut, Guard
 from workers.engines.load_judge import judge
 from workers.engines.load_reasons import clean, explain
 from workers.engines.server_log import LogTail, read_log
 from workers.engines.watch import InstanceWatch
 from workers.engines.where import HARDWARE_S, find_entry, look
 from workers.nodewatch import NodeWatch
-from workers.store import Store, StoreDown
+from workers.store import Store
 from workers.wire import LoadOrder, LoadPhase, LoadProgress
-from workers.wire.loads import LOAD_BEAT_S
 
-# So often the store is asked whether it is still wanted.
-LOOK_EVERY_S = 0.3
 # Ollama lists a model only a moment after it has said that it is loaded, and while it unloads.
 LIST_EVERY_S = 0.3
 LISTED_WITHIN_S = 3.0
-MOST_ANSWER_BYTES = 64 * 1024
-
-
-class Refused(Exception):  # noqa: N818 - named for what the server did
-    """The server did not do it; ``text`` is what it said, or what became of it."""
-
-    def __init__(self, text: str, *, status: int | None = None, meaning: str = "") -> None:
-        super().__init__(text)
-        self.text = text
-        self.status = status
-        self.meaning = meaning
 
 
 def progress(order: LoadOrder, phase: LoadPhase, **told: Any) -> LoadProgress:
@@ -65,42 +50,22 @@ class Load:
     ) -> None:
         self._order, self._node, self._watch = order, node, watch
         self._store, self._stopping = store, stopping
-        self._began_at = time.monotonic()
-        self._told_at = float("-inf")
 
     async def run(self) -> LoadProgress:
         """Do it, and return how it ended; never raises for a server."""
-        acting = asyncio.create_task(self._act())
-        cut: LoadProgress | None = None
-        while not acting.done():
-            await asyncio.wait({acting}, timeout=LOOK_EVERY_S)
-            if cut is None and not acting.done():
-                cut = await asyncio.to_thread(self._tell)
-                if cut is not None:
-                    # Ollama gives a load up when its client leaves.
-                    acting.cancel()
-        if cut is not None and acting.cancelled():
-            return cut
+        order, store = self._order, self._store
+        guard = Guard(
+            is_cancelled=lambda: store.is_load_cancelled(order.job_id),
+            beat=lambda: store.send(progress(order, "loading")),
+            stopping=self._stopping,
+            deadline_s=order.deadline_s,
+        )
         try:
-            return acting.result()
+            return await guard.run(self._act())
+        except Cut as cut:
+            return failed(order, cut.meaning, phase=cut.phase)
         except Refused as refused:
             return await asyncio.to_thread(self._refusal, refused)
-
-    def _tell(self) -> LoadProgress | None:
-        """Say that it goes on; return how it ends where it must end now."""
-        if time.monotonic() - self._told_at >= LOAD_BEAT_S:
-            self._told_at = time.monotonic()
-            self._store.send(progress(self._order, "loading"))
-        try:
-            if self._store.is_load_cancelled(self._order.job_id):
-                return failed(self._order, "Cancelled.", phase="cancelled")
-        except StoreDown:
-            pass
-        if self._stopping.is_set():
-            return failed(self._order, "The node's worker was stopped in the middle of it.")
-        if time.monotonic() - self._began_at > self._order.deadline_s:
-            return failed(self._order, f"Given up after {self._order.deadline_s / 60:.0f} minutes.")
-        return None
 
     async def _act(self) -> LoadProgress:
         acts = {"load": self._load, "keep": self._keep, "unload": self._unload}
@@ -178,23 +143,7 @@ class Load:
             return None
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
-        timeout = httpx.Timeout(None, connect=CONNECT_S)
-        content = bytearray()
-        try:
-            async with (
-                httpx.AsyncClient(
-                    base_url=self._watch.spec.url, timeout=timeout, trust_env=False
-                ) as client,
-                client.stream("POST", path, json={"model": self._order.model, **body}) as answer,
-            ):
-                async for chunk in answer.aiter_bytes():
-                    content += chunk[: MOST_ANSWER_BYTES - len(content)]
-        except httpx.HTTPError as error:
-            down = explain_http(error)
-            raise Refused(down.reason, meaning=_away(down)) from error
-        error_text = _error_of(bytes(content))
-        if answer.status_code != httpx.codes.OK or error_text is not None:
-            raise Refused(error_text or f"status {answer.status_code}", status=answer.status_code)
+        await ask(self._watch.spec.url, "POST", path, {"model": self._order.model, **body})
 
     async def _until(self, *, listed: bool, within_s: float) -> None:
         until = time.monotonic() + within_s
@@ -236,19 +185,3 @@ class Load:
             return self._watch.engine.version()
         except EngineDown:
             return None
-
-
-def _away(down: EngineDown) -> str:
-    if down.state in {"refused", "unreachable"}:
-        return "Ollama does not answer. See whether it runs."
-    return "Ollama went away in the middle of it. See whether it runs."
-
-
-def _error_of(content: bytes) -> str | None:
-    """Return what an answer says went wrong: an error may come with status 200."""
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        return content[:500].decode(errors="replace").strip() or None
-    error = answer.get("error") if isinstance(answer, dict) else None
-    return None if error is None else error if isinstance(error, str) else json.dumps(error)

@@ -9,3 +9,8 @@ def canonical_name(name: str) -> str:
     parts = path.split("/")
     defaults = ["registry.ollama.ai", "library"]
     return "/".join(defaults[: 3 - len(parts)] + parts) + f":{tag}"
+
+
+def listed_name(name: str) -> str:
+    """Write a name as its server lists it: never without a tag."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"

@@ -1,12 +1,14 @@
 """Ollama over HTTP: what it runs, what it holds, and what it has installed."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from workers.engines.base import EngineDown
 from workers.engines.http import JsonClient
+from workers.engines.names import listed_name
 from workers.engines.stream import PullStream
 from workers.values import Count, Each, Maybe, Medium, Moment, Name
 from workers.wire import InstalledModel, LoadedModel
@@ -51,6 +53,7 @@ class _Tags(BaseModel):
 
 class _Shown(BaseModel):
     modelfile: str = ""
+    parameters: str = ""
     details: _Details = Field(default_factory=_Details)
     model_info: dict[str, Any] = Field(default_factory=dict)
     capabilities: tuple[str, ...] | None = None
@@ -71,6 +74,20 @@ class _Processes(BaseModel):
 
 class _Version(BaseModel):
     version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A name as its server describes it.
+
+    ``parent`` is what it was made from, empty for one that was pulled. ``parameters`` are the
+    options that it keeps.
+    """
+
+    name: str
+    is_cloud: bool
+    parent: str
+    parameters: frozenset[str]
 
 
 class Ollama:
@@ -124,6 +141,26 @@ class Ollama:
         Raises ``EngineDown``.
         """
         return _parse(_Shown, self._json.post("/api/show", {"model": model})).capabilities
+
+    def find(self, model: str) -> Named | None:
+        """Describe one name, whatever its case; ``None`` where it is not installed.
+
+        Raises ``EngineDown``.
+        """
+        wanted = listed_name(model).lower()
+        tag = next((tag for tag in self._tags() if tag.name.lower() == wanted), None)
+        if tag is None:
+            return None
+        if tag.is_cloud:
+            return Named(name=tag.name, is_cloud=True, parent="", parameters=frozenset())
+        shown = _parse(_Shown, self._json.post("/api/show", {"model": tag.name}))
+        lines = (line.split(maxsplit=1) for line in shown.parameters.splitlines())
+        return Named(
+            name=tag.name,
+            is_cloud=False,
+            parent=shown.details.parent_model or tag.details.parent_model,
+            parameters=frozenset(words[0] for words in lines if words),
+        )
 
     def store(self) -> str | None:
         """Return the folder of the models as the server wrote it when they were last listed."""
@@ -183,7 +220,8 @@ def _without_bulk(shown: _Shown) -> _Shown:
     }
     match = _WEIGHTS.search(shown.modelfile)
     modelfile = match[0] if match else ""
-    return shown.model_copy(update={"model_info": figures, "modelfile": modelfile})
+    kept = {"model_info": figures, "modelfile": modelfile, "parameters": ""}
+    return shown.model_copy(update=kept)
 
 
 def _installed(tag: _Tag, shown: _Shown | None) -> InstalledModel:

@@ -31,6 +31,13 @@ class BlobNames:
         with self._lock:
             self._installed[instance] = dict(digests)
 
+    def add_name(self, instance: str, name: str, *, like: str) -> None:
+        """Add a name for the weights of ``like``, where those are known."""
+        with self._lock:
+            digests = self._installed.get(instance, {})
+            if like in digests:
+                digests[name] = digests[like]
+
     def set_loaded(self, instance: str, names: Iterable[str]) -> None:
         """Replace the names that an instance has in memory."""
         with self._lock:

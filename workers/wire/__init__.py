@@ -9,6 +9,15 @@ reports are cut and cleaned, what may be unknown and makes no sense is unknown, 
 list that makes no sense is left out of it.
 """
 
+from workers.wire.applies import (
+    ALIAS_FOLDER,
+    APPLY_DEADLINE_S,
+    AliasName,
+    ApplyPhase,
+    ApplyProgress,
+    ApplyStep,
+    Parameters,
+)
 from workers.wire.base import (
     HIGHEST_PROTOCOL,
     MODEL_HOSTS,
@@ -41,6 +50,7 @@ from workers.wire.instances import (
 )
 from workers.wire.keys import (
     HUB_NODE,
+    apply_cancel_key,
     cancel_key,
     hub_nodes_key,
     load_cancel_key,
@@ -53,7 +63,16 @@ from workers.wire.keys import (
     watched_key,
 )
 from workers.wire.loads import LoadPhase, LoadProgress, LoadWishName
-from workers.wire.orders import LoadOrder, Order, PullOrder, RefreshOrder, TryOrder
+from workers.wire.orders import (
+    CreateOrder,
+    DeleteOrder,
+    LoadOrder,
+    Order,
+    PullOrder,
+    RefreshOrder,
+    TryOrder,
+    is_alias,
+)
 from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
 from workers.wire.specs import DeclaredGpu, DeclaredHardware, InstanceSpec, JoinRequest, NodeSpec
 from workers.wire.tries import (
@@ -68,6 +87,8 @@ from workers.wire.tries import (
 )
 
 __all__ = [
+    "ALIAS_FOLDER",
+    "APPLY_DEADLINE_S",
     "HIGHEST_PROTOCOL",
     "HUB_NODE",
     "MODEL_HOSTS",
@@ -78,8 +99,14 @@ __all__ = [
     "MOST_PROCESSES",
     "MOST_SETTINGS",
     "PROTOCOL_VERSION",
+    "AliasName",
+    "ApplyPhase",
+    "ApplyProgress",
+    "ApplyStep",
+    "CreateOrder",
     "DeclaredGpu",
     "DeclaredHardware",
+    "DeleteOrder",
     "DiskReading",
     "DriverReading",
     "GpuProcess",
@@ -100,6 +127,7 @@ __all__ = [
     "ModelName",
     "NodeSpec",
     "Order",
+    "Parameters",
     "Protocol",
     "PullOrder",
     "PullPhase",
@@ -117,8 +145,10 @@ __all__ = [
     "TryOutcome",
     "TryPlace",
     "TryText",
+    "apply_cancel_key",
     "cancel_key",
     "hub_nodes_key",
+    "is_alias",
     "is_understood",
     "load_cancel_key",
     "orders_queue",

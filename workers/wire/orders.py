@@ -1,10 +1,11 @@
 """What the hub asks a node to do."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from workers.values import Maybe, Small
+from workers.wire.applies import AliasName, Parameters
 from workers.wire.base import (
     PROTOCOL_VERSION,
     InstalledName,
@@ -22,6 +23,8 @@ from workers.wire.loads import (
     MOST_MAIN_GPU,
     LoadWishName,
 )
+
+_alias: TypeAdapter[str] = TypeAdapter(AliasName)
 
 
 class Order(Message):
@@ -73,3 +76,40 @@ class LoadOrder(Order):
     keep_s: Annotated[int, Field(ge=FOREVER_S, le=MOST_KEEP_S)] = 300
     main_gpu: Annotated[int, Field(ge=0, le=MOST_MAIN_GPU)] | None = None
     deadline_s: Annotated[float, Field(gt=0)]
+
+
+class CreateOrder(Order):
+    """Give ``base``, which is installed, a name of LabDash's own that keeps ``parameters``.
+
+    Or give them to the base itself: then ``model`` is the same name.
+    """
+
+    job_id: int
+    instance_url: InstanceUrl
+    model: InstalledName
+    base: InstalledName
+    parameters: Parameters
+    deadline_s: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _names_nothing_of_others(self) -> Self:
+        if self.model != self.base and not is_alias(self.model):
+            raise ValueError("only names under labdash/ are made, or the base itself")
+        return self
+
+
+class DeleteOrder(Order):
+    """Delete a name that a ``CreateOrder`` made, after unloading what was loaded by it."""
+
+    job_id: int
+    instance_url: InstanceUrl
+    model: AliasName
+    deadline_s: Annotated[float, Field(gt=0)]
+
+
+def is_alias(name: str) -> bool:
+    """Tell whether a name is one of LabDash's own."""
+    try:
+        return bool(_alias.validate_python(name))
+    except ValidationError:
+        return False

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from workers.values import Count, Each, Figure, Identity, Maybe, Medium, Moment, Text
+from workers.wire.applies import ApplyProgress
 from workers.wire.base import PROTOCOL_VERSION, Message, Protocol, Slug
 from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostReading
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
@@ -77,7 +78,8 @@ class PullProgress(Message):
 
 
 type Report = Annotated[
-    Sample | Inventory | PullProgress | LoadProgress, Field(discriminator="kind")
+    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress,
+    Field(discriminator="kind"),
 ]
 
 report_adapter: TypeAdapter[Report] = TypeAdapter(Report)

@@ -1,6 +1,6 @@
 import pytest
 
-from workers.engines.names import canonical_name
+from workers.engines.names import canonical_name, listed_name
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,15 @@ def test_what_ollama_fills_in_is_written_out(name: str) -> None:
 )
 def test_other_sources_stay_apart(name: str, canonical: str) -> None:
     assert canonical_name(name) == canonical
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("qwen3:8b", "qwen3:8b"),
+        ("labdash/chat", "labdash/chat:latest"),
+        ("hf.co/u/Repo-GGUF", "hf.co/u/Repo-GGUF:latest"),
+    ],
+)
+def test_name_is_listed_with_its_tag(name: str, listed: str) -> None:
+    assert listed_name(name) == listed

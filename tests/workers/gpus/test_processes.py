@@ -64,3 +64,20 @@ def test_server_is_known_by_its_process_and_alone_without() -> None:
     names.set_server("ollama-2", 8)
 
     assert (alone, names.instance_of(8), names.instance_of(7)) == ("ollama", "ollama-2", None)
+
+
+def test_new_name_stands_for_the_weights_of_the_one_it_was_made_from() -> None:
+    names = BlobNames()
+    names.set_installed("ollama", {"base:latest": "d1"})
+    names.add_name("ollama", "labdash/chat:latest", like="base:latest")
+    names.add_name("ollama", "labdash/odd:latest", like="unknown:latest")
+    names.set_loaded("ollama", ["labdash/chat:latest"])
+    assert names.sharing("ollama", "base:latest") == {"base:latest", "labdash/chat:latest"}
+    assert names.name("d1") == "labdash/chat:latest"
+
+
+def test_base_that_was_loaded_by_its_own_name_is_not_called_by_its_alias() -> None:
+    names = BlobNames()
+    names.set_installed("ollama", {"a:1b": "d1", "labdash/a:latest": "d1"})
+    names.set_loaded("ollama", ["a:1b"])
+    assert names.name("d1", instance="ollama") == "a:1b"

@@ -98,20 +98,28 @@ def _digest(request: web.Request) -> str:
 async def _create(
     server: OllamaServer, name: Name, body: Mapping[str, Any]
 ) -> AsyncGenerator[Line]:
-    if body.get("remote_host"):
-        config = {"remote_host": body["remote_host"], "remote_model": body.get("from", "")}
-        lines = _write(server, name, config, [])
-    else:
-        base_name = _base_name(body)
-        if find(server, base_name) is None:
-            async for line in _pull(server, base_name):
-                yield line
-        base = find(server, base_name)
-        if base is None:
-            raise ApiError(500, f"model '{base_name.short}' not found")
-        lines = _derive(server, name, base, body)
+    base_name = None if body.get("remote_host") else _base_name(body)
+    if base_name and find(server, base_name) is None:
+        async for line in _pull(server, base_name):
+            yield line
+    try:
+        lines = _made(server, name, base_name, body)
+    except NoSpace as error:
+        raise ApiError(500, f"write {server.store.shown_path('')}: {error}") from error
     for line in lines:
         yield line
+
+
+def _made(
+    server: OllamaServer, name: Name, base_name: Name | None, body: Mapping[str, Any]
+) -> list[Line]:
+    if base_name is None:
+        config = {"remote_host": body["remote_host"], "remote_model": body.get("from", "")}
+        return _write(server, name, config, [])
+    base = find(server, base_name)
+    if base is None:
+        raise ApiError(500, f"model '{base_name.short}' not found")
+    return _derive(server, name, base, body)
 
 
 def _base_name(body: Mapping[str, Any]) -> Name:
