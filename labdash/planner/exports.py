@@ -7,6 +7,7 @@ Options of llama-server are named as in llama.cpp's ``common/arg.cpp`` and the l
 from collections.abc import Iterator
 
 from labdash.planner import names
+from labdash.planner.inventory import is_installed
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.quoting import command, comment, modelfile_value, shell
@@ -69,7 +70,7 @@ def _host(instance: Instance) -> Iterator[str]:
 def _ollama(node: Node, instance: Instance, placement: Placement) -> Iterator[str]:
     choice, name = placement.choice, names.served(placement)
     yield comment(_summary(placement))
-    if names.installed_as(choice.variant, instance) is None:
+    if not is_installed(choice.variant, instance):
         yield command(["ollama", "pull", choice.variant.name])
     file = f"{name.replace('/', '-').replace(':', '-')}.Modelfile"
     yield f"cat > {shell(file)} <<'{END_OF_FILE}'"

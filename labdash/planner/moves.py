@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from labdash.planner import names
+from labdash.planner.inventory import is_installed, plain
 from labdash.planner.lab import Instance, Lab, Node, Running
 from labdash.planner.plan import Choice, Move, Placement, Plan
 from labdash.planner.words import all_of, gib, tokens
@@ -41,7 +42,7 @@ def _lacks(lab: Lab, choice: Choice) -> bool:
     if choice.download_bytes:
         return True
     _, instance = lab.homes[choice.instance]
-    return names.installed_as(choice.variant, instance) is None and not _runs(choice, instance)
+    return not is_installed(choice.variant, instance) and not _runs(choice, instance)
 
 
 def _runs(choice: Choice, instance: Instance) -> bool:
@@ -75,7 +76,7 @@ def _running(lab: Lab) -> Iterator[tuple[Node, Instance, Running]]:
 
 def _meant(lab: Lab, running: Running) -> str | None:
     """Tell the deployment whose alias a running model is."""
-    name = names.plain(running.name)
+    name = plain(running.name)
     return next((d.name for d in lab.deployments if names.alias_of(d.name) == name), None)
 
 
@@ -93,7 +94,7 @@ def _is_runner(placement: Placement, instance: Instance, running: Running) -> bo
     variant = placement.choice.variant
     if names.is_of(running.name, variant, instance):
         return True
-    if names.plain(running.name) != names.served(placement):
+    if plain(running.name) != plain(names.served(placement)):
         return False
     # An alias made of other weights has to go before it can be made anew.
     return names.blob_of(running.name, instance) is None or variant.digest is None
@@ -135,7 +136,7 @@ def _changed(node: Node, placement: Placement, running: Running) -> Move | None:
     if differences:
         text = f"{choice.instance} loads {running.name} anew: {all_of(differences)}."
         return _move("change", placement, _loaded_bytes(choice), text)
-    if names.plain(running.name) == names.plain(name):
+    if plain(running.name) == plain(name):
         return None
     text = (
         f"{running.name} runs on {choice.instance} as planned; it gets the name {name}, with its"

@@ -1,11 +1,11 @@
 """Under which names models are known on their instances."""
 
+from labdash.planner.inventory import names_of, plain
 from labdash.planner.lab import Deployment, Instance, Variant
 from labdash.planner.plan import Placement
 
 FOLDER = "labdash/"
 KEPT = "._-"
-LATEST = ":latest"
 
 
 def alias_of(deployment_name: str) -> str:
@@ -25,27 +25,19 @@ def served(placement: Placement) -> str:
     return served_name(placement.deployment, placement.choice.variant)
 
 
-def plain(name: str) -> str:
-    """Leave out the tag that Ollama adds where none is given."""
-    return name.removesuffix(LATEST)
-
-
-def blob_of(name: str, instance: Instance) -> str | None:
-    """Tell the digest of the weights behind a name, where it is known."""
-    found = instance.blobs.get(name)
-    if found is not None:
-        return found
-    return next((blob for each, blob in instance.blobs.items() if plain(each) == plain(name)), None)
-
-
 def is_of(name: str, variant: Variant, instance: Instance) -> bool:
     """Whether a model of an instance has a variant's weights."""
     blob = blob_of(name, instance)
     if blob is not None and variant.digest is not None:
-        return blob == variant.digest
-    return plain(name) in {plain(each) for each in (*variant.names, variant.name)}
+        return digest(blob) == digest(variant.digest)
+    return plain(name) in names_of(variant)
 
 
-def installed_as(variant: Variant, instance: Instance) -> str | None:
-    """Tell the name under which an instance has these weights already."""
-    return next((name for name in instance.installed if is_of(name, variant, instance)), None)
+def blob_of(name: str, instance: Instance) -> str | None:
+    """Tell the digest of the weights behind a name, where it is known."""
+    return next((blob for each, blob in instance.blobs.items() if plain(each) == plain(name)), None)
+
+
+def digest(text: str) -> str:
+    """Write a digest as it is compared."""
+    return text.lower().removeprefix("sha256:")

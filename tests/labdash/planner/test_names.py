@@ -34,17 +34,17 @@ def instance(**changes: object) -> Instance:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_weights_are_found_by_a_name() -> None:
-    named = replace(Q4, names=frozenset({"mine"}), digest=None)
-    assert names.installed_as(named, instance(installed=("other", "mine:latest"))) == "mine:latest"
-    assert names.installed_as(named, instance(installed=("other",))) is None
+def test_weights_are_known_by_a_name() -> None:
+    named = replace(Q4, names=frozenset({"Mine"}), digest=None)
+    assert names.is_of("mine:latest", named, instance())
+    assert not names.is_of("other", named, instance())
 
 
-def test_weights_are_found_by_their_digest_under_another_name() -> None:
-    there = instance(installed=("copy:latest",), blobs={"copy:latest": Q4.digest})
-    assert names.installed_as(Q4, there) == "copy:latest"
+def test_weights_are_known_by_their_digest_under_another_name() -> None:
+    assert Q4.digest is not None
+    there = instance(blobs={"copy:latest": Q4.digest.removeprefix("sha256:")})
+    assert names.is_of("copy", Q4, there)
 
 
 def test_a_name_whose_weights_are_others_is_not_taken_for_them() -> None:
-    there = instance(installed=(Q4.name,), blobs={Q4.name: "sha256:other"})
-    assert names.installed_as(Q4, there) is None
+    assert not names.is_of(Q4.name, Q4, instance(blobs={Q4.name: "sha256:other"}))
