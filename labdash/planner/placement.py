@@ -170,7 +170,9 @@ def stamped(outcome: Outcome, seat: Seat, member: Member) -> Choice:
         bytes={device: size for device, size in used.items() if size},
         host_bytes=outcome.host_bytes,
         predicted_bytes=outcome.predicted_bytes,
-        margin_bytes=outcome.margin_bytes,
+        margin_bytes=max(
+            (m for m, b in zip(outcome.margins, outcome.gpu_bytes, strict=True) if b), default=0
+        ),
         tokens_per_s=outcome.tokens_per_s,
         download_bytes=0,
     )

@@ -1,13 +1,14 @@
 """Which loads are tried in a place: variants, contexts and forms that a deployment admits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 
+from labdash.planner.forms import SHARES, Way, most_of_it, on_cpu, whole
 from labdash.planner.lab import CPU, Deployment, Lab, Node, Variant
-from labdash.planner.outcome import Found, Miss, in_part, on_cpu, whole
+from labdash.planner.old_engine import gathered
+from labdash.planner.outcome import Found, Miss, Trial
 from labdash.planner.seats import Member, Seat
-
-type Way = Callable[[Variant, int, Seat], Found]
+from labdash.planner.spreading import left_in_part, spread
 
 
 def steps_of(deployment: Deployment, trained: int) -> tuple[int, ...]:
@@ -30,9 +31,9 @@ def ways(deployment: Deployment, seat: Seat) -> Iterator[Found]:
             continue
         for way in ways_at(deployment, seat):
             for ctx in steps_of(deployment, variant.model.shape.ctx_train):
-                found = way(variant, ctx, seat)
+                found = way(Trial(variant, ctx, seat))
                 yield found
-                if isinstance(found, Miss):
+                if isinstance(found, Miss) and found.short_bytes is not None:
                     break
 
 
@@ -48,8 +49,9 @@ def ways_at(deployment: Deployment, seat: Seat) -> tuple[Way, ...]:
     if not seat.cards:
         return (on_cpu,) if deployment.offload_allowed else ()
     if seat.joined:
-        return ()
-    return (whole, in_part) if deployment.offload_allowed else (whole,)
+        whole_way = gathered if seat.rules.old else spread
+        return (whole_way, left_in_part) if deployment.offload_allowed else (whole_way,)
+    return (whole, left_in_part, most_of_it, *SHARES) if deployment.offload_allowed else (whole,)
 
 
 def is_admitted(lab: Lab, deployment: Deployment, member: Member) -> bool:

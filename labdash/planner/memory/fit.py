@@ -56,14 +56,20 @@ type Shares = tuple[Share, ...]
 type Grow = Callable[[Shares, int, int], Shares]
 
 
-def fit(model: Model, settings: Settings, *, margin_bytes: int, ctx_is_free: bool) -> Fitted:
-    """Choose as the engine does. GPUs without a size are taken as endless."""
-    return _Fitter(model, settings, margin_bytes, ctx_is_free=ctx_is_free).run()
+def fit(
+    model: Model, settings: Settings, *, margin_bytes: int | Sequence[int], ctx_is_free: bool
+) -> Fitted:
+    """Choose as the engine does. GPUs without a size are taken as endless.
+
+    ``margin_bytes`` is one for all GPUs, or one for each.
+    """
+    margins = [margin_bytes] * len(settings.gpus) if isinstance(margin_bytes, int) else margin_bytes
+    return _Fitter(model, settings, margins, ctx_is_free=ctx_is_free).run()
 
 
 class _Fitter:
     def __init__(
-        self, model: Model, settings: Settings, margin_bytes: int, *, ctx_is_free: bool
+        self, model: Model, settings: Settings, margins: Sequence[int], *, ctx_is_free: bool
     ) -> None:
         self._model = model
         self._given = settings
@@ -72,8 +78,8 @@ class _Fitter:
         self._units = len(model.shape.layers) + 1
         self._last = len(settings.gpus) - 1
         self._targets = [
-            (1 << 62) if gpu.free_bytes is None else gpu.free_bytes - margin_bytes
-            for gpu in settings.gpus
+            (1 << 62) if gpu.free_bytes is None else gpu.free_bytes - margin
+            for gpu, margin in zip(settings.gpus, margins, strict=True)
         ]
 
     def run(self) -> Fitted:
