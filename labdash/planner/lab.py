@@ -89,7 +89,8 @@ class Node:
     """A machine. RAM, its bandwidth and disk are None where unknown: no limit and no promise.
 
     ``unified``: its one GPU's memory is a part of the RAM, of which ``cards[0].total_bytes`` is
-    what the GPU may use. ``away`` says why nothing can be planned on it, empty where it can.
+    what the GPU may use. ``away`` says why nothing can be planned on it, empty where it can,
+    ``doubt`` why ``ram_used_bytes`` is a guess.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Node:
     unified: bool = False
     agentless: bool = False
     away: str = ""
+    doubt: str = ""
     cards: tuple[Card, ...] = ()
     instances: tuple[Instance, ...] = ()
 
