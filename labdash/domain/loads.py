@@ -18,7 +18,7 @@ from labdash.models import LOAD_ENDED, Instance, LoadJob, LoadState, LoadWish
 from labdash.queries.loads import last_load
 from labdash.queries.trying import may_be_named
 from workers import wire
-from workers.wire.loads import LOAD_QUIET_S
+from workers.wire.loads import FOREVER_S, LOAD_QUIET_S
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,13 @@ def unload(*, instance: Instance, model: str, user: User | None) -> LoadJob:
         cancel(job=under_way)
         return under_way
     job = LoadJob(instance=instance, model=model, wish=LoadWish.UNLOAD, keep_s=0, requested_by=user)
+    return _request(job)
+
+
+def for_plan(*, instance: Instance, model: str, wish: LoadWish) -> LoadJob:
+    """Load a model of a plan, to stay and with the options of its name, or unload it."""
+    keep_s = 0 if wish == LoadWish.UNLOAD else FOREVER_S
+    job = LoadJob(instance=instance, model=model, wish=wish, keep_s=keep_s, by_plan=True)
     return _request(job)
 
 
