@@ -1,8 +1,9 @@
 """Which GPUs an Ollama server sees, by the settings that it was started with."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from labdash.catalog.gpus import find_gpu
 from workers import wire
 
 # Each hides GPUs of its own makers; the one of Vulkan counts cards in an order of its own.
@@ -18,11 +19,13 @@ _VULKAN = "GGML_VK_VISIBLE_DEVICES"
 class Seen:
     """The numbers of the GPUs that a server sees; ``None`` where its settings leave that open.
 
-    ``setting`` is the line that hides others, empty where none does.
+    ``setting`` is the line that hides others, empty where none does. ``order`` has the GPUs as
+    the server counts them, from 0.
     """
 
     gpus: tuple[int, ...] | None
     setting: str = ""
+    order: tuple[int, ...] = field(default=(), compare=False)
 
 
 def seen_by(reading: wire.InstanceReading, gpus: Iterable[wire.GpuReading]) -> Seen | None:
@@ -41,8 +44,30 @@ def seen_by(reading: wire.InstanceReading, gpus: Iterable[wire.GpuReading]) -> S
                 told.append(f"{name}={settings[name]}")
                 left = _chosen(settings[name], left, settings)
         is_open |= left is None
-        found += [gpu.index for gpu in left or ()]
-    return Seen(gpus=None if is_open else tuple(sorted(found)), setting=" ".join(told))
+        found += [gpu.index for gpu in _counted(left or [], settings)]
+    gpus_seen = None if is_open else tuple(sorted(found))
+    return Seen(gpus=gpus_seen, setting=" ".join(told), order=tuple(found))
+
+
+def _counted(gpus: list[wire.GpuReading], settings: Mapping[str, str]) -> list[wire.GpuReading]:
+    """Count cards as CUDA does where nothing is set: unlike ones by how fast they compute."""
+    is_told = bool({"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & settings.keys())
+    if is_told or any(gpu.source != "nvml" for gpu in gpus):
+        return gpus
+    return sorted(gpus, key=lambda gpu: -_operations(gpu))
+
+
+# Lanes of a multiprocessor, and the usual GHz, from a compute capability on.
+_GENERATIONS = ((8.9, 128, 2.5), (8.6, 128, 1.75), (7.0, 64, 1.6), (0.0, 128, 1.5))
+
+
+def _operations(gpu: wire.GpuReading) -> float:
+    """Estimate what CUDA reckons of a card: its multiprocessors, their lanes and their clock."""
+    facts = find_gpu(gpu.name or "", gpu.memory_total_bytes)
+    if facts is None or facts.vendor != "nvidia":
+        return 0.0
+    generation = float(facts.arch)
+    return next(facts.units * n * ghz for least, n, ghz in _GENERATIONS if generation >= least)
 
 
 def _chosen(

@@ -94,3 +94,23 @@ def test_unlike_cards_are_all_hidden_by_a_number_below_0() -> None:
 def test_settings_that_nobody_may_read_say_nothing() -> None:
     assert seen_by(ollama(), TWINS) is None
     assert seen_by(reading(), ()) is None
+
+
+def test_cards_are_counted_as_the_variable_lists_them() -> None:
+    found = seen_by(reading(CUDA_VISIBLE_DEVICES="1,0"), TWINS)
+    assert found
+    assert (found.gpus, found.order) == ((0, 1), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "order"),
+    [({}, (1, 2, 0)), ({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, (0, 1, 2))],
+)
+def test_unlike_cards_are_counted_by_speed_unless_by_the_bus(
+    settings: dict[str, str], order: tuple[int, ...]
+) -> None:
+    names = ("Tesla P40", "NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 3060")
+    cards = [gpu(index, uuid=f"GPU-{index}", name=name) for index, name in enumerate(names)]
+    found = seen_by(reading(**settings), cards)
+    assert found
+    assert (found.gpus, found.order) == ((0, 1, 2), order)
