@@ -1,17 +1,18 @@
 """All ways to serve a deployment in a lab that holds nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import le
 
 from labdash.planner.blocked import Blocked, why_none
-from labdash.planner.inventory import Spot, download_bytes, inventory_of, weights_bytes
-from labdash.planner.lab import CPU, Deployment, Lab, Variant
+from labdash.planner.groups import groups_of
+from labdash.planner.lab import CPU, Deployment, Lab
 from labdash.planner.outcome import Miss, Outcome
 from labdash.planner.plan import Choice
 from labdash.planner.score import satisfaction
 from labdash.planner.seats import Member, Seat, seats_of
-from labdash.planner.ways import is_admitted, ways
+from labdash.planner.ways import ways
 
 __all__ = ["Blocked", "Member", "Profile", "choices", "profiles", "why_none"]
 
@@ -39,8 +40,8 @@ def _at(profile: Profile, member: Member) -> Choice:
     first = profile.choice
     if member == profile.members[0]:
         return first
-    there = stamped(profile.outcome, profile.seat, member)
-    return replace(there, download_bytes=first.download_bytes, moved_bytes=first.moved_bytes)
+    price = (first.download_bytes, first.moved_bytes)
+    return stamped(profile.outcome, profile.seat, member, price)
 
 
 def choices(lab: Lab, deployment: Deployment) -> tuple[Choice, ...]:
@@ -58,22 +59,23 @@ def profiles(lab: Lab, deployment: Deployment) -> tuple[Profile, ...]:
     Places are alike where cards, rules, RAM, downloads and what runs there are the same.
     """
     found = [
-        Profile(
-            choice=_first(outcome, seat, group, price[outcome.variant]),
-            members=group,
-            outcome=outcome,
-            seat=seat,
-        )
+        (stamped(outcome, seat, group[0], price[outcome.variant]), group, outcome, seat)
         for seat, members in seats_of(lab).items()
         for made in [_outcomes(deployment, seat)]
-        for price, group in (_groups(lab, deployment, members) if made else ())
+        for price, group in (groups_of(lab, deployment, members) if made else ())
         for outcome in made
         if outcome.variant in price
     ]
-    fastest = fastest_of(each.choice for each in found)
+    fastest = fastest_of(choice for choice, *_ in found)
     judged = [
-        replace(each, satisfaction=satisfaction(deployment, each.choice, fastest=fastest))
-        for each in found
+        Profile(
+            choice=choice,
+            members=group,
+            outcome=outcome,
+            seat=seat,
+            satisfaction=satisfaction(deployment, choice, fastest=fastest),
+        )
+        for choice, group, outcome, seat in found
     ]
     kept = _undominated(judged, fastest)
     return tuple(sorted(kept, key=lambda each: _rank(each, each.choice)))
@@ -93,63 +95,10 @@ def _outcomes(deployment: Deployment, seat: Seat) -> tuple[Outcome, ...]:
     )
 
 
-type Price = Mapping[Variant, tuple[int, int]]
-
-
-def _groups(
-    lab: Lab, deployment: Deployment, members: Sequence[Member]
-) -> Iterator[tuple[Price, tuple[Member, ...]]]:
-    """Part places by what each variant would download and move there; what no disk takes is out."""
-    stock, free = inventory_of(lab), _disks(lab)
-    holders = {variant: stock.holders(variant) for variant in deployment.variants}
-    spots = stock.spots(deployment)
-    found: dict[tuple[object, ...], tuple[Price, list[Member]]] = {}
-    prices: dict[str, Price] = {}
-    for member in members:
-        if not is_admitted(lab, deployment, member):
-            continue
-        price = prices.get(member.instance)
-        if price is None:
-            price = _price(holders, member.instance, free[member.node])
-            prices[member.instance] = price
-        moves = bool(spots) and not _stays(spots, member)
-        key = (moves, *((variant, cost[0]) for variant, cost in price.items()))
-        if key not in found:
-            found[key] = (_moving(price) if moves else price, [])
-        found[key][1].append(member)
-    for price, group in found.values():
-        yield price, tuple(group)
-
-
-def _stays(spots: Sequence[Spot], member: Member) -> bool:
-    return any(spot.is_at(member.instance, member.gpus) for spot in spots)
-
-
-def _price(
-    holders: Mapping[Variant, frozenset[str]], instance: str, free: int | None
-) -> dict[Variant, tuple[int, int]]:
-    costs = {
-        variant: (0 if instance in held else download_bytes(variant), 0)
-        for variant, held in holders.items()
-    }
-    return {v: cost for v, cost in costs.items() if free is None or cost[0] <= free}
-
-
-def _moving(price: Price) -> Price:
-    return {variant: (cost, weights_bytes(variant)) for variant, (cost, _) in price.items()}
-
-
-@lru_cache(maxsize=8)
-def _disks(lab: Lab) -> Mapping[str, int | None]:
-    return {node.name: node.disk_free_bytes for node in lab.nodes}
-
-
-def _first(outcome: Outcome, seat: Seat, group: Sequence[Member], price: tuple[int, int]) -> Choice:
-    return replace(stamped(outcome, seat, group[0]), download_bytes=price[0], moved_bytes=price[1])
-
-
-def stamped(outcome: Outcome, seat: Seat, member: Member) -> Choice:
-    """Name the devices of an outcome in one place."""
+def stamped(
+    outcome: Outcome, seat: Seat, member: Member, price: tuple[int, int] = (0, 0)
+) -> Choice:
+    """Name the devices of an outcome in one place. ``price`` is what it downloads and moves."""
     devices = [f"{member.node}/{gpu}" for gpu in member.gpus]
     host = f"{member.node}/{CPU}"
     layers = dict(zip(devices, outcome.layers, strict=True)) | {host: outcome.cpu_layers}
@@ -174,7 +123,8 @@ def stamped(outcome: Outcome, seat: Seat, member: Member) -> Choice:
             (m for m, b in zip(outcome.margins, outcome.gpu_bytes, strict=True) if b), default=0
         ),
         tokens_per_s=outcome.tokens_per_s,
-        download_bytes=0,
+        download_bytes=price[0],
+        moved_bytes=price[1],
     )
 
 
@@ -221,4 +171,4 @@ def _costs(profile: Profile) -> tuple[int, ...]:
 
 
 def _covers(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True))
+    return all(map(le, one, other))
