@@ -28,8 +28,9 @@ from labdash.models import (
 )
 from labdash.planner import names
 from labdash.planner import plan as planned
-from labdash.planner.lab import Card, Lab, Variant
-from labdash.planner.memory.overhead import overhead_of
+from labdash.planner.lab import Lab
+from labdash.planner.memory.overhead import Overhead, overhead_of
+from labdash.planner.unseen import left_out_bytes
 from labdash.queries.lab import read_lab
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 REASON_LENGTH = 1000
 CANCELLED = "Cancelled."
+# Drivers of makers of whom nobody measured one are said to take 50 to 500 MiB; 150 to 350 are
+# assumed.
+DOUBT_BYTES = 200 * 2**20
 # Of what is applied once more, these are as they were; the rest begins anew.
 _REPEATED = (
     "deployment_id",
@@ -61,6 +65,8 @@ _REPEATED = (
     "host_bytes",
     "predicted_bytes",
     "margin_bytes",
+    "left_out_bytes",
+    "doubt_bytes",
     "shares",
     "tokens_per_s",
     "reasons",
@@ -200,6 +206,8 @@ def _item(
     rows: Mapping[str, Deployment],
 ) -> PlanItem:
     choice, wanted = placement.choice, placement.deployment
+    overheads = _overheads(choice, lab)
+    known = overheads.values()
     return PlanItem(
         deployment=rows.get(wanted.name),
         deployment_name=wanted.name,
@@ -218,10 +226,12 @@ def _item(
         load_order=placement.load_order,
         layers=dict(choice.layers),
         bytes=dict(choice.bytes),
-        overheads=_overheads(choice, lab),
+        overheads={device: each.bytes for device, each in overheads.items()},
         host_bytes=choice.host_bytes,
         predicted_bytes=choice.predicted_bytes,
         margin_bytes=choice.margin_bytes,
+        left_out_bytes=left_out_bytes(choice),
+        doubt_bytes=DOUBT_BYTES if any(each.basis == "unknown" for each in known) else 0,
         shares=placement.shares or "",
         tokens_per_s=choice.tokens_per_s,
         reasons=list(placement.reasons),
@@ -241,24 +251,17 @@ def _base(placement: planned.Placement, lab: Lab) -> str:
     return next(iter((*named, *others, *own)), variant.name)
 
 
-def _overheads(choice: planned.Choice, lab: Lab) -> dict[str, int]:
+def _overheads(choice: planned.Choice, lab: Lab) -> dict[str, Overhead]:
     """Tell what of each GPU's bytes is the process itself, as the memory model reckons."""
-    node = lab.homes[choice.instance][0]
-    cards = {f"{node.name}/{card.index}": card for card in node.cards}
-    return {
-        device: _overhead(cards[device], choice.variant)
-        for device in choice.gpu_devices
-        if device in cards
-    }
-
-
-def _overhead(card: Card, variant: Variant) -> int:
-    shape = variant.model.shape
+    node, shape = lab.homes[choice.instance][0], choice.variant.model.shape
     has_more = shape.experts is not None or shape.recurrent is not None
-    overhead = overhead_of(
-        vendor=card.vendor, sm_count=card.sm_count, moe=has_more, learned=card.learned
-    )
-    return overhead.bytes
+    return {
+        f"{node.name}/{card.index}": overhead_of(
+            vendor=card.vendor, sm_count=card.sm_count, moe=has_more, learned=card.learned
+        )
+        for card in node.cards
+        if f"{node.name}/{card.index}" in choice.gpu_devices
+    }
 
 
 def _copy(item: PlanItem) -> PlanItem:

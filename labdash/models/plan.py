@@ -97,7 +97,8 @@ class PlanItem(models.Model):
     ``model`` is what is pulled, ``alias`` the name with the options that is loaded and served.
     ``layers`` and ``bytes`` are by device as the planner writes them (``rog/0``, ``rog/cpu``),
     overheads among the bytes and in ``overheads`` apart. ``predicted_bytes`` is what Ollama itself
-    takes it for. ``shares`` names the deployment whose runner serves this one too. ``attempts``
+    takes it for, ``left_out_bytes`` what its sizes of a loaded model lack, ``doubt_bytes`` by how
+    much a GPU's figure may differ because nobody measured such a card. ``shares`` names the deployment whose runner serves this one too. ``attempts``
     counts the orders of the present step that came to nothing, ``next_at`` is when to try again.
     ``cleared`` tells that nothing loaded otherwise than planned stands in its way any more.
     ``mended`` counts what the reconcile step did about it since ``mended_at`` began an hour.
@@ -129,6 +130,8 @@ class PlanItem(models.Model):
     host_bytes = models.BigIntegerField(null=True, blank=True)
     predicted_bytes = models.BigIntegerField(null=True, blank=True)
     margin_bytes = models.BigIntegerField(null=True, blank=True)
+    left_out_bytes = models.BigIntegerField(null=True, blank=True)
+    doubt_bytes = models.BigIntegerField(default=0)
     shares = models.CharField(max_length=60, blank=True)
     tokens_per_s = models.FloatField(null=True, blank=True)
     reasons = models.JSONField(default=list)
