@@ -11,7 +11,6 @@ from labdash.planner.speed import SpeedClass
 from labdash.queries.lab_entries import (
     GpuEntry,
     InstanceEntry,
-    Kind,
     LabEntries,
     LoadedEntry,
     NodeEntry,
@@ -22,7 +21,7 @@ from labdash.queries.wanted import deployment_of
 
 GIB = 1 << 30
 # What a system holds of its RAM where nobody said, at most a third of all.
-SYSTEM_BYTES: dict[Kind, int] = {"linux": 2 * GIB, "windows": 4 * GIB, "mac": 4 * GIB}
+SYSTEM_BYTES: dict[str, int] = {"linux": 2 * GIB, "windows": 4 * GIB, "mac": 4 * GIB}
 SYSTEM_SHARE = 3
 # On Windows the desktop takes its part of a card too: of 8 GiB about 7 are usable.
 DESKTOP_BYTES = 600 << 20
@@ -61,27 +60,28 @@ def _haves(nodes: Iterable[Node]) -> Iterable[Have]:
 def _node(entry: NodeEntry) -> Node:
     unified = entry.gpu_share_bytes is not None or (entry.kind == "mac" and len(entry.gpus) == 1)
     cards = tuple(_card(gpu, index, entry) for index, gpu in enumerate(entry.gpus))
-    used = entry.ram_used_bytes
+    used, assumed = entry.ram_used_bytes, system_bytes(entry.kind, entry.ram_bytes)
     return Node(
         name=entry.name,
         tags=entry.tags,
         kind=entry.kind,
         ram_bytes=entry.ram_bytes,
-        ram_used_bytes=_system_bytes(entry) if used is None else used,
+        ram_used_bytes=assumed if used is None else used,
         ram_gbs=entry.ram_gbs,
         disk_free_bytes=entry.disk_free_bytes,
         unified=unified,
         agentless=entry.agentless,
         away=ASLEEP if entry.asleep else "",
-        doubt=UNSAID_RAM.format(f"{_system_bytes(entry) / GIB:.1f}") if used is None else "",
+        doubt=UNSAID_RAM.format(f"{assumed / GIB:.1f}") if used is None else "",
         cards=cards,
         instances=tuple(_instance(each, entry) for each in entry.instances),
     )
 
 
-def _system_bytes(entry: NodeEntry) -> int:
-    usual = SYSTEM_BYTES[entry.kind]
-    return usual if entry.ram_bytes is None else min(usual, entry.ram_bytes // SYSTEM_SHARE)
+def system_bytes(kind: str, ram_bytes: int | None) -> int:
+    """Tell what a system holds of its RAM where nobody measures it."""
+    usual = SYSTEM_BYTES[kind]
+    return usual if ram_bytes is None else min(usual, ram_bytes // SYSTEM_SHARE)
 
 
 def _card(entry: GpuEntry, index: int, node: NodeEntry) -> Card:

@@ -1,0 +1,238 @@
+"""The lab as it is now, for the planner: what the database wants, and what the nodes last told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+from labdash.catalog.engines import build_of_ollama, newest_engine
+from labdash.models import Deployment as StoredDeployment
+from labdash.models import InstalledModel
+from labdash.models import Instance as StoredInstance
+from labdash.planner.errors import PlannerError
+from labdash.planner.lab import Card, Instance, Lab, Node, Prefer, Residency, Running, Yields
+from labdash.queries.bars import LoadedView, loaded_models, view_ram
+from labdash.queries.lab import LabView, NodeView, read_lab
+from labdash.queries.lab_entries import Kind, Wanted
+from labdash.queries.lab_of_entries import UNSAID_RAM, system_bytes
+from labdash.queries.learned import learned_overheads
+from labdash.queries.library import Library
+from labdash.queries.memory_now import InMemory, models_on
+from labdash.queries.shelf import Have, Shelf
+from labdash.queries.snapshot_cards import Learned, cards_of
+from labdash.queries.visible import seen_by
+from labdash.queries.wanted import deployment_of
+from labdash.wording import GIB, age
+from workers import wire
+
+_NO_LIBRARY = Library(families={}, quants={})
+PAUSED = "it is paused"
+NEVER = "nothing was reported of it yet"
+
+
+def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab:
+    """Return the lab, by a view that was read already or as it is ``now``."""
+    if view is None:
+        assert now is not None  # noqa: S101 - one of both is given
+        view = read_lab(now=now)
+    rows = tuple(_installed_rows())
+    by_instance: dict[int, list[InstalledModel]] = {}
+    for row in rows:
+        by_instance.setdefault(row.instance_id, []).append(row)
+    learned = learned_overheads()
+    nodes = tuple(_node(each, by_instance, learned) for each in view.nodes)
+    shelf = shelf_of(rows)
+    wanted = map(wanted_of, StoredDeployment.objects.all())
+    return Lab(nodes=nodes, deployments=tuple(deployment_of(each, shelf) for each in wanted))
+
+
+def read_shelf() -> Shelf:
+    """Return all that is installed in the lab."""
+    return shelf_of(_installed_rows())
+
+
+def shelf_of(rows: Iterable[InstalledModel]) -> Shelf:
+    """Sort installed models for the choice of files."""
+    return Shelf(tuple(dict.fromkeys(map(_have, rows))))
+
+
+def wanted_of(row: StoredDeployment) -> Wanted:
+    """Return a deployment as it would stand in a lab's file."""
+    return Wanted(
+        name=row.name,
+        model=row.model,
+        quant_floor=row.quant_floor,
+        quant_wish=row.quant_wish,
+        ctx_floor=row.ctx_floor,
+        ctx_wish=row.ctx_wish,
+        parallel=row.parallel,
+        kv_types=tuple(row.kv_types),
+        priority=row.priority,
+        prefer=cast("Prefer", row.prefer),
+        residency=cast("Residency", row.residency),
+        offload_allowed=row.offload_allowed,
+        replicas=row.replicas,
+        nodes=tuple(row.nodes),
+        pin=row.pin or None,
+        keep_apart=tuple(row.keep_apart),
+        min_tokens_per_s=row.min_tokens_per_s,
+        give_way=cast("tuple[Yields, ...]", tuple(row.give_way)),
+        same_name=row.same_name,
+    )
+
+
+def _installed_rows() -> Iterable[InstalledModel]:
+    rows = InstalledModel.objects.filter(is_cloud=False)
+    return rows.select_related("variant__family").order_by("pk")
+
+
+def _have(row: InstalledModel) -> Have:
+    variant = row.variant
+    return Have(
+        name=row.name,
+        family=variant.family.name if variant else "",
+        quant=(variant.quant or None) if variant else None,
+        digest=variant.blob_digest if variant else None,
+        size_bytes=row.size_bytes,
+    )
+
+
+def _node(
+    view: NodeView, installed: Mapping[int, Sequence[InstalledModel]], learned: Learned
+) -> Node:
+    loaded = loaded_models(view, _NO_LIBRARY)
+    cards = cards_of(view, loaded, learned)
+    unified = len(cards) == 1 and _is_unified(view)
+    ram, used, doubt = _ram(view, loaded, unified=unified)
+    rows = [row for row in view.node.instances.all() if not _why_silent(view, row)]
+    return Node(
+        name=view.node.slug,
+        tags=tuple(view.node.tags),
+        kind=cast("Kind", view.node.kind),
+        ram_bytes=ram,
+        ram_used_bytes=used,
+        disk_free_bytes=_disk_free(view),
+        unified=unified,
+        agentless=view.node.agentless,
+        away=_away(view, rows),
+        doubt=doubt,
+        cards=cards,
+        instances=tuple(_instance(view, row, cards, installed.get(row.pk, ())) for row in rows),
+    )
+
+
+def _is_unified(view: NodeView) -> bool:
+    readings = view.sample.gpus if view.sample else ()
+    return any(reading.unified for reading in readings) or (
+        not readings and any(row.unified for row in view.node.gpus.all())
+    )
+
+
+def _away(view: NodeView, answering: Sequence[StoredInstance]) -> str:
+    """Say why nothing can be planned on a node, nothing where it can."""
+    if view.age_s is None or view.sample is None:
+        return NEVER
+    if view.liveness not in ("live", "late"):
+        return f"it is silent for {age(view.age_s)}"
+    if view.node.paused:
+        return PAUSED
+    if answering:
+        return ""
+    silent = filter(None, (_why_silent(view, row) for row in view.node.instances.all()))
+    return next(silent, "no Ollama server is known on it")
+
+
+def _why_silent(view: NodeView, row: StoredInstance) -> str:
+    """Say why a server cannot be planned with, nothing where it can."""
+    reading = _reading(view, row)
+    if reading is None or reading.state == "ok":
+        return ""
+    why = f": {reading.reason}" if reading.reason else ""
+    return f"its Ollama ({row.name}) does not answer{why}"
+
+
+def _reading(view: NodeView, row: StoredInstance) -> wire.InstanceReading | None:
+    readings = view.sample.instances if view.sample else ()
+    return next((each for each in readings if each.name == row.name), None)
+
+
+def _ram(
+    view: NodeView, loaded: Sequence[LoadedView], *, unified: bool
+) -> tuple[int | None, int, str]:
+    """Return the RAM, what others hold of it, and why that is a guess where it is one."""
+    bar = view_ram(view, loaded)
+    if bar is None or bar.total_bytes is None:
+        total = view.node.declared_ram_bytes
+        used = system_bytes(view.node.kind, total)
+        return total, used, UNSAID_RAM.format(f"{used / GIB:.1f}")
+    used = sum(part.size_bytes for part in bar.segments if part.kind not in ("model", "free"))
+    if unified:
+        # The GPU's part of a model lies in the RAM too, and is not told by name there.
+        used -= sum(each.model.size_vram_bytes or 0 for each in loaded)
+    return bar.total_bytes, max(0, used), ""
+
+
+def _disk_free(view: NodeView) -> int | None:
+    readings = view.sample.instances if view.sample else ()
+    return min((each.disk.free_bytes for each in readings if each.disk), default=None)
+
+
+def _instance(
+    view: NodeView, row: StoredInstance, cards: Sequence[Card], installed: Iterable[InstalledModel]
+) -> Instance:
+    reading = _reading(view, row)
+    version = (reading.version if reading else None) or row.version or None
+    rows = list(installed)
+    running = models_on(view, row.name) or ()
+    return Instance(
+        name=str(row),
+        version=version,
+        build=_build(version),
+        gpus=_gpus(view, row, reading, cards),
+        env=_env(row, reading),
+        installed=tuple(each.name for each in rows),
+        blobs={
+            each.name: each.variant.blob_digest
+            for each in rows
+            if each.variant and each.variant.blob_digest
+        },
+        running=tuple(_running(each) for each in running),
+        url=row.url,
+    )
+
+
+def _build(version: str | None) -> int:
+    try:
+        return build_of_ollama(version).number if version else newest_engine().number
+    except PlannerError:
+        return newest_engine().number
+
+
+def _env(row: StoredInstance, reading: wire.InstanceReading | None) -> Mapping[str, str]:
+    """Return the settings of a server's process, else those that its owner declared."""
+    if reading is not None and reading.settings is not None:
+        return {setting.name: setting.value for setting in reading.settings}
+    return {str(name): str(value) for name, value in row.declared_settings.items()}
+
+
+def _gpus(
+    view: NodeView,
+    row: StoredInstance,
+    reading: wire.InstanceReading | None,
+    cards: Sequence[Card],
+) -> tuple[int, ...]:
+    """Return the GPUs that a server sees, as it counts them; those that are lost, none does."""
+    readings = view.sample.gpus if view.sample else ()
+    lost = {each.index for each in readings if each.state != "ok"}
+    present = [card.index for card in cards if card.index not in lost]
+    seen = seen_by(reading, readings) if reading else None
+    wanted: Sequence[int] = present
+    if seen is not None and seen.gpus is not None:
+        wanted = seen.order
+    elif row.declared_gpus is not None:
+        wanted = row.declared_gpus
+    return tuple(index for index in wanted if index in present)
+
+
+def _running(model: InMemory) -> Running:
+    held = {int(device.rpartition("/")[2]): size for device, size in (model.held or {}).items()}
+    return Running(name=model.name, ctx=model.ctx, gpu_bytes=held, stays=model.stays)
