@@ -7,11 +7,12 @@ from operator import le
 
 from labdash.planner.blocked import Blocked, why_none
 from labdash.planner.groups import groups_of
-from labdash.planner.lab import CPU, Deployment, Lab
+from labdash.planner.lab import Deployment, Lab
 from labdash.planner.outcome import Miss, Outcome
 from labdash.planner.plan import Choice
 from labdash.planner.score import satisfaction
 from labdash.planner.seats import Member, Seat, seats_of
+from labdash.planner.stamping import stamped
 from labdash.planner.ways import ways
 
 __all__ = ["Blocked", "Member", "Profile", "choices", "profiles", "why_none"]
@@ -92,39 +93,6 @@ def _outcomes(deployment: Deployment, seat: Seat) -> tuple[Outcome, ...]:
         each
         for each in ways(deployment, seat)
         if not isinstance(each, Miss) and (not least or (each.tokens_per_s or 0.0) >= least)
-    )
-
-
-def stamped(
-    outcome: Outcome, seat: Seat, member: Member, price: tuple[int, int] = (0, 0)
-) -> Choice:
-    """Name the devices of an outcome in one place. ``price`` is what it downloads and moves."""
-    devices = [f"{member.node}/{gpu}" for gpu in member.gpus]
-    host = f"{member.node}/{CPU}"
-    layers = dict(zip(devices, outcome.layers, strict=True)) | {host: outcome.cpu_layers}
-    used = dict(zip(devices, outcome.gpu_bytes, strict=True)) | {host: outcome.host_bytes}
-    return Choice(
-        variant=outcome.variant,
-        node=member.node,
-        instance=member.instance,
-        form=outcome.form,
-        ctx=outcome.ctx,
-        parallel=outcome.parallel,
-        kv_type=seat.rules.kv_type,
-        flash_attn=seat.rules.flash_attn,
-        num_batch=outcome.num_batch,
-        num_gpu=outcome.num_gpu,
-        main_gpu=member.main_gpu,
-        layers={device: count for device, count in layers.items() if count},
-        bytes={device: size for device, size in used.items() if size},
-        host_bytes=outcome.host_bytes,
-        predicted_bytes=outcome.predicted_bytes,
-        margin_bytes=max(
-            (m for m, b in zip(outcome.margins, outcome.gpu_bytes, strict=True) if b), default=0
-        ),
-        tokens_per_s=outcome.tokens_per_s,
-        download_bytes=price[0],
-        moved_bytes=price[1],
     )
 
 
