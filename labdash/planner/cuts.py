@@ -1,0 +1,102 @@
+"""What rows left out: sets of columns that a node does not hold, and all that are no smaller."""
+
+from collections.abc import Iterable, Sequence
+
+from labdash.planner.problem import Column, Problem
+from labdash.planner.rows import Row
+
+# Limits that bind a larger load wherever they bind a smaller one.
+OF_SIZE = frozenset(("gpu", "ram", "eviction"))
+
+
+class Cutter:
+    """Makes rows over the columns of a program, numbered in its order."""
+
+    def __init__(self, problem: Problem, columns: Sequence[Column]) -> None:
+        self._problem = problem
+        self._numbers = {column.number: number for number, column in enumerate(columns)}
+        self._at: dict[object, list[Column]] = {}
+        users: dict[object, set[int]] = {}
+        for column in columns:
+            self._at.setdefault(_spot(column), []).append(column)
+            users.setdefault(column.runner, set()).add(column.wanted)
+        # Two deployments may share these, so that one more of them may cost nothing.
+        self._shared = {runner for runner, wanted in users.items() if len(wanted) > 1}
+
+    def cut(self, node: int, columns: Sequence[Column]) -> Row:
+        """Forbid a set that a node does not hold."""
+        if not all(column.sure for column in columns):
+            return self.exactly(node, columns)
+        least = self._least(node, columns)
+        limit = self._limit(node, least)
+        if limit not in OF_SIZE:
+            return Row({self._numbers[c.number]: 1.0 for c in least}, len(least) - 1.0)
+        return self._no_smaller(least)
+
+    def _limit(self, node: int, columns: Sequence[Column]) -> str:
+        return getattr(self._problem.verdict(node, columns).outcome, "limit", "")
+
+    def _least(self, node: int, columns: Sequence[Column]) -> list[Column]:
+        """Leave out whatever the conflict does not need."""
+        kept = list(columns)
+        for column in columns:
+            fewer = [each for each in kept if each is not column]
+            if fewer and not self._problem.verdict(node, fewer).holds:
+                kept = fewer
+        return kept
+
+    def exactly(self, node: int, columns: Sequence[Column]) -> Row:
+        """Forbid this set, not those that hold more: a split may come out better beside others."""
+        chosen = {column.number for column in columns}
+        entries = {self._numbers[number]: 1.0 for number in chosen}
+        for group in self._at.values():
+            for each in group:
+                if each.node == node and each.number not in chosen:
+                    entries[self._numbers[each.number]] = -1.0
+        return Row(entries, len(columns) - 1.0)
+
+    def _no_smaller(self, columns: Sequence[Column]) -> Row:
+        """Forbid the set with any of its columns, or all, exchanged for greater ones.
+
+        What is greater than each of them may come from any deployment.
+        """
+        greater = [self._greater(column) for column in columns]
+        for_all = set.intersection(*greater)
+        entries = dict.fromkeys(for_all, 1.0)
+        for column, numbers in zip(columns, greater, strict=True):
+            own = {n for n in numbers if self._problem.known(n).wanted == column.wanted}
+            entries.update(dict.fromkeys(own, 1.0))
+        return Row({self._numbers[n]: 1.0 for n in sorted(entries)}, len(columns) - 1.0)
+
+    def _greater(self, column: Column) -> set[int]:
+        """Return the columns of the same spot that are no smaller in anything."""
+        sizes = _sizes(column)
+        return {column.number} | {
+            other.number
+            for other in self._at[_spot(column)]
+            if other.runner not in self._shared
+            and all(a >= b for a, b in zip(_sizes(other), sizes, strict=True))
+        }
+
+
+def _spot(column: Column) -> object:
+    choice = column.choice
+    return (column.node, choice.instance, choice.form, choice.gpu_devices, column.group.resident)
+
+
+def _sizes(column: Column) -> tuple[int, ...]:
+    choice = column.choice
+    return (
+        *(choice.bytes.get(device, 0) for device in choice.gpu_devices),
+        choice.host_bytes,
+        choice.predicted_bytes,
+        choice.margin_bytes,
+    )
+
+
+def by_node(columns: Iterable[Column]) -> dict[int, list[Column]]:
+    """Part columns by node."""
+    found: dict[int, list[Column]] = {}
+    for column in columns:
+        found.setdefault(column.node, []).append(column)
+    return found

@@ -1,0 +1,145 @@
+"""The whole lab at once: an integer program in HiGHS that improves a plan and bounds it.
+
+Rows are a relaxation. What its solution puts on a node is settled; what a node does not hold is
+forbidden, and the program is solved again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from labdash.planner import greedy
+from labdash.planner.lab import Lab
+from labdash.planner.plan import Plan
+from labdash.planner.problem import Problem
+from labdash.planner.rows import Row, Rows
+from labdash.planner.search import Budget, Ended, Outcome, Search
+
+USUAL_GAP = 0.01
+USUAL_LIMIT_S = 10.0
+USUAL_NODES = 20_000
+OPTIONS: Mapping[str, bool | int | float | str] = {
+    "threads": 1,
+    "parallel": "off",
+    "random_seed": 0,
+    "mip_feasibility_tolerance": 1e-7,
+}
+
+
+class Program:
+    """Rows in HiGHS, for one objective after another."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._count = len(rows.tops)
+        self._numbers = np.arange(self._count, dtype=np.int32)
+        self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._solver.silent()
+        for name, value in OPTIONS.items():
+            self._solver.setOptionValue(name, value)
+        self._solver.passModel(_model(rows))
+        self.seconds = 0.0
+
+    def add(self, row: Row) -> None:
+        """Demand one thing more."""
+        numbers, values = _sparse(row.entries)
+        self._solver.addRow(row.lower, row.upper, len(numbers), numbers, values)
+
+    def maximize(
+        self,
+        costs: Mapping[int, float],
+        *,
+        start: Iterable[int],
+        gaps: tuple[float, float],
+        limits: tuple[float, int],
+    ) -> Outcome:
+        """Solve. ``start`` are columns that are known to go together.
+
+        ``gaps`` are relative and absolute, ``limits`` seconds and nodes.
+        """
+        solver = self._solver
+        every = np.zeros(self._count)
+        numbers, values = _sparse(costs)
+        every[numbers] = values
+        solver.changeColsCost(self._count, self._numbers, -every)
+        for name, value in zip(("mip_rel_gap", "mip_abs_gap"), gaps, strict=True):
+            solver.setOptionValue(name, value)
+        solver.setOptionValue("time_limit", max(0.0, limits[0]))
+        solver.setOptionValue("mip_max_nodes", limits[1])
+        given = np.fromiter(start, dtype=np.int32)
+        solver.setSolution(len(given), given, np.ones(len(given)))
+        before = solver.getRunTime()
+        solver.run()
+        self.seconds += solver.getRunTime() - before
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        solver, info = self._solver, self._solver.getInfo()
+        ends: dict[object, Ended] = {
+            highspy.HighsModelStatus.kOptimal: "proved",
+            highspy.HighsModelStatus.kTimeLimit: "time",
+            highspy.HighsModelStatus.kSolutionLimit: "nodes",
+        }
+        ended = ends.get(solver.getModelStatus(), "failed")
+        known = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        values = solver.getSolution().col_value if known else ()
+        bound = -info.mip_dual_bound if ended != "failed" else inf
+        return Outcome(values, bound, ended, max(0, info.mip_node_count))
+
+
+def _model(rows: Rows) -> highspy.HighsLp:
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(rows.tops), len(rows.rows)
+    model.col_cost_ = np.zeros(len(rows.tops))
+    model.col_lower_ = np.zeros(len(rows.tops))
+    model.col_upper_ = np.array(rows.tops)
+    kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
+    model.integrality_ = [kinds[whole] for whole in rows.whole]
+    model.row_lower_ = np.array([row.lower for row in rows.rows])
+    model.row_upper_ = np.array([row.upper for row in rows.rows])
+    matrix = model.a_matrix_
+    matrix.format_ = highspy.MatrixFormat.kRowwise
+    sizes = [len(row.entries) for row in rows.rows]
+    matrix.start_ = np.concatenate(([0], np.cumsum(sizes, dtype=np.int32))).astype(np.int32)
+    matrix.index_ = np.array([key for row in rows.rows for key in row.entries], dtype=np.int32)
+    matrix.value_ = np.array([value for row in rows.rows for value in row.entries.values()])
+    return model
+
+
+def _sparse(entries: Mapping[int, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    numbers = np.fromiter(entries, dtype=np.int32, count=len(entries))
+    return numbers, np.fromiter(entries.values(), dtype=np.float64, count=len(entries))
+
+
+def solve(
+    lab: Lab,
+    *,
+    exact: bool = True,
+    gap: float = USUAL_GAP,
+    limit_s: float = USUAL_LIMIT_S,
+    node_limit: int = USUAL_NODES,
+    clock: Callable[[], float] | None = None,
+) -> Plan:
+    """Plan a lab: at once where not ``exact``, else until the value is within ``gap`` of the best.
+
+    ``clock`` tells seconds; without one only HiGHS's own are counted.
+    """
+    began = clock() if clock else 0.0
+    problem = Problem(lab)
+    state = greedy.start(problem)
+    if not exact:
+        return greedy.told(problem, state)
+    programs: list[Program] = []
+
+    def program(rows: Rows) -> Program:
+        programs.append(Program(rows))
+        return programs[-1]
+
+    def used() -> float:
+        return clock() - began if clock else sum(each.seconds for each in programs)
+
+    search = Search(problem, state, gap=gap, budget=Budget(limit_s, node_limit, used))
+    search.run(program)
+    return search.plan()

@@ -1,0 +1,124 @@
+"""Where the search stands: what each node holds, and how much of each GPU is left."""
+
+from collections.abc import Iterator, Sequence
+
+from labdash.planner.loading import Settled
+from labdash.planner.problem import Column, Group, Problem, Verdict
+
+type Set = tuple[Column, ...]
+# Of many places that are alike so many are tried, the fullest first.
+MOST_PLACES = 16
+
+
+class State:
+    """Changes are made by node; each is settled before it is made."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.sets: list[Set] = [()] * len(problem.nodes)
+        self.worths = [0] * len(problem.nodes)
+        self.held: list[list[Column]] = [[] for _ in problem.wanted]
+        self.total = 0
+        self.rooms = problem.rooms
+        # What is left beside all planned ones, and beside the residents alone.
+        self.free = dict(self.rooms)
+        self.beside_residents = dict(self.rooms)
+        self.tried = 0
+
+    def open_replicas(self, wanted: int) -> int:
+        """Tell how many replicas of a deployment are not served."""
+        return self.problem.wanted[wanted].replicas - len(self.held[wanted])
+
+    def set(self, node: int, columns: Set) -> bool:
+        """Give a node other columns where they can be together."""
+        verdict = self.verdict(node, columns)
+        if not verdict.holds:
+            return False
+        self._apply(node, columns, verdict)
+        return True
+
+    def verdict(self, node: int, columns: Set) -> Verdict:
+        """Tell what would come of columns on a node."""
+        self.tried += 1
+        return self.problem.verdict(node, columns)
+
+    def put(self, column: Column) -> bool:
+        """Add a column where there is room for it, and no other replica on the same instance."""
+        held, instance = self.held[column.wanted], column.choice.instance
+        if any(each.choice.instance == instance for each in held):
+            return False
+        return self.set(column.node, (*self.sets[column.node], column))
+
+    def take(self, column: Column) -> bool:
+        """Remove a column, where what it leaves behind can be without it."""
+        return self.set(column.node, without(self.sets[column.node], column))
+
+    def _apply(self, node: int, columns: Set, verdict: Verdict) -> None:
+        before = self.sets[node]
+        for gone in before:
+            if gone not in columns:
+                self.held[gone.wanted].remove(gone)
+        for new in columns:
+            if new not in before:
+                self.held[new.wanted].append(new)
+        self.sets[node] = columns
+        self.total += verdict.worth - self.worths[node]
+        self.worths[node] = verdict.worth
+        self._count(node, columns, verdict)
+
+    def _count(self, node: int, columns: Set, verdict: Verdict) -> None:
+        outcome = verdict.outcome
+        assert isinstance(outcome, Settled)  # noqa: S101 - only what holds is applied
+        name = self.problem.nodes[node].name
+        for card in self.problem.nodes[node].cards:
+            device = f"{name}/{card.index}"
+            room = self.rooms[device]
+            self.free[device] = room - outcome.devices.get(device, 0)
+            self.beside_residents[device] = room
+        for column in columns:
+            if column.group.resident:
+                for device, size in column.loads:
+                    self.beside_residents[device] -= size
+
+    def options(self, wanted: int, *, above: int) -> Iterator[Column]:
+        """Return columns of a deployment worth more than ``above`` that may fit, the best first."""
+        for group in self.problem.groups[wanted]:
+            if group.worth <= above:
+                return
+            yield from self.places(group)
+
+    def places(self, group: Group) -> Iterator[Column]:
+        """Return a group's columns that may fit, the fullest places first."""
+        free = self.free if group.resident else self.beside_residents
+        problem = self.problem
+        fitting = []
+        for position, devices in enumerate(problem.devices(group)):
+            least = min([free[device] for device in devices], default=0)
+            if least >= group.need_bytes or not group.sure:
+                fitting.append((least, position))
+            elif self._shares(group, position):
+                fitting.append((0, position))
+        for _, position in sorted(fitting)[:MOST_PLACES]:
+            yield problem.column(group, position)
+
+    def _shares(self, group: Group, position: int) -> bool:
+        """Whether a runner is there already that might serve it too."""
+        runner = self.problem.runner(group, position)
+        node = self.problem.node_numbers[group.profile.members[position].node]
+        return any(column.runner == runner for column in self.sets[node])
+
+    def copy_sets(self) -> list[Set]:
+        """Remember where the search stands."""
+        return list(self.sets)
+
+    def restore(self, sets: Sequence[Set]) -> None:
+        """Go back to what was remembered."""
+        for node, columns in enumerate(sets):
+            if columns != self.sets[node]:
+                verdict = self.problem.verdict(node, columns)
+                self._apply(node, columns, verdict)
+
+
+def without(columns: Set, *gone: Column) -> Set:
+    """Leave out some columns."""
+    return tuple(column for column in columns if column not in gone)
