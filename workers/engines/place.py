@@ -92,7 +92,8 @@ class Simulated:
     def look(self) -> Surroundings:
         """Return that it runs as a process, as the simulation has it."""
         self._listens = self._listens or _listens(_sockets(self._port))
-        settings = self._source.settings() if isinstance(self._source, SimulatedSource) else None
+        source = self._source
+        settings = source.settings(self._port) if isinstance(source, SimulatedSource) else None
         return Surroundings(
             home="process", installed=True, listens=self._listens, settings=settings
         )

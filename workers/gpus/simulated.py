@@ -14,7 +14,7 @@ class _Answer(BaseModel):
     gpus: tuple[GpuReading, ...]
     host: HostReading
     disk: DiskReading | None = None
-    settings: dict[str, str] = Field(default_factory=dict)
+    settings: dict[int, dict[str, str]] = Field(default_factory=dict)
 
 
 class SimulatedSource:
@@ -22,7 +22,7 @@ class SimulatedSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._settings: dict[str, str] = {}
+        self._settings: dict[int, dict[str, str]] = {}
         no_idle = httpx.Limits(max_keepalive_connections=0)
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, limits=no_idle)
 
@@ -40,9 +40,10 @@ class SimulatedSource:
             driver=parsed.driver, gpus=parsed.gpus, host=parsed.host, disk=parsed.disk
         )
 
-    def settings(self) -> tuple[Setting, ...]:
-        """Return what the machine's Ollama servers were started with, as last read."""
-        return tuple(Setting(name=name, value=value) for name, value in self._settings.items())
+    def settings(self, port: int) -> tuple[Setting, ...]:
+        """Return what the simulated server on a port was started with, as last read."""
+        found = self._settings.get(port, {})
+        return tuple(Setting(name=name, value=value) for name, value in found.items())
 
     def log(self, port: int) -> list[str]:
         """Return the log of the simulated server on a port. Raises ``OSError``."""

@@ -16,6 +16,7 @@ def control_app(lab: Lab) -> web.Application:
     app.router.add_get("/machines/{slug}/hardware", _hardware)
     gpu = r"/machines/{slug}/gpus/{index:\d+}"
     app.router.add_post(f"{gpu}/desktop", _desktop)
+    app.router.add_post(f"{gpu}/game", _game)
     app.router.add_post(f"{gpu}/lose", _lose)
     app.router.add_post(f"{gpu}/restore", _restore)
     app.router.add_post("/machines/{slug}/disk", _disk)
@@ -41,7 +42,10 @@ async def _hardware(request: web.Request) -> web.Response:
             "gpus": [gpu.model_dump(mode="json") for gpu in reading.gpus],
             "host": reading.host.model_dump(mode="json"),
             "disk": reading.disk.model_dump(mode="json") if reading.disk else None,
-            "settings": dict(place.plan.environment),
+            "settings": {
+                str(hosted.port): dict(environment)
+                for hosted, environment in zip(place.servers, place.plan.environments, strict=True)
+            },
         }
     )
 
@@ -55,6 +59,13 @@ async def _desktop(request: web.Request) -> web.Response:
         )
     gpu.desktop_bytes = size
     return web.json_response({})
+
+
+async def _game(request: web.Request) -> web.Response:
+    """Let a game take as much of what it wants as is free, and the rest as it becomes so."""
+    gpu = asked.gpu(request)
+    gpu.play(await asked.whole_number(request, "bytes"))
+    return web.json_response({"bytes": gpu.game.size_bytes})
 
 
 async def _lose(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ examples:
   hardware rog                     what the driver of a machine says
   lose rog 0 | restore rog 0       a GPU falls off the bus, and comes back
   desktop tower 0 3000000000       the desktop takes bytes of a GPU
+  game rog 0 6442450944            a game takes bytes of a GPU, all that is free (0: it ends)
   disk minibox 2000000000          so many bytes are left on the disk
   stop tower 0 | start tower 0     an Ollama server
   kill tower 0 | spoil tower 0     it ends by SIGKILL, or leaves what no pull can go on from
@@ -40,6 +41,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str, dict[str, str] | None]] = {
     "desktop": (
         ("machine", "gpu", "bytes"),
         "/machines/{machine}/gpus/{gpu}/desktop",
+        {"bytes": "bytes"},
+    ),
+    "game": (
+        ("machine", "gpu", "bytes"),
+        "/machines/{machine}/gpus/{gpu}/game",
         {"bytes": "bytes"},
     ),
     "disk": (("machine", "bytes"), "/machines/{machine}/disk", {"free_bytes": "bytes"}),

@@ -14,6 +14,9 @@ from workers.wire import GpuProcess, GpuReading
 # Seconds after which a change has come about by two thirds.
 LEVEL_LAG_S, HEAT_LAG_S = 0.8, 45.0
 LOST_REASON = "GPU is lost"
+GAME = "Cyberpunk2077.exe"
+# How hard a game works.
+PLAYING = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,16 @@ class Held:
     model: str | None = None
     grown: bool = False
     is_orphan: bool = False
+    server: str | None = None
+
+
+@dataclass(kw_only=True)
+class Game:
+    """A program of the owner that takes what it gets, up to what it wants."""
+
+    name: str = GAME
+    wanted_bytes: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(kw_only=True)
@@ -110,6 +123,7 @@ class Gpu:
     seed: str
     desktop_bytes: int = 0
     lost: bool = False
+    game: Game = field(default_factory=Game)
     held: dict[int, Held] = field(default_factory=dict)
     working: set[int] = field(default_factory=set)
     _level: float = 0.0
@@ -123,8 +137,9 @@ class Gpu:
 
     @property
     def used_bytes(self) -> int:
-        """What the desktop and all processes hold."""
-        return self.desktop_bytes + sum(held.size_bytes for held in self.held.values())
+        """What the desktop, a game and all processes hold."""
+        held = sum(held.size_bytes for held in self.held.values())
+        return self.desktop_bytes + self.game.size_bytes + held
 
     @property
     def free_bytes(self) -> int:
@@ -143,7 +158,19 @@ class Gpu:
             before = rest if self._celsius is None else self._celsius
             self._celsius = heat + (before - heat) * exp(-elapsed / HEAT_LAG_S)
 
+    def play(self, wanted_bytes: int, *, name: str = GAME) -> None:
+        """Let a game run that wants so much memory; 0 ends it."""
+        self.game = Game(name=name, wanted_bytes=wanted_bytes)
+        self.feed_game()
+
+    def feed_game(self) -> None:
+        """Give the game what is free of what it wants still."""
+        missing = self.game.wanted_bytes - self.game.size_bytes
+        self.game.size_bytes += min(missing, max(self.free_bytes, 0))
+
     def _rest_level(self) -> float:
+        if self.game.size_bytes:
+            return PLAYING
         return 0.03 if self.desktop_bytes else 0.0
 
     def start_work(self, pid: int) -> None:
@@ -211,15 +238,16 @@ class Gpu:
     def _processes(self) -> tuple[GpuProcess, ...] | None:
         if self.card.unified:
             return None
-        desktop = [(1400 + self.index, Held(size_bytes=self.desktop_bytes, name="Xorg"))]
-        shown = [*(desktop if self.desktop_bytes else ()), *self.held.items()]
+        others = [(1400 + self.index, Held(size_bytes=self.desktop_bytes, name="Xorg"))]
+        others += [(4200 + self.index, Held(size_bytes=self.game.size_bytes, name=self.game.name))]
+        shown = [*(each for each in others if each[1].size_bytes), *self.held.items()]
         return tuple(
             GpuProcess(
                 pid=pid,
                 name=held.name,
                 used_bytes=held.size_bytes,
                 model=held.model,
-                instance="ollama" if held.model and not held.is_orphan else None,
+                instance=None if held.is_orphan else held.server,
                 is_orphan=held.is_orphan,
             )
             for pid, held in shown

@@ -74,7 +74,7 @@ class Lab:
     def _place(self, plan: MachinePlan, ports: dict[str, int]) -> Place:
         machine = plan.build(self._clock)
         servers = []
-        for number in range(machine.instances):
+        for number, environment in enumerate(plan.environments):
             folder = self._folder / plan.slug / f"ollama-{number}"
             is_new = not folder.exists()
             server = OllamaServer(
@@ -82,7 +82,7 @@ class Lab:
                 folder=folder,
                 upstream=Upstream(version=plan.version, secure={REGISTRY_NAME: self.registry_url}),
                 weights=catalog_weights(),
-                environment=Environment.read(dict(plan.environment)),
+                environment=Environment.read(dict(environment), server=_server_name(number)),
                 pace=self._pace,
             )
             for name in plan.installed if is_new else ():
@@ -142,6 +142,11 @@ class Lab:
         for slug, place in self.places.items():
             ports |= {f"{slug}/{number}": each.port for number, each in enumerate(place.servers)}
         (self._folder / PORTS_FILE).write_text(json.dumps(ports))
+
+
+def _server_name(number: int) -> str:
+    """Name a server as a node's worker does that was given the addresses of all."""
+    return f"ollama-{number + 1}" if number else "ollama"
 
 
 def _port(url: str) -> int:

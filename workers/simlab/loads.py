@@ -25,6 +25,10 @@ class LoadRequest:
     """The name by which the model was asked for; labels the process."""
     blob_digest: str
     """``sha256:…`` of the weights."""
+    server: str = "ollama"
+    """The server that asks, as the node's worker calls it."""
+    gpus: tuple[int, ...] | None = None
+    """GPUs that the server sees, in the order in which it counts them; ``None`` for all."""
 
 
 @dataclass(frozen=True, kw_only=True)

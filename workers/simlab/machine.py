@@ -72,12 +72,15 @@ class Machine:
     @property
     def gpu_count(self) -> int:
         """GPUs that a server sees, the unified one of a Mac included."""
-        return len(self._rooms())
+        return self.count_gpus(None)
 
-    @property
-    def gpu_total_bytes(self) -> int:
-        """Memory of all GPUs together, by which Ollama picks its default context."""
-        return sum(gpu.total_bytes for gpu in self.gpus) if self.gpu_count else 0
+    def count_gpus(self, gpus: tuple[int, ...] | None) -> int:
+        """Count what a server sees that may see ``gpus``, ``None`` for all."""
+        return len(self._rooms(gpus))
+
+    def total_bytes(self, gpus: tuple[int, ...] | None) -> int:
+        """Memory of all GPUs of a server together, by which Ollama picks its default context."""
+        return sum(self.gpus[room.index].total_bytes for room in self._rooms(gpus))
 
     @property
     def ram_free_bytes(self) -> int:
@@ -88,7 +91,8 @@ class Machine:
 
     def load(self, request: LoadRequest) -> Loaded:
         """Place the model and take its memory, or raise ``LoadRefused``."""
-        placed = placement.place(request, self._rooms(), self.version, fit=self.fit)
+        rooms = self._rooms(request.gpus)
+        placed = placement.place(request, rooms, self.version, fit=self.fit)
         if placed.host_bytes > self.ram_free_bytes:
             need, have = placed.host_bytes / GIB, self.ram_free_bytes / GIB
             text = f"model requires more system memory ({need:.1f} GiB) than is available"
@@ -105,7 +109,9 @@ class Machine:
         for index, size in placed.by_gpu.items():
             gpu = self.gpus[index]
             total = size + gpu.card.context_mib * MIB
-            gpu.held[pid] = Held(size_bytes=total, name=name, model=request.name)
+            gpu.held[pid] = Held(
+                size_bytes=total, name=name, model=request.name, server=request.server
+            )
         taken = [gpu.held[pid].size_bytes if pid in gpu.held else 0 for gpu in self.gpus]
         return Loaded(
             pid=pid,
@@ -155,11 +161,11 @@ class Machine:
         """
         if placement.is_old(self.version):
             return self._old_must_evict(request)
-        return placement.must_evict(request, self._rooms())
+        return placement.must_evict(request, self._rooms(request.gpus))
 
     def _old_must_evict(self, request: LoadRequest) -> bool:
         """Up to 0.24 a model is evicted where the new one does not fit whole beside it."""
-        rooms = self._rooms()
+        rooms = self._rooms(request.gpus)
         if not rooms or request.num_gpu == 0:
             return False
         try:
@@ -229,22 +235,25 @@ class Machine:
         """Give back what ``take_disk`` took."""
         self.disk_free_bytes = min(self.disk_free_bytes + size_bytes, self.disk_bytes)
 
-    def _rooms(self) -> list[Room]:
+    def _rooms(self, gpus: tuple[int, ...] | None) -> list[Room]:
         """List the GPUs that a new process finds; one that is lost makes CUDA find none."""
         if any(gpu.lost for gpu in self.gpus):
             return []
+        seen = self.gpus if gpus is None else [self.gpus[index] for index in gpus]
         return [
             Room(
                 index=gpu.index,
                 free_bytes=gpu.free_bytes,
                 context_bytes=gpu.card.context_mib * MIB,
             )
-            for gpu in self.gpus
+            for gpu in seen
         ]
 
     def reading(self) -> HardwareReading:
         """Tell what the driver and the system would tell now."""
         now = self.clock()
+        for gpu in self.gpus:
+            gpu.feed_game()
         return HardwareReading(
             driver=self._driver(),
             gpus=tuple(gpu.reading(now) for gpu in self.gpus),

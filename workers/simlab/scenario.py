@@ -31,7 +31,8 @@ class StartLoad:
 class MachinePlan:
     """A machine of the lab as it is bought and set up.
 
-    ``environment`` is that of its Ollama servers; ``contexts`` are tokens per slot.
+    ``environment`` is that of its Ollama server, ``further`` those of further ones; ``contexts``
+    are tokens per slot.
     """
 
     slug: str
@@ -43,9 +44,15 @@ class MachinePlan:
     disk_used_gib: int = 260
     desktop_mib: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    further: tuple[Mapping[str, str], ...] = ()
     contexts: tuple[int, ...]
     installed: tuple[str, ...] = ()
     loads: tuple[StartLoad, ...] = ()
+
+    @property
+    def environments(self) -> tuple[Mapping[str, str], ...]:
+        """Environments of all servers."""
+        return (self.environment, *self.further)
 
     def build(self, clock: Callable[[], float]) -> Machine:
         """Make the machine, with nothing installed and nothing loaded."""
@@ -53,6 +60,7 @@ class MachinePlan:
             slug=self.slug,
             kind=self.kind,
             version=self.version,
+            instances=len(self.environments),
             cards=self.cards,
             fit=self.environment.get("LLAMA_ARG_FIT") != "off",
             ram_bytes=self.ram_gib * GIB,

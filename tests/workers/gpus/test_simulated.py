@@ -31,6 +31,18 @@ def test_a_simulated_machine_is_read_as_it_answers() -> None:
     assert reading.disk.free_bytes == 400
 
 
+def test_each_server_of_a_machine_has_settings_of_its_own() -> None:
+    settings = {"11434": {"OLLAMA_NUM_PARALLEL": "2"}, "11435": {"CUDA_VISIBLE_DEVICES": "1"}}
+    with serve(machine(MACHINE | {"settings": settings})) as url:
+        source = SimulatedSource(f"{url}/machines/rog/hardware")
+        source.read()
+
+    assert [(each.name, each.value) for each in source.settings(11435)] == [
+        ("CUDA_VISIBLE_DEVICES", "1")
+    ]
+    assert source.settings(1) == ()
+
+
 def test_an_answer_that_is_no_machine_is_an_error_of_its_driver() -> None:
     with serve(machine({"driver": {"state": "splendid"}})) as url:
         reading = SimulatedSource(f"{url}/machines/rog/hardware").read()

@@ -11,6 +11,7 @@ from tests.workers.simlab.running import Running, running_lab
 from workers.gpus.base import HardwareReading
 from workers.gpus.simulated import SimulatedSource
 from workers.simlab import ctl
+from workers.wire import GpuProcess
 
 GIB = 2**30
 
@@ -51,6 +52,20 @@ def test_every_server_answers_with_its_version_and_what_is_installed(lab: Runnin
     assert versions["rog"] == {"version": "0.32.15"}
     tags = httpx.get(f"{lab.ollama_url('minibox')}/api/tags", trust_env=False).json()["models"]
     assert {each["name"] for each in tags} == {"llama3.2:1b", "qwen3:0.6b"}
+
+
+def test_a_game_takes_memory_under_its_own_name_until_it_ends(lab: Running) -> None:
+    took = post(lab, "/machines/rog/gpus/0/game", {"bytes": 6 * GIB}).json()["bytes"]
+    assert took == 6 * GIB
+    (process,) = (each for each in processes(lab, 0) if each.name != "Xorg")
+    assert (process.name, process.used_bytes) == ("Cyberpunk2077.exe", 6 * GIB)
+    assert (process.model, process.instance) == (None, None)
+    post(lab, "/machines/rog/gpus/0/game", {"bytes": 0})
+    assert {each.name for each in processes(lab, 0)} == {"Xorg"}
+
+
+def processes(lab: Running, gpu: int) -> tuple[GpuProcess, ...]:
+    return read(lab, "rog").gpus[gpu].processes or ()
 
 
 def test_a_desktop_takes_and_gives_back_memory(lab: Running) -> None:

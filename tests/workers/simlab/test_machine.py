@@ -123,6 +123,29 @@ def test_a_restored_gpu_takes_models_again() -> None:
     assert lab.reading().gpus[0].state == "ok"
 
 
+def test_a_game_gets_what_is_free_and_the_rest_once_that_is() -> None:
+    lab = machine()
+    loaded = lab.load(request("qwen3-32b", main_gpu=0))
+    free = lab.gpus[0].free_bytes
+    lab.gpus[0].play(free + 5 * GIB)
+    assert (lab.gpus[0].free_bytes, lab.gpus[0].game.size_bytes) == (0, free)
+    lab.unload(loaded.pid)
+    lab.reading()
+    assert lab.gpus[0].game.size_bytes == free + 5 * GIB
+
+
+def test_a_server_loads_on_the_gpus_that_it_sees_and_counts_them_so() -> None:
+    lab = machine()
+    loaded = lab.load(request(gpus=(1,), server="ollama-2", main_gpu=0))
+    assert [bool(size) for size in loaded.bytes_by_gpu] == [False, True]
+    (process,) = lab.reading().gpus[1].processes or ()
+    assert process.instance == "ollama-2"
+    with pytest.raises(LoadRefused, match="exit status 1"):
+        lab.load(request(gpus=(1,), main_gpu=1))
+    assert (lab.count_gpus((1,)), lab.count_gpus(())) == (1, 0)
+    assert lab.load(request("qwen3-8b", gpus=())).size_vram_bytes == 0
+
+
 def test_a_machine_without_gpus_uses_ram_alone() -> None:
     lab = machine(cards=(), ram_bytes=32 * GIB)
     before = lab.reading().host.ram_used_bytes

@@ -97,7 +97,7 @@ def load_options(
     shift: bool = True,
 ) -> LoadOptions:
     """Settle what a load is asked to do; ``options`` are the model's and the request's, checked."""
-    default = environment.context_length or _default_context(machine)
+    default = environment.context_length or _default_context(machine, environment)
     least = _MIN_VISION_CONTEXT if "vision" in weights.capabilities else _MIN_CONTEXT
     context = min(max(options.get("num_ctx", default), least), weights.context_length)
     return LoadOptions(
@@ -135,6 +135,8 @@ def load_request(
         flash_attention=environment.flash_attention,
         name=name,
         blob_digest=weights.digest,
+        server=environment.server,
+        gpus=environment.gpus,
     )
 
 
@@ -147,6 +149,6 @@ def _auto_batch(machine: Machine, options: LoadOptions, parallel: int, *, embed:
     return next(batch for limit, batch in _BATCH_STEPS if total <= limit)
 
 
-def _default_context(machine: Machine) -> int:
-    total = machine.gpu_total_bytes
+def _default_context(machine: Machine, environment: Environment) -> int:
+    total = machine.total_bytes(environment.gpus)
     return next(context for limit, context in _CONTEXT_TIERS if total >= limit)

@@ -163,7 +163,7 @@ class Scheduler:
 
     async def _make_room(self, request: LoadRequest) -> None:
         most = self._environment.max_loaded_models or _MODELS_PER_GPU * max(
-            self._machine.gpu_count, 1
+            self._machine.count_gpus(self._environment.gpus), 1
         )
         while self._runners and (len(self._runners) >= most or self._machine.must_evict(request)):
             await self._evict(self._next_to_go())

@@ -1,13 +1,17 @@
 """How one fake server is set: its environment, its pace, and which real faults it shows."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 from workers.simlab.ollama.gotime import FOREVER_NS, SECOND_NS, parse_duration
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The variables of a real server that the fake one heeds, read once at its start."""
+    """The variables of a real server that the fake one heeds, read once at its start.
+
+    ``server`` is how the node's worker calls it. ``gpus`` are those that it sees, ``None`` for all.
+    """
 
     host: str = "127.0.0.1"
     keep_alive_ns: int = 300 * SECOND_NS
@@ -20,9 +24,11 @@ class Environment:
     no_prune: bool = False
     no_cloud: bool = False
     origins: tuple[str, ...] = ()
+    gpus: tuple[int, ...] | None = None
+    server: str = "ollama"
 
     @staticmethod
-    def read(values: dict[str, str]) -> "Environment":
+    def read(values: dict[str, str], *, server: str = "ollama") -> "Environment":
         """Read ``OLLAMA_…`` variables; others are ignored. Raises ValueError."""
         get = {key.removeprefix("OLLAMA_"): value for key, value in values.items()}.get
         return Environment(
@@ -37,6 +43,8 @@ class Environment:
             no_prune=_flag(get("NOPRUNE", "0")),
             no_cloud=_flag(get("NO_CLOUD", "0")),
             origins=tuple(each for each in get("ORIGINS", "").split(",") if each),
+            gpus=_visible(values.get("CUDA_VISIBLE_DEVICES")),
+            server=server,
         )
 
 
@@ -71,6 +79,14 @@ def _keep_alive(text: str) -> int:
     except ValueError:
         length = parse_duration(text)
     return FOREVER_NS if length < 0 else length
+
+
+def _visible(text: str | None) -> tuple[int, ...] | None:
+    """Read numbers of GPUs as CUDA does: what comes after a bad one is not seen."""
+    if text is None:
+        return None
+    numbers = takewhile(str.isdecimal, (part.strip() for part in text.split(",")))
+    return tuple(map(int, numbers))
 
 
 def _flag(text: str) -> bool:

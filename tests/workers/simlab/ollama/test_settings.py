@@ -36,3 +36,11 @@ def test_keep_alive_may_be_plain_seconds(text: str, length: int) -> None:
 def test_a_variable_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="many"):
         Environment.read({"OLLAMA_NUM_PARALLEL": "many"})
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"), [("0,2", (0, 2)), ("1", (1,)), ("-1", ()), ("", ()), ("1,x,0", (1,))]
+)
+def test_gpus_are_counted_as_cuda_counts_them(text: str, gpus: tuple[int, ...]) -> None:
+    assert Environment.read({"CUDA_VISIBLE_DEVICES": text}).gpus == gpus
+    assert Environment.read({}).gpus is None
