@@ -176,10 +176,13 @@ def all_layers(variant: Variant) -> int:
 
 
 def margins_of(trial: Trial) -> list[int]:
-    """Tell what stays free of each GPU: what its owner says, or else what the engine keeps."""
+    """Tell what stays free of each GPU: what its owner says, or else what the engine keeps.
+
+    To the engine all is free that the owner reserves, so that its margin may lie there.
+    """
     rules, cards = trial.seat.rules, trial.seat.cards
     return [
-        rules.margin_bytes(trial.variant, position)
+        max(0, rules.margin_bytes(trial.variant, position) - card.reserve_bytes)
         if card.margin_bytes is None
         else card.margin_bytes
         for position, card in enumerate(cards)
