@@ -72,7 +72,8 @@ class Choice:
 class Placement:
     """``replica`` counts from 0. ``load_order`` counts from 1 on each instance, residents first.
 
-    ``shares`` names the deployment whose runner serves this one too.
+    ``shares`` names the deployment whose runner serves this one too. ``given_up`` are those of
+    the ``reasons`` that say why it has less than was wished.
     """
 
     deployment: Deployment
@@ -81,15 +82,22 @@ class Placement:
     load_order: int
     reasons: tuple[str, ...] = ()
     shares: str | None = None
+    given_up: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayOut:
-    """A change after which the refused deployment would fit; ``text`` says it in one sentence."""
+    """A change after which the refused deployment would fit; ``text`` says it in one sentence.
+
+    ``ctx`` is the context that goes with a quant, where it is below what was asked for.
+    ``at_server``: not the deployment is to be changed, but a server's environment.
+    """
 
     kind: Literal["ctx", "quant", "offload", "kv_type", "end", "speed", "where", "instance"]
     text: str
     value: str | int | None = None
+    ctx: int | None = None
+    at_server: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +140,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceLoad:
-    """``planned_bytes``: residents, and the largest of the on-demand ones that can meet there."""
+    """``planned_bytes``: residents, and the largest of the on-demand ones that can meet there.
+
+    ``reserved_bytes`` are no room for plans: what others hold and what the owner keeps.
+    """
 
     node: str
     device: str
