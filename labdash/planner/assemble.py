@@ -100,7 +100,7 @@ def _devices(node: Node, settled: Settled) -> Iterable[DeviceLoad]:
             node=node.name,
             device=device,
             total_bytes=card.total_bytes,
-            reserved_bytes=card.reserve_bytes,
+            reserved_bytes=card.total_bytes - card.room_bytes,
             planned_bytes=settled.devices.get(device, 0),
         )
     device = f"{node.name}/{CPU}"
@@ -108,6 +108,6 @@ def _devices(node: Node, settled: Settled) -> Iterable[DeviceLoad]:
         node=node.name,
         device=device,
         total_bytes=node.ram_bytes,
-        reserved_bytes=0,
+        reserved_bytes=(node.ram_bytes or 0) - (node.ram_room_bytes or 0),
         planned_bytes=settled.devices.get(device, 0),
     )

@@ -238,7 +238,7 @@ def test_a_division_follows_what_is_free_at_the_load() -> None:
     assert beside.loads[0].choice.layers == alone.layers
 
 
-@pytest.mark.parametrize("reserve", [0.0, 6.0])
+@pytest.mark.parametrize("reserve", [0.0, 7.5])
 def test_an_owners_reserve_is_left_alone(reserve: float) -> None:
     kept = (card(16.0, reserve_bytes=int(reserve * GIB)),)
     where = node("rog", 16.0, cards=kept)
