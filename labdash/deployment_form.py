@@ -59,8 +59,10 @@ class ContextField(forms.CharField):
             widget=forms.TextInput(attrs={"list": "contexts", **PLAIN_TEXT}),
         )
 
-    def clean(self, value: Any) -> int:
-        """Return the number of tokens."""
+    def clean(self, value: Any) -> int | None:
+        """Return the number of tokens; nothing where none is required."""
+        if not value and not self.required:
+            return None
         written = super().clean(value).lower().replace(",", "").replace(" ", "")
         number, factor = (written[:-1], KIBI) if written.endswith("k") else (written, 1)
         if not (number.isascii() and number.isdecimal()):

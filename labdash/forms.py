@@ -304,6 +304,40 @@ class AgentlessNodeForm(MachineForm):
         return None if ram_gib is None else int(ram_gib * GIB)
 
 
+class GpuOwnerForm(PlainForm):
+    """What of a GPU the planner leaves to its owner, in GiB."""
+
+    reserve = forms.FloatField(
+        label="Kept free for you, in GiB",
+        min_value=0,
+        max_value=4096,
+        error_messages={"required": "Write 0 where nothing is kept."},
+        help_text="The plan leaves so much free, beside what other programs hold.",
+    )
+    margin = forms.FloatField(
+        label="Safety margin in GiB",
+        min_value=0,
+        max_value=4096,
+        required=False,
+        help_text="Left empty, what the Ollama version keeps itself.",
+    )
+    game = forms.FloatField(
+        label="Give it back when other programs take, in GiB",
+        min_value=0.1,
+        max_value=4096,
+        required=False,
+        help_text="As a game does. Left empty, never by itself.",
+    )
+
+    def sizes(self) -> dict[str, int | None]:
+        """Return them in bytes."""
+        data = self.cleaned_data
+        return {
+            f"{name}_bytes": None if data[name] is None else int(data[name] * GIB)
+            for name in ("reserve", "margin", "game")
+        }
+
+
 def _checked(check: Any, text: str) -> str:
     try:
         return str(check(text))

@@ -48,9 +48,14 @@ class ForceView:
     rest: tuple[ItemView, ...] = ()
 
 
+def in_force() -> Plan | None:
+    """Return the plan that is being applied or kept up."""
+    return Plan.objects.filter(state__in=IN_FORCE).first()
+
+
 def read_force() -> ForceView:
     """Read the plan in force with all of its parts; an empty view where there is none."""
-    plan = Plan.objects.filter(state__in=IN_FORCE).first()
+    plan = in_force()
     if plan is None:
         return ForceView()
     rows = plan.items.select_related("instance__node", "pull_job")
@@ -59,8 +64,10 @@ def read_force() -> ForceView:
 
 def plan_before() -> Plan | None:
     """Return the plan to which one click goes back."""
-    in_force = Plan.objects.filter(state__in=IN_FORCE).exists()
-    return Plan.objects.filter(state=PlanState.REPLACED).first() if in_force else None
+    now = in_force()
+    if now is None:
+        return None
+    return Plan.objects.filter(state=PlanState.REPLACED, pk__lt=now.pk).order_by("-pk").first()
 
 
 def view_force(plan: Plan, views: Iterable[ItemView]) -> ForceView:

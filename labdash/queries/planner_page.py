@@ -53,6 +53,7 @@ class Badge:
 class PlacementView:
     """Where one copy goes. ``gave_up`` says in figures what it has less than wished.
 
+    ``given_up`` says why, ``reasons`` why it is there and what else there is to know.
     ``check`` is the part of the plan in force that is this placement, for what was seen of it.
     """
 
@@ -62,6 +63,7 @@ class PlacementView:
     choice: Choice
     size_bytes: int
     gave_up: Mapping[Yields, str]
+    given_up: tuple[str, ...]
     reasons: tuple[str, ...]
     shares: str | None
     check: PlanItem | None
@@ -268,7 +270,8 @@ def _placed(
         choice=choice,
         size_bytes=size_of(choice),
         gave_up=dict(_gave_up(placement)),
-        reasons=placement.reasons,
+        given_up=placement.given_up,
+        reasons=tuple(each for each in placement.reasons if each not in placement.given_up),
         shares=placement.shares,
         check=item if is_same else None,
     )
@@ -282,7 +285,9 @@ def _gave_up(placement: Placement) -> Iterable[tuple[Yields, str]]:
         yield "ctx", f"{tokens(choice.ctx)} of {tokens(most)}"
     if choice.variant.quant != best.quant:
         yield "quant", f"{choice.variant.quant}, not {best.quant}"
-    if choice.cpu_layers:
+    if choice.form == "cpu":
+        yield "offload", "all layers on the CPU"
+    elif choice.cpu_layers:
         yield "offload", f"{choice.cpu_layers} of {sum(choice.layers.values())} layers on the CPU"
 
 

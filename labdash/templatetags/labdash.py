@@ -68,6 +68,12 @@ def size(value: float | None) -> str:
 
 
 @_figure
+def signed_size(value: float | None) -> str:
+    """Write a difference of bytes with its sign."""
+    return "" if value is None else ("+" if value >= 0 else "−") + wording.size(abs(value))
+
+
+@_figure
 def exactly(value: float | None) -> str:
     """Write bytes to the last one, for titles."""
     return "" if value is None else f"{value:,.0f} bytes"
@@ -132,8 +138,8 @@ def percent(value: float | None) -> str:
 
 @_figure
 def exact_percent(value: float | None) -> str:
-    """Write a share of one with a decimal."""
-    return "" if value is None else f"{100 * value:.1f} %"
+    """Write a share of one, or of an error, with a decimal."""
+    return "" if value is None else f"{100 * abs(value):.1f} %"
 
 
 @_figure

@@ -1,5 +1,6 @@
 """What the lab shall serve: each deployment's form, and the buttons that change one."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -19,6 +20,15 @@ from labdash.queries.loads import CONTEXTS
 from labdash.queries.planner_wants import choices
 from labdash.views.http import Request, button, done, posted, refused
 
+MOST_DIGITS = 8
+NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
+# What the ways out of a refusal that name no value change of a deployment.
+FREED: Mapping[str, deployments.Fields] = {
+    "offload": {"offload_allowed": True},
+    "where": {"nodes": [], "pin": ""},
+    "instance": {"parallel": None, "kv_types": []},
+    "kv_type": {"parallel": None, "kv_types": []},
+}
 FORM_METHODS = ["GET", "HEAD", "POST"]
 
 
@@ -59,6 +69,17 @@ def deployment_delete(request: Request, pk: int) -> HttpResponse:
 
 
 @button("planner")
+def deployment_change(request: Request, pk: int) -> HttpResponse:
+    """Take a way out that a refusal offers."""
+    row = get_object_or_404(Deployment, pk=pk)
+    try:
+        deployments.change(deployment=row, **_way_out(request.GET))
+    except LabDashError as error:
+        return refused(request, error, default="planner")
+    return done(request, default="planner")
+
+
+@button("planner")
 def planner_adopt(request: Request) -> HttpResponse:
     """Ask for what is there now."""
     made = deployments.adopt_present(installed=True, now=timezone.now())
@@ -66,6 +87,25 @@ def planner_adopt(request: Request) -> HttpResponse:
         none = "Nothing that LabDash could plan is installed or loaded now."
         return refused(request, LabDashError(none), default="planner")
     return done(request, f"Made of what is there: {len(made)}.", default="planner")
+
+
+def _way_out(asked: QueryDict) -> deployments.Fields:
+    """Return what a way out changes. Raises ``LabDashError`` where it is none."""
+    kind, value = asked.get("kind", ""), asked.get("value", "")
+    if kind in FREED:
+        return FREED[kind]
+    if kind == "quant":
+        return {"quant_floor": value, **_floor(asked.get("ctx", ""))}
+    if kind == "ctx" and (fields := _floor(value)):
+        return fields
+    if kind == "speed":
+        return {"min_tokens_per_s": (NUMBER.fullmatch(value) and float(value)) or None}
+    raise LabDashError("There is no such way out.")
+
+
+def _floor(written: str) -> deployments.Fields:
+    is_number = written.isascii() and written.isdecimal() and len(written) <= MOST_DIGITS
+    return {"ctx_floor": int(written)} if is_number else {}
 
 
 def _form(
