@@ -16,7 +16,7 @@ from labdash.queries.lab_entries import (
     NodeEntry,
     Wanted,
 )
-from labdash.queries.shelf import Have, Shelf
+from labdash.queries.shelf import shelf_of
 from labdash.queries.wanted import deployment_of
 
 GIB = 1 << 30
@@ -40,21 +40,17 @@ MAKERS: dict[str, tuple[Vendor, SpeedClass]] = {
 def lab_of(entries: LabEntries) -> Lab:
     """Make a lab. Raises ``PlannerError`` for versions, models and quants that are none."""
     nodes = tuple(_node(entry) for entry in entries.nodes)
-    shelf = Shelf(tuple(_haves(nodes)))
-    return Lab(nodes=nodes, deployments=tuple(_deployments(entries.deployments, shelf)))
+    deployments = _deployments(entries.deployments, Lab(nodes=nodes, deployments=()))
+    return Lab(nodes=nodes, deployments=tuple(deployments))
 
 
-def _deployments(wanted: Iterable[Wanted], shelf: Shelf) -> Iterable[Deployment]:
+def _deployments(wanted: Iterable[Wanted], machines: Lab) -> Iterable[Deployment]:
+    shelf = shelf_of(machines)
     for number, each in enumerate(wanted, start=1):
         try:
             yield deployment_of(each, shelf, strict=True)
         except PlannerError as error:
             raise PlannerError(f"deployment {number} ({each.name}): {error}") from None
-
-
-def _haves(nodes: Iterable[Node]) -> Iterable[Have]:
-    names = (name for node in nodes for each in node.instances for name in each.installed)
-    return (Have(name=name) for name in dict.fromkeys(names))
 
 
 def _node(entry: NodeEntry) -> Node:

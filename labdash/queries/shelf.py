@@ -6,11 +6,10 @@ from functools import cached_property, lru_cache
 
 from labdash.catalog.models import CatalogModel, Found, find_model
 from labdash.planner.errors import PlannerError
-from labdash.queries.library import plain_name
+from labdash.planner.inventory import plain
+from labdash.planner.lab import Lab
+from labdash.planner.names import FOLDER
 from labdash.queries.quant_ladder import known_quant
-
-# Names that LabDash itself made, of options on another name's weights.
-OWN_PREFIX = "labdash/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +56,15 @@ class Shelf:
         return (have.name for have in self.haves if digest and have.digest == digest)
 
 
-def plain(name: str) -> str:
-    """Write a name so that equal ones are equal."""
-    return plain_name(name).lower()
+def shelf_of(lab: Lab) -> Shelf:
+    """Return what the instances of a lab have, as far as a lab tells it."""
+    servers = [server for node in lab.nodes for server in node.instances]
+    haves = (
+        Have(name=name, digest=server.blobs.get(name))
+        for server in servers
+        for name in server.installed
+    )
+    return Shelf(tuple(dict.fromkeys(haves)))
 
 
 def quant_of(have: Have, known: CatalogModel) -> str | None:
@@ -79,9 +84,9 @@ def default_quant(known: CatalogModel) -> str | None:
 def _model_of(have: Have) -> CatalogModel | None:
     """Tell by its own name what is published: others may be tuned further, whatever their family.
 
-    Those of the same weights are found by their digest.
+    Those of the same weights are found by their digest, as those that LabDash itself made.
     """
-    found = None if plain(have.name).startswith(OWN_PREFIX) else find(have.name)
+    found = None if plain(have.name).startswith(FOLDER) else find(have.name)
     return found.model if found else None
 
 

@@ -40,17 +40,17 @@ def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab
         by_instance.setdefault(row.instance_id, []).append(row)
     learned = learned_overheads()
     nodes = tuple(_node(each, by_instance, learned) for each in view.nodes)
-    shelf = shelf_of(rows)
+    shelf = shelf_of_rows(rows)
     wanted = map(wanted_of, StoredDeployment.objects.all())
     return Lab(nodes=nodes, deployments=tuple(deployment_of(each, shelf) for each in wanted))
 
 
 def read_shelf() -> Shelf:
     """Return all that is installed in the lab."""
-    return shelf_of(_installed_rows())
+    return shelf_of_rows(_installed_rows())
 
 
-def shelf_of(rows: Iterable[InstalledModel]) -> Shelf:
+def shelf_of_rows(rows: Iterable[InstalledModel]) -> Shelf:
     """Sort installed models for the choice of files."""
     return Shelf(tuple(dict.fromkeys(map(_have, rows))))
 

@@ -6,12 +6,13 @@ from math import prod
 
 from labdash.catalog.models import CatalogModel, Found, PublishedFile, find_model
 from labdash.planner.errors import PlannerError
+from labdash.planner.inventory import plain
 from labdash.planner.lab import Deployment, Variant
 from labdash.planner.model import Model
 from labdash.planner.stock import stock_model
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import below, ladder, loss_of, quant_name, worth
-from labdash.queries.shelf import Have, Shelf, default_quant, find, plain, quant_of
+from labdash.queries.shelf import Have, Shelf, default_quant, find, quant_of
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name, repository_of
 
 # Projectors are published with 16 bits.
@@ -72,10 +73,11 @@ def variants_of(
 
 def smaller(deployment: Deployment, *, shelf: Shelf = NOTHING) -> tuple[Variant, ...]:
     """Return the variants that lose more than a deployment's floor, the best first."""
-    if not deployment.variants:
+    try:
+        asked = _ask(deployment.model, shelf)
+    except PlannerError:
         return ()
-    asked = _ask(deployment.model, shelf)
-    if asked.only is not None:
+    if asked.only is not None or not deployment.variants:
         return ()
     quants = below(deployment.variants[-1].quant, arch=asked.known.arch)
     made = (_make(asked, quant, shelf, required=False) for quant in quants)
