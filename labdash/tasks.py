@@ -16,8 +16,11 @@ from labdash.domain import (
     problems,
     reconciliation,
     telemetry,
+    tending,
+    verifying,
 )
 from labdash.live import StoreDown
+from labdash.planner import greedy
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,12 @@ def reconcile() -> None:
     """Carry the pull jobs on, and end the load jobs that are lost."""
     reconciliation.carry_on()
     loads.end_lost(now=timezone.now())
+
+
+@app.task(name="labdash.tasks.tend")
+def tend() -> None:
+    """Carry the plan in force on, compare it with what is seen, and keep it up."""
+    tending.tend(now=timezone.now(), planner=greedy.quick)
 
 
 @app.task(name="labdash.tasks.record_problems")
@@ -87,4 +96,5 @@ def prune() -> None:
     rows, gpus = history.prune(now=now), telemetry.prune_gpus(now=now)
     attempts = access.forget_attempts()
     loads.prune(now=now)
+    verifying.prune(now=now)
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

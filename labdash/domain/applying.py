@@ -82,7 +82,7 @@ def in_force() -> Plan | None:
     return Plan.objects.in_force().first()
 
 
-def apply(
+def apply(  # noqa: PLR0913 - a plan, and what is to be remembered of it
     *,
     plan: planned.Plan,
     lab: Lab,
@@ -90,11 +90,13 @@ def apply(
     why: str = "",
     content: Mapping[str, Any] | None = None,
     instead_of: Plan | None = None,
+    replaces: Plan | None = None,
 ) -> Plan:
     """Put a plan in force in the place of the one before; its steps begin within seconds.
 
     ``instead_of`` is the plan that comes back once no GPU is given back any more. Raises
-    ``LabDashError`` where the lab is no longer what was planned for.
+    ``LabDashError`` where the lab is no longer what was planned for, or ``replaces`` is no longer
+    in force.
     """
     instances = {str(each): each for each in Instance.objects.select_related("node")}
     for placement in plan.placements:
@@ -104,7 +106,7 @@ def apply(
     items = [_item(each, lab, instances, rows) for each in plan.placements]
     stored = Plan(requested_by=by, why=why[:200], content=dict(content or {}))
     stored.instead_of = instead_of
-    return _put_in_force(stored, items)
+    return _put_in_force(stored, items, replaces=replaces)
 
 
 def back(*, by: User | None) -> Plan:
@@ -118,12 +120,15 @@ def back(*, by: User | None) -> Plan:
     return repeat(plan=former, by=by, why="back to the plan before")
 
 
-def repeat(*, plan: Plan, by: User | None, why: str) -> Plan:
-    """Apply the placements of an earlier plan once more."""
+def repeat(*, plan: Plan, by: User | None, why: str, replaces: Plan | None = None) -> Plan:
+    """Apply the placements of an earlier plan once more.
+
+    ``replaces`` has to be in force still, or else it raises ``Outdated``.
+    """
     served = plan.items.filter(wish=ItemWish.SERVE)
     items = [_copy(item) for item in served.select_related("instance__node")]
     stored = Plan(requested_by=by, why=why[:200], content=plan.content, returns_to=plan)
-    return _put_in_force(stored, items)
+    return _put_in_force(stored, items, replaces=replaces)
 
 
 def cancel(*, plan: Plan) -> None:
@@ -176,9 +181,11 @@ def note_progress(report: wire.ApplyProgress, *, arrived_at: datetime) -> bool:
 # --- a plan becomes rows -------------------------------------------------------------------------
 
 
-def _put_in_force(stored: Plan, items: list[PlanItem]) -> Plan:
+def _put_in_force(stored: Plan, items: list[PlanItem], *, replaces: Plan | None) -> Plan:
     """Store a plan as the only one in force. Raises ``Outdated`` where another was faster."""
     former, lab = in_force(), read_lab(now=timezone.now())
+    if replaces is not None and former != replaces:
+        raise Outdated("Another plan was applied meanwhile.")
     ended = endings(items, lab=lab, former=former)
     stored.without = _given_back()
     # What comes later is told as new.

@@ -88,7 +88,9 @@ def _leave_one_in_force() -> None:
 
 def _open_items(plan: Plan) -> dict[int, list[PlanItem]]:
     """Return all items of the nodes on which something is left to do."""
-    groups = defaultdict(list)
+    groups: defaultdict[int, list[PlanItem]] = defaultdict(list)
+    if not plan.items.exclude(state__in=OVER).exists():
+        return groups
     for item in _items(plan.items.all()):
         groups[item.instance.node_id].append(item)
     return {

@@ -221,6 +221,9 @@ def _leave(item: Item) -> Step | None:
 
 
 def _begin(_place: Place, item: Item) -> Step | None:
+    if not item.is_loaded and item.is_in_the_way:
+        # It loads on demand, and nobody would load it anew where the plan wants it.
+        return Unload(item=item)
     if not item.is_installed:
         return Pull(item=item)
     return Move(item=item, state=ItemState.CREATING)

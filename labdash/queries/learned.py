@@ -40,6 +40,6 @@ def _learn(extras: Sequence[int]) -> Overhead | None:
         return None
     middle = median(sane)
     agreeing = [extra for extra in sane if abs(extra - middle) <= OUTLIER_BYTES]
-    if len(agreeing) < LEAST or 2 * len(agreeing) <= len(extras):
+    if len(agreeing) < LEAST or 2 * len(agreeing) <= len(sane):
         return None
     return Overhead(round(median(agreeing)), GROWTH_MIB * MIB, "learned")

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from labdash.queries.bars import cpu_share
 from labdash.queries.gpu_rules import readings_of
+from labdash.queries.holders import held_by_gpu
 from labdash.queries.lab import NodeView
 from labdash.queries.library import plain_name
+from labdash.queries.measured import OTHER
 from workers import wire
 
 # Runners of servers that LabDash does not know; their models are no other programs.
@@ -32,6 +34,8 @@ class InMemory:
     held: Mapping[str, int] | None
     cpu_share: float | None
     size_bytes: int
+    size_vram_bytes: int | None
+    leaves_out_context: bool
     stays: bool
 
     @property
@@ -59,6 +63,30 @@ def others_on(view: NodeView) -> Mapping[str, Mapping[str, int]]:
             if not _is_runner(process) and process.used_bytes:
                 sizes[process.name or NAMELESS] += process.used_bytes
         found[f"{view.node.slug}/{gpu.index}"] = dict(sizes)
+    return found
+
+
+def taken_by_others(view: NodeView) -> Mapping[int, int]:
+    """Return the bytes of other programs by the number of the GPU, where that can be told.
+
+    Where the driver tells no process's memory, it is what Ollama's models do not explain.
+    """
+    if view.sample is None:
+        return {}
+    held = held_by_gpu(view.sample)
+    told = others_on(view)
+    found = {}
+    for gpu in readings_of(view.sample):
+        sums, rest = told[f"{view.node.slug}/{gpu.index}"], held.get(gpu.uuid)
+        is_told = gpu.processes is not None and all(
+            process.used_bytes is not None for process in gpu.processes
+        )
+        if gpu.state != "ok" or gpu.source == "declared":
+            continue
+        if is_told:
+            found[gpu.index] = sum(sums.values())
+        elif rest is not None:
+            found[gpu.index] = round(rest.get(OTHER, 0))
     return found
 
 
@@ -106,6 +134,8 @@ def _model(sample: wire.Sample, slug: str, instance: str, model: wire.LoadedMode
         held=_held(sample, slug, instance, model.name),
         cpu_share=cpu_share(model),
         size_bytes=model.size_bytes,
+        size_vram_bytes=model.size_vram_bytes,
+        leaves_out_context=model.leaves_out_context,
         stays=until is not None and (until - sample.sent_at).total_seconds() > STAYS_S,
     )
 

@@ -137,6 +137,13 @@ def test_what_is_not_loaded_is_ready_with_its_name() -> None:
     assert step(on_demand) == Move(item=on_demand, state=ItemState.READY)
 
 
+def test_on_demand_model_that_lies_elsewhere_leaves_so_that_it_is_loaded_as_planned() -> None:
+    elsewhere = item(is_loaded=False, in_memory=True, is_other=True)
+    assert step(elsewhere) == Unload(item=elsewhere)
+    cleared = item(is_loaded=False, in_memory=True, is_other=True, cleared=True)
+    assert step(cleared) == Move(item=cleared, state=ItemState.CREATING)
+
+
 def test_load_that_fails_is_tried_again_a_few_times_with_pauses() -> None:
     pauses = []
     for attempts in range(MOST_TRIES - 1):
