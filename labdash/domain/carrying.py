@@ -181,7 +181,7 @@ def _facts(
         load_order=item.load_order,
         is_loaded=is_loaded,
         is_alias=bool(item.alias),
-        devices=frozenset(item.bytes),
+        devices=devices_of(item.bytes) or frozenset(item.layers),
         is_installed=(item.instance_id, plain_name(item.model).lower()) in installed,
         is_listed=(item.instance_id, plain_name(item.alias).lower()) in installed,
         pull=_of_pull(item.pull_job),

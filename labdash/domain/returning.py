@@ -182,7 +182,7 @@ def _apply(answer: Answer, given: Lab, why: str, replaces: Plan, instead_of: Pla
             plan=answer,
             lab=given,
             by=None,
-            why=why[:1].upper() + why[1:],
+            why=why,
             content=plan_json(answer),
             instead_of=instead_of,
             replaces=replaces,
