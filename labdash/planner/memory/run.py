@@ -102,18 +102,30 @@ class _Classes:
     host: tuple[int, ...]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _classes(model: Model, moves: Moves) -> _Classes:
+    kinds = _kinds(model)
     firsts: dict[object, int] = {}
     gpu, host = [], []
-    blocks = parts_of(model, moves).blocks
-    for index, layer in enumerate(model.shape.layers):
-        block = blocks[index]
-        names = tuple((name, t.shape, _grouped(name, t)) for name, t in block.tensors.items())
+    for index, block in enumerate(parts_of(model, moves).blocks[: len(model.shape.layers)]):
         moved = tuple((name, home, block.tensors[name].bytes) for name, home in block.moved.items())
-        sizes = tuple(t.bytes for t in block.tensors.values())
-        gpu.append(firsts.setdefault((layer, names, moved), index))
-        host.append(firsts.setdefault((layer, names, moved, sizes), index))
+        gpu.append(firsts.setdefault(("gpu", kinds.gpu[index], moved), index))
+        host.append(firsts.setdefault(("host", kinds.host[index], moved), index))
+    return _Classes(tuple(gpu), tuple(host))
+
+
+@lru_cache(maxsize=64)
+def _kinds(model: Model) -> _Classes:
+    """Tell the first block that is like each block where all of it stays together."""
+    firsts: dict[object, int] = {}
+    gpu, host = [], []
+    blocks = parts_of(model, ()).blocks
+    for index, layer in enumerate(model.shape.layers):
+        tensors = blocks[index].tensors
+        names = tuple((name, t.shape, _grouped(name, t)) for name, t in tensors.items())
+        sizes = tuple(t.bytes for t in tensors.values())
+        gpu.append(firsts.setdefault((layer, names), index))
+        host.append(firsts.setdefault((layer, names, sizes), index))
     return _Classes(tuple(gpu), tuple(host))
 
 

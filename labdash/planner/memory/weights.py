@@ -76,10 +76,10 @@ def _count(totals: list[int], block: Block, device: int) -> None:
         totals[home] += size
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def parts_of(model: Model, moves: Moves) -> Parts:
     """Cut a model up."""
-    patterns = [(_pattern(pattern), home) for pattern, home in moves]
+    patterns = [(matching(model, pattern), home) for pattern, home in moves]
     table = model.table
     first = {name: table.ends[name] for name in FIRST_LAYER_TENSORS & table.ends.keys()}
     # Blocks that predict further tokens are loaded only to draft with.
@@ -110,14 +110,21 @@ def parts_of(model: Model, moves: Moves) -> Parts:
 
 
 def _moved(
-    tensors: Mapping[str, Tensor], patterns: Sequence[tuple[re.Pattern[str], int]]
+    tensors: Mapping[str, Tensor], patterns: Sequence[tuple[frozenset[str], int]]
 ) -> dict[str, int]:
     moved = {}
     for name, tensor in tensors.items():
-        home = next((home for pattern, home in patterns if pattern.search(tensor.name)), None)
+        home = next((home for names, home in patterns if tensor.name in names), None)
         if home is not None:
             moved[name] = home
     return moved
+
+
+@lru_cache(maxsize=4096)
+def matching(model: Model, pattern: str) -> frozenset[str]:
+    """Return the names of the tensors that a pattern means."""
+    compiled = _pattern(pattern)
+    return frozenset(tensor.name for tensor in model.tensors if compiled.search(tensor.name))
 
 
 def _block(tensors: Mapping[str, Tensor], moved: Mapping[str, int]) -> Block:
