@@ -52,6 +52,7 @@ class Comparison:
 class _Difference:
     text: str
     gain: int = 0
+    is_speed: bool = False
 
 
 def compare(before: Plan, after: Plan) -> Comparison:
@@ -121,7 +122,9 @@ def _told(
 
 
 def _fate(differences: list[_Difference]) -> Fate:
-    gains = {each.gain for each in differences} - {0}
+    """Judge by what was wished; speed counts where nothing else differs: it follows from them."""
+    wishes = {each.gain for each in differences if not each.is_speed} - {0}
+    gains = wishes or {each.gain for each in differences} - {0}
     if len(gains) > 1:
         return "mixed"
     return "moved" if not gains else "better" if gains == {1} else "worse"
@@ -145,7 +148,8 @@ def _differences(old: Choice, new: Choice) -> Iterator[_Difference]:
 def _faster(old: float | None, new: float | None) -> Iterator[_Difference]:
     if old is None or new is None or abs(new - old) <= LEAST_SPEED_CHANGE * old:
         return
-    yield _Difference(f"about {rate(new)} instead of {rate(old)}", _sign(new - old))
+    text = f"about {rate(new)} instead of {rate(old)}"
+    yield _Difference(text, _sign(new - old), is_speed=True)
 
 
 def _sign(value: float) -> int:

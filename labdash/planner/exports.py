@@ -11,12 +11,10 @@ from labdash.planner.inventory import is_installed
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.quoting import command, comment, modelfile_value, shell
+from labdash.planner.sight import card_makers, visible_lines
 from labdash.planner.words import gib, tokens
 
 FOREVER = "-1s"
-# What makes a backend see only some GPUs, in the order given.
-VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
-OTHER_VISIBLE = "GGML_VK_VISIBLE_DEVICES"
 END_OF_FILE = "END_OF_MODELFILE"
 # `ollama show --modelfile` names the file of the weights first, then that of the projector.
 FILE_OF = "sed -n 's/^FROM //p'"
@@ -121,13 +119,8 @@ def llama_server(lab: Lab, placement: Placement, *, port: int = 8080) -> str:
 
 def _visible(node: Node, instance: Instance) -> Iterator[str]:
     """Yield assignments that number the GPUs as the instance does."""
-    if len(node.cards) <= 1 and len(instance.gpus) <= 1:
-        return
-    vendors = {card.vendor or "nvidia" for card in node.cards if card.index in instance.gpus}
-    if vendors <= {"nvidia"}:
-        yield "CUDA_DEVICE_ORDER=PCI_BUS_ID"
-    name = VISIBLE.get(vendors.pop(), OTHER_VISIBLE) if len(vendors) == 1 else OTHER_VISIBLE
-    yield f"{name}={','.join(map(str, instance.gpus))}"
+    if len(node.cards) > 1 or len(instance.gpus) > 1:
+        yield from visible_lines(card_makers(node, instance), instance.gpus)
 
 
 def _server(choice: Choice, instance: Instance) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from labdash.planner.lab import Deployment, Variant
-from labdash.planner.plan import Choice, Placement, Plan, Refusal, Score
+from labdash.planner.lab import Deployment, Lab, Node, Variant
+from labdash.planner.loading import Pick, Settled, settle
+from labdash.planner.placement import choices
+from labdash.planner.plan import Choice, DeviceLoad, Placement, Plan, Refusal, Score
 from tests.planning.labs import GIB
 
 
@@ -64,3 +66,47 @@ def refused(deployment: Deployment, text: str = "no room.", replica: int = 0) ->
 def gpu_bytes(*sizes_gib: float) -> Mapping[int, int]:
     """Tell what a running model holds of the first cards."""
     return {index: int(size * GIB) for index, size in enumerate(sizes_gib)}
+
+
+def packed(lab: Lab) -> Plan:
+    """Serve deployments one after the other, each in its best way that has room."""
+    picks: dict[str, list[Pick]] = {node.name: [] for node in lab.nodes}
+    refusals = []
+    for deployment in sorted(lab.deployments, key=lambda each: each.priority):
+        for replica in range(deployment.replicas):
+            for best in choices(lab, deployment):
+                pick = Pick(deployment=deployment, replica=replica, choice=best)
+                here = next(node for node in lab.nodes if node.name == best.node)
+                if isinstance(settle(here, [*picks[best.node], pick]), Settled):
+                    picks[best.node].append(pick)
+                    break
+            else:
+                refusals.append(refused(deployment, replica=replica))
+    return settled_plan(lab, picks, tuple(refusals))
+
+
+def settled_plan(
+    lab: Lab, picks: Mapping[str, list[Pick]], refusals: tuple[Refusal, ...] = ()
+) -> Plan:
+    """Make the plan of what was picked for each node."""
+    placements, devices = [], []
+    for node in lab.nodes:
+        found = settle(node, picks[node.name])
+        assert isinstance(found, Settled)
+        for load in found.loads:
+            made = placed(load.pick.deployment, load.choice, order=load.load_order)
+            placements.append(replace(made, replica=load.pick.replica, shares=load.shares))
+        devices += [_load_of(node, card.index, found) for card in node.cards]
+    return replace(plan_of(*placements, refusals=refusals), devices=tuple(devices))
+
+
+def _load_of(node: Node, index: int, found: Settled) -> DeviceLoad:
+    device = f"{node.name}/{index}"
+    card = next(each for each in node.cards if each.index == index)
+    return DeviceLoad(
+        node=node.name,
+        device=device,
+        total_bytes=card.total_bytes,
+        reserved_bytes=card.used_bytes + card.reserve_bytes,
+        planned_bytes=found.devices.get(device, 0),
+    )

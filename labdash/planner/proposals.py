@@ -1,0 +1,168 @@
+"""What other settings of a server, or a second server, would allow: each is planned anew.
+
+Lines of the environment hold after a restart of that Ollama. Only what makes the plan better is
+proposed, the best first.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from labdash.planner.compare import Comparison, Fate, compare
+from labdash.planner.engine import Rules, rules_of
+from labdash.planner.greedy import quick
+from labdash.planner.lab import Instance, Lab, Node
+from labdash.planner.needs import Needs
+from labdash.planner.ollama import MIB
+from labdash.planner.plan import Plan, Proposal
+from labdash.planner.second import lines_of, second_instance
+from labdash.planner.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
+from labdash.planner.what_if import with_env, with_instance
+from labdash.planner.words import all_of, gib
+
+type Planner = Callable[[Lab], Plan]
+
+MOST_PROPOSALS = 5
+# So many changes are planned: each costs a plan.
+MOST_TRIED = 12
+# What a margin is lowered to, and what is left where it is already low.
+LOWER_MARGIN_MIB = 512
+# A gain of value that is worth a restart.
+LEAST_GAIN = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A lab after lines were written into the environment of one server."""
+
+    node: Node
+    instance: Instance
+    lines: tuple[str, ...]
+    lab: Lab
+    is_second: bool = False
+    note: str = ""
+
+
+def proposed(
+    lab: Lab, plan: Plan, *, replan: Planner = quick, most: int = MOST_PROPOSALS
+) -> tuple[Proposal, ...]:
+    """List the changes that make a plan better. ``replan`` plans a changed lab."""
+    found: list[tuple[_Change, Plan]] = []
+    for change in islice(_changes(lab, plan), MOST_TRIED):
+        after = replan(change.lab)
+        if _is_better(plan, after):
+            found.append((change, after))
+    found.sort(key=lambda pair: pair[1].score.key, reverse=True)
+    return tuple(_proposal(change, plan, after) for change, after in found[:most])
+
+
+def _is_better(before: Plan, after: Plan) -> bool:
+    """Compare as scores are, but not by what is moved, and not by a trifle."""
+    old, new = before.score, after.score
+    if (new.served, -new.cpu_layers) != (old.served, -old.cpu_layers):
+        return (new.served, -new.cpu_layers) > (old.served, -old.cpu_layers)
+    return new.value > old.value + LEAST_GAIN
+
+
+def _proposal(change: _Change, before: Plan, after: Plan) -> Proposal:
+    told = compare(before, after)
+    gains = tuple(each.text for each in told.changes if each.fate in ("served", "better", "mixed"))
+    return Proposal(
+        instance=change.instance.name,
+        kind="second instance" if change.is_second else "environment",
+        lines=change.lines,
+        gains=gains,
+        text=_text(change, told),
+    )
+
+
+def _text(change: _Change, told: Comparison) -> str:
+    lines = all_of(change.lines)
+    if change.is_second:
+        start = f"With a second Ollama on {change.node.name} ({lines})"
+    else:
+        start = f"With {lines} on {change.instance.name} and a restart of that Ollama"
+    parts = []
+    if served := _named(told, "served"):
+        parts.append(f"also {all_of(served)} {_verb('fit', served)}")
+    if better := _named(told, "better", "mixed"):
+        parts.append(f"{all_of(better)} {_verb('get', better)} more")
+    if worse := _named(told, "worse", "refused"):
+        parts.append(f"{all_of(worse)} {_verb('get', worse)} less")
+    what = all_of(parts) or "the plan is better as a whole"
+    return f"{start}, {what}.{f' {change.note}' if change.note else ''}"
+
+
+def _named(told: Comparison, *fates: Fate) -> list[str]:
+    return list(dict.fromkeys(each.deployment for each in told.changes if each.fate in fates))
+
+
+def _verb(verb: str, names: list[str]) -> str:
+    return verb if len(names) > 1 else f"{verb}s"
+
+
+def _changes(lab: Lab, plan: Plan) -> Iterator[_Change]:
+    """Yield what could help: each kind on each server that could serve something that lacks."""
+    needs = Needs(lab, plan)
+    for kind in (_cache_type, _one_slot, _second, _margin, _more_loaded, _no_spread):
+        for node, instance in needs.servers():
+            yield from kind(needs, node, instance)
+
+
+def _with_lines(needs: Needs, node: Node, instance: Instance, lines: dict[str, str]) -> _Change:
+    changed = with_env(needs.lab, instance.name, lines)
+    written = tuple(f"{name}={value}" for name, value in lines.items())
+    return _Change(node=node, instance=instance, lines=written, lab=changed)
+
+
+def _cache_type(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    kind = next(iter(SMALLER_TYPES))
+    if rules_of(instance).kv_type != "f16" or not needs.takes_type(kind):
+        return
+    if needs.is_helped(instance, by=SMALLER_TYPES[kind] * needs.cache_bytes(instance)):
+        lines = {CACHE_TYPE: kind, FLASH_ATTENTION: "1"}
+        yield _with_lines(needs, node, instance, lines)
+
+
+def _one_slot(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    parallel = rules_of(instance).parallel
+    saved = (1 - 1 / parallel) * needs.cache_bytes(instance)
+    if parallel > 1 and needs.is_helped(instance, by=saved):
+        yield _with_lines(needs, node, instance, {"OLLAMA_NUM_PARALLEL": "1"})
+
+
+def _second(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    """Yield a second server for all of the node's GPUs where one runner for a file binds."""
+    if instance is not node.instances[0] or not needs.is_held(instance, "runner"):
+        return
+    added = second_instance(node, instance.gpus)
+    grown = with_instance(needs.lab, node.name, added)
+    lines = lines_of(node, added)
+    yield _Change(node=node, instance=added, lines=lines, lab=grown, is_second=True)
+
+
+def _margin(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    rules = rules_of(instance)
+    if rules.old or not rules.fit or not instance.gpus or _is_low(rules):
+        return
+    if not needs.is_helped(instance, by=LOWER_MARGIN_MIB * MIB * len(instance.gpus)):
+        return
+    lines = {"LLAMA_ARG_FIT_TARGET": str(LOWER_MARGIN_MIB)}
+    note = f"Less stays free for what nobody foresees: {gib(LOWER_MARGIN_MIB * MIB)}."
+    yield replace(_with_lines(needs, node, instance, lines), note=note)
+
+
+def _is_low(rules: Rules) -> bool:
+    return bool(rules.targets_mib) and max(rules.targets_mib) <= LOWER_MARGIN_MIB
+
+
+def _more_loaded(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    given = instance.env.get("OLLAMA_MAX_LOADED_MODELS", "").strip()
+    if given and needs.is_held(instance, "runner"):
+        most = 2 * rules_of(instance).most_loaded
+        yield _with_lines(needs, node, instance, {"OLLAMA_MAX_LOADED_MODELS": str(most)})
+
+
+def _no_spread(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    if rules_of(instance).spread:
+        yield _with_lines(needs, node, instance, {"OLLAMA_SCHED_SPREAD": "0"})

@@ -1,0 +1,63 @@
+"""A second Ollama on a node: what it is called, what it sees, and the lines that make it."""
+
+from collections.abc import Sequence
+
+from labdash.planner.lab import Instance, Node
+from labdash.planner.sight import card_makers, visible_lines
+
+USUAL_PORT = 11434
+MOST_PORT = 65535
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def second_instance(node: Node, gpus: Sequence[int]) -> Instance:
+    """Make a server beside a node's first one, with the same files and settings."""
+    first = node.instances[0]
+    port = _free_port(node)
+    return Instance(
+        name=_name(node, port),
+        version=first.version,
+        build=first.build,
+        gpus=tuple(gpus),
+        env=first.env,
+        installed=first.installed,
+        blobs=first.blobs,
+        url=f"http://{_host(first.url)}:{port}",
+    )
+
+
+def lines_of(node: Node, instance: Instance) -> tuple[str, ...]:
+    """Write what its environment has to hold beside that of the first."""
+    host, port = _host(instance.url), _port(instance)
+    bind = host if host in LOOPBACK else "0.0.0.0"  # noqa: S104 - as the first one listens
+    seen = visible_lines(card_makers(node, instance), instance.gpus)
+    return (f"OLLAMA_HOST={bind}:{port}", *seen)
+
+
+def _name(node: Node, port: int) -> str:
+    """Name it as its siblings are: by the node and the port, or within the node."""
+    first = node.instances[0].name
+    separator = "/" if first.startswith(f"{node.name}/") else ":"
+    return f"{node.name}{separator}{port}"
+
+
+def _free_port(node: Node) -> int:
+    taken = {_port(each) for each in node.instances}
+    names = {each.name for each in node.instances}
+    port = max([*taken, USUAL_PORT]) + 1
+    while _name(node, port) in names:
+        port += 1
+    return min(port, MOST_PORT)
+
+
+def _port(instance: Instance) -> int:
+    digits = instance.url.rstrip("/").rpartition(":")[2] or instance.name.rpartition(":")[2]
+    if digits.isascii() and digits.isdigit() and 0 < len(digits) <= len(str(MOST_PORT)):
+        return int(digits)
+    return USUAL_PORT
+
+
+def _host(url: str) -> str:
+    host = url.partition("://")[2].partition("/")[0]
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host) or "127.0.0.1"

@@ -1,0 +1,27 @@
+"""What makes a server see only some GPUs, in the order given."""
+
+from collections.abc import Iterable, Sequence
+
+from labdash.planner.lab import Instance, Node
+from labdash.planner.seats import visible
+
+VARIABLES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
+# Vulkan, for what has no driver of its own and for cards of several makers.
+OTHERS = "GGML_VK_VISIBLE_DEVICES"
+# CUDA counts the fastest first unless it is told to count as the driver does.
+ORDER = "CUDA_DEVICE_ORDER=PCI_BUS_ID"
+
+
+def card_makers(node: Node, instance: Instance) -> set[str]:
+    """Tell who made the cards that an instance sees; an unknown maker is taken for NVIDIA."""
+    return {card.vendor or "nvidia" for card in visible(node, instance)}
+
+
+def visible_lines(makers: Iterable[str], gpus: Sequence[int]) -> tuple[str, ...]:
+    """Write the variables, as they are written into an environment. Apple's need none."""
+    found = set(makers)
+    if not found or found == {"apple"}:
+        return ()
+    name = VARIABLES.get(next(iter(found)), OTHERS) if len(found) == 1 else OTHERS
+    line = f"{name}={','.join(map(str, gpus))}"
+    return (ORDER, line) if found == {"nvidia"} else (line,)
