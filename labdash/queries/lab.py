@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from labdash.live import LiveLab, NodeState, StoreDown, read_live
 from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, Problem
+from labdash.queries.upkeep_rows import Upkeep, read_upkeep
 from workers import wire
 
 # A worker samples every 5 s: one lost sample is no news, two are; a dead node shows within 15 s.
@@ -46,6 +47,7 @@ class LabView:
     not store reports, which matters where ``intake_ok`` is false. ``since`` holds when each known
     problem began, by its code, node and subject. ``with_models`` are the keys of the instances on
     which anything is installed. ``failed_loads`` are recent loads by hand that came to nothing.
+    ``upkeep`` is the plan in force.
     """
 
     now: datetime
@@ -57,13 +59,14 @@ class LabView:
     since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     with_models: frozenset[int] = frozenset()
     failed_loads: tuple[LoadJob, ...] = ()
+    upkeep: Upkeep | None = None
 
 
 def read_lab(*, now: datetime) -> LabView:
     """Return all nodes with their newest samples, whether or not the store answers."""
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
     lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
-    lab = replace(lab, failed_loads=_failed_loads(now))
+    lab = replace(lab, failed_loads=_failed_loads(now), upkeep=read_upkeep())
     try:
         found = read_live(node.slug for node in nodes)
     except StoreDown:
@@ -86,7 +89,8 @@ def _since() -> dict[tuple[str, str, str], datetime]:
 
 def _failed_loads(now: datetime) -> tuple[LoadJob, ...]:
     """Return the loads that failed lately and after which nothing else was done to the model."""
-    recent = LoadJob.objects.filter(created_at__gt=now - FAILED_LOAD_FOR).order_by("created_at")
+    recent = LoadJob.objects.filter(created_at__gt=now - FAILED_LOAD_FOR, by_plan=False)
+    recent = recent.order_by("created_at")
     last = {(job.instance_id, job.model): job for job in recent.select_related("instance")}
     return tuple(
         job for job in last.values() if job.wish == LoadWish.LOAD and job.state == LoadState.FAILED

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from labdash.models import PullJob
+from labdash.models import PlanItem, PullJob
 from labdash.queries.bars import GpuView, loaded_models, view_gpus
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import silence_s
+from labdash.queries.upkeep_rows import Upkeep
 from workers import wire
 
 # Jobs that ended lately are shown too, so that a script sees how its pull ended.
@@ -45,6 +46,7 @@ def as_json(view: StatusView) -> dict[str, Any]:
         "nodes": [_node(node) for node in view.lab.nodes],
         "jobs": [_job(job, view.lab.now) for job in view.jobs],
         "problems": [_problem(problem) for problem in view.problems],
+        "plan": _plan(view.lab.upkeep),
     }
 
 
@@ -136,4 +138,39 @@ def _problem(problem: ProblemView) -> dict[str, Any]:
         "node": problem.node or None,
         "text": problem.text,
         "since": problem.since.isoformat() if problem.since else None,
+        "next_step": problem.next_step,
+    }
+
+
+def _plan(upkeep: Upkeep | None) -> dict[str, Any] | None:
+    """Return the plan in force, None where there is none."""
+    if upkeep is None:
+        return None
+    plan = upkeep.plan
+    return {
+        "id": plan.pk,
+        "state": plan.state,
+        "since": (plan.applied_at or plan.created_at).isoformat(),
+        "why": plan.why or None,
+        "items": [_item(item) for item in upkeep.items],
+    }
+
+
+def _item(item: PlanItem) -> dict[str, Any]:
+    return {
+        "deployment": item.deployment_name or None,
+        "wish": item.wish,
+        "node": item.instance.node.slug,
+        "instance": item.instance.name,
+        "model": item.model,
+        "name": item.served_name,
+        "ctx": item.ctx,
+        "residency": item.residency,
+        "state": item.state,
+        "reason": item.reason or None,
+        "verdict": item.verdict or None,
+        "verdict_text": item.verdict_text or None,
+        "planned_bytes": item.bytes,
+        "observed_bytes": item.observed,
+        "checked_at": item.checked_at.isoformat() if item.checked_at else None,
     }

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from labdash.models import (
@@ -12,14 +11,12 @@ from labdash.models import (
     LoadJob,
     LoadState,
     LoadWish,
-    Plan,
     PlanItem,
-    PullJob,
     Residency,
     Verdict,
 )
 from labdash.planner.keeping import Kept, Place, Standing, Stranger
-from labdash.queries.lab import LabView, NodeView
+from labdash.queries.lab import NodeView
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import (
     InMemory,
@@ -28,7 +25,10 @@ from labdash.queries.memory_now import (
     models_on,
     others_on,
 )
+from labdash.queries.upkeep_rows import Upkeep, read_upkeep
 from labdash.wording import lasted
+
+__all__ = ["Upkeep", "in_memory", "is_kept", "mends_of", "owner_text", "places", "read_upkeep"]
 
 # So long after a load or unload by hand nothing is changed on that server.
 HAND_S = 900.0
@@ -42,45 +42,6 @@ _STANDINGS: Mapping[str, Standing] = {
     Verdict.SPILLED: "amiss",
     Verdict.WRONG_GPU: "amiss",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upkeep:
-    """The plan in force. ``hand`` are jobs by hand since then or since the last resumption.
-
-    ``loading`` and ``pulling`` are the keys of instances on which such a job is under way.
-    """
-
-    plan: Plan
-    items: tuple[PlanItem, ...]
-    hand: tuple[LoadJob, ...] = ()
-    loading: frozenset[int] = frozenset()
-    pulling: frozenset[int] = frozenset()
-
-    @property
-    def served(self) -> tuple[PlanItem, ...]:
-        """What the plan serves."""
-        return tuple(item for item in self.items if item.wish == ItemWish.SERVE)
-
-
-def read_upkeep() -> Upkeep | None:
-    """Read the plan in force with all that tells of its state, nothing where there is none."""
-    plan = Plan.objects.in_force().select_related("instead_of").first()
-    if plan is None:
-        return None
-    items = plan.items.select_related("instance__node", "load_job", "pull_job")
-    jobs = LoadJob.objects.select_related("instance")
-    since = plan.resumed_at or plan.created_at
-    hand = jobs.filter(by_plan=False, created_at__gt=since).exclude(wish=LoadWish.KEEP)
-    active = LoadJob.objects.active().values_list("instance_id", flat=True)
-    pulls = PullJob.objects.active().filter(sent_at__isnull=False)
-    return Upkeep(
-        plan=plan,
-        items=tuple(items),
-        hand=tuple(hand.exclude(state=LoadState.CANCELLED)),
-        loading=frozenset(active),
-        pulling=frozenset(pulls.values_list("instance_id", flat=True)),
-    )
 
 
 def places(upkeep: Upkeep, views: Iterable[NodeView], *, now: datetime) -> dict[int, Place]:
@@ -124,11 +85,6 @@ def owner_text(gpu: Gpu, slug: str) -> str:
     """Say that nothing is loaded on a card because its owner has it."""
     what = "is given back to its owner" if gpu.given_back else "is used by another program"
     return f"{slug}/{gpu.index} {what}."
-
-
-def views_of(lab: LabView) -> Mapping[int, NodeView]:
-    """Return the nodes by key."""
-    return {view.node.pk: view for view in lab.nodes}
 
 
 def _place(upkeep: Upkeep, items: list[PlanItem], view: NodeView, *, now: datetime) -> Place:

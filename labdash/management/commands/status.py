@@ -7,12 +7,13 @@ from typing import Any
 from django.utils import timezone
 
 from labdash.management.base import LabDashCommand, require_lab
-from labdash.models import PullJob
+from labdash.models import PullJob, Verdict
 from labdash.queries.bars import GpuView
 from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.lab import NodeView
 from labdash.queries.pulls import silence_s
 from labdash.queries.status import StatusView, as_json, gpus_of, read_status_view
+from labdash.queries.upkeep_rows import Upkeep
 from labdash.wording import lasted, size, speed
 from workers import wire
 
@@ -46,6 +47,8 @@ def _lines(view: StatusView) -> Iterator[str]:
     if view.jobs:
         yield "Pulls"
         yield from (_job(job, view.lab.now) for job in view.jobs)
+    if view.lab.upkeep is not None:
+        yield from _plan(view.lab.upkeep)
     yield "Problems" if view.problems else "No problems."
     for problem in view.problems:
         yield f"  {_MARK[problem.severity]} {problem.text}"
@@ -110,6 +113,16 @@ def _job(job: PullJob, now: datetime) -> str:
     reason = f": {job.reason}" if job.reason else ""
     state = "cancelling" if job.is_active and job.cancel_requested else job.state
     return f"  {job.pk} {job}: {state}{done}{pace}{reason}"
+
+
+def _plan(upkeep: Upkeep) -> Iterator[str]:
+    plan = upkeep.plan
+    why = f" ({plan.why})" if plan.why else ""
+    yield f"Plan {plan.pk}, {plan.get_state_display()}{why}"
+    for item in upkeep.served:
+        seen = item.get_verdict_display() if item.verdict else item.get_state_display()
+        told = item.reason or (item.verdict_text if item.verdict != Verdict.AS_PLANNED else "")
+        yield f"  {item.deployment_name} on {item.instance}: {seen}{f'. {told}' if told else ''}"
 
 
 def _size(size_bytes: int | None) -> str:

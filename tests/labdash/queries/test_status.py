@@ -21,7 +21,8 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
     job = running_job(make_node("rog").instances.get(), done_bytes=1, total_bytes=2)
     seen("rog", gpus=(gpu(), gpu(1, state="lost")), instances=(ollama(loaded=(loaded(),)),))
     status = json.loads(json.dumps(read_status(now=timezone.now())))
-    assert set(status) == {"nodes", "jobs", "problems"}
+    assert set(status) == {"nodes", "jobs", "problems", "plan"}
+    assert status["plan"] is None
     (node,) = status["nodes"]
     assert set(node) == {"slug", "state", "age_s", "gpus", "instances", "loaded"}
     assert (node["slug"], node["state"], node["age_s"] < 5) == ("rog", "live", True)
@@ -42,7 +43,9 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
             "reason": None,
         }
     ]
-    assert [set(problem) for problem in status["problems"]] == [{"code", "node", "text", "since"}]
+    assert [set(problem) for problem in status["problems"]] == [
+        {"code", "node", "text", "since", "next_step"}
+    ]
 
 
 @pytest.mark.parametrize(
