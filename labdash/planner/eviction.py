@@ -49,9 +49,11 @@ def in_turn(site: Site, fill: Fill, picks: Sequence[Pick]) -> tuple[Loaded, ...]
     if not picks:
         return ()
     worst: Conflict | None = None
+    is_fixed = not any(is_divided(site, pick.choice) for pick in picks)
     for order in _orders(site, picks):
         found = _loaded(site, fill, order)
-        if not isinstance(found, Conflict):
+        # Where nothing is divided, sums of memory are the same in any order.
+        if not isinstance(found, Conflict) or (is_fixed and found.limit != "eviction"):
             return found
         worst = worst or found
     assert worst is not None  # noqa: S101 - there is an order of any picks

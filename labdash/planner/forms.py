@@ -5,7 +5,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
+from labdash.planner.lab import Variant
 from labdash.planner.layers import most_layers
+from labdash.planner.model import Model
 from labdash.planner.outcome import (
     Found,
     Miss,
@@ -25,13 +27,39 @@ def refusing(way: Way) -> Way:
     """Turn what an engine refuses into a miss, and remember what came of each load."""
 
     @lru_cache(maxsize=65_536)
-    def tried(trial: Trial) -> Found:
+    def of_file(trial: Trial) -> Found:
         try:
             return way(trial)
         except PlannerError as error:
             return Miss(limit="instance", text=str(error))
 
+    @lru_cache(maxsize=65_536)
+    def tried(trial: Trial) -> Found:
+        found = of_file(trial._replace(variant=_file_of(trial.variant)))
+        return found if isinstance(found, Miss) else replace(found, variant=trial.variant)
+
     return tried
+
+
+def _file_of(variant: Variant) -> Variant:
+    """Return what decides over a load, the same object for all variants that are alike in it."""
+    return _file(
+        variant.model, variant.file_bytes, variant.projector_bytes, embedding=variant.embedding
+    )
+
+
+@lru_cache(maxsize=4096)
+def _file(
+    model: Model, file_bytes: int | None, projector_bytes: int, *, embedding: bool
+) -> Variant:
+    return Variant(
+        name=model.name,
+        quant=model.quant or "",
+        model=model,
+        file_bytes=file_bytes,
+        projector_bytes=projector_bytes,
+        embedding=embedding,
+    )
 
 
 @refusing
