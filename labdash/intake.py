@@ -22,6 +22,7 @@ from django.db import close_old_connections as close_stale_connections
 from django.utils import timezone
 
 from labdash import live
+from labdash.domain.applying import note_progress
 from labdash.domain.history import LATE_FOR, Moment, moment_of
 from labdash.domain.library import record_inventory
 from labdash.domain.loads import record_load
@@ -245,7 +246,9 @@ class Intake:
                 raise BadReport("inventory of an unknown instance")
         elif isinstance(report, wire.LoadProgress):
             record_load(report, arrived_at=at)
-        elif isinstance(report, wire.PullProgress):
+        elif isinstance(report, wire.ApplyProgress):
+            note_progress(report, arrived_at=at)
+        else:
             record_progress(report, arrived_at=at)
 
     def _record_sample(self, sample: wire.Sample, at: datetime) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from django.utils import timezone
 from pydantic import ValidationError
 
-from labdash.models import LoadJob, PullJob
+from labdash.models import ItemState, LoadJob, Plan, PlanItem, PullJob
 from tests.factories import WHEN, gpu, installed, inventory, loaded, ollama, progress, sample
+from tests.plan_rows import make_item
 from workers import wire
 
 # JSON as a node may write it, which Python need not be able to make.
@@ -103,7 +104,26 @@ def full_reports(job: PullJob) -> list[wire.Report]:
             sent_at=timezone.now(),
         ),
         _load_report(job),
+        _apply_report(job),
     ]
+
+
+def _apply_report(job: PullJob) -> wire.ApplyProgress:
+    """Return what is told of a name on the server of a pull."""
+    item = PlanItem(pk=1)
+    if job.instance.pk is not None:
+        plan = Plan.objects.get_or_create()[0]
+        PlanItem.objects.filter(plan=plan).delete()
+        item = make_item(plan, job.instance, state=ItemState.CREATING, sent_at=timezone.now())
+    return wire.ApplyProgress(
+        node="rog",
+        sent_at=timezone.now(),
+        job_id=item.pk,
+        step="create",
+        phase="failed",
+        reason="why",
+        meaning="why",
+    )
 
 
 def _load_report(job: PullJob) -> wire.LoadProgress:

@@ -4,11 +4,19 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pydantic import ValidationError
 
-from labdash.domain.orders import STALE_AFTER, drop_stale, send_refresh
+from labdash.domain.orders import (
+    STALE_AFTER,
+    drop_stale,
+    send_create,
+    send_delete,
+    send_refresh,
+)
 from labdash.live import StoreDown
 from labdash.models import Node
-from tests.factories import make_node, orders
+from tests.factories import make_instance, make_node, orders
+from tests.plan_rows import make_item, make_plan
 from workers import wire
 
 pytestmark = pytest.mark.django_db
@@ -52,3 +60,37 @@ def test_a_store_that_is_down_is_told(dead_store: None) -> None:
     make_node("rog", last_seen_at=timezone.now() - timedelta(days=2))
     with pytest.raises(StoreDown):
         drop_stale(now=timezone.now())
+
+
+def test_a_name_is_made_with_the_options_of_its_item() -> None:
+    item = make_item(make_plan(), make_instance(), num_gpu=20, main_gpu=1)
+    send_create(item)
+    (order,) = orders("rog")
+    assert order.pop("task") == "workers.create"
+    made = wire.CreateOrder.model_validate(order)
+    assert (made.job_id, made.model, made.base) == (item.pk, "labdash/chat", "qwen3:8b")
+    assert made.parameters == wire.Parameters(num_ctx=8192, num_batch=512, num_gpu=20, main_gpu=1)
+
+
+def test_a_model_without_an_alias_gets_the_options_under_its_own_name() -> None:
+    send_create(make_item(make_plan(), make_instance(), alias=""))
+    (order,) = orders("rog")
+    assert (order["model"], order["base"]) == ("qwen3:8b", "qwen3:8b")
+
+
+def test_a_name_on_an_agentless_node_is_deleted_by_the_worker_on_the_hub() -> None:
+    item = make_item(make_plan(), make_instance("attic", agentless=True))
+    send_delete(item)
+    (order,) = orders(wire.HUB_NODE)
+    assert (order["task"], order["node"], order["model"]) == (
+        "workers.delete",
+        "attic",
+        "labdash/chat",
+    )
+
+
+def test_no_order_deletes_a_base() -> None:
+    item = make_item(make_plan(), make_instance(), alias="qwen3:8b")
+    with pytest.raises(ValidationError):
+        send_delete(item)
+    assert orders("rog") == []
