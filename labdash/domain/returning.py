@@ -11,6 +11,7 @@ from django.db.models import Q
 from labdash.domain import applying
 from labdash.domain.errors import LabDashError
 from labdash.models import Gpu, Plan, PlanItem
+from labdash.planner.explain import explained
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan as Answer
 from labdash.planner.staying import Stay, narrowed
@@ -19,6 +20,7 @@ from labdash.queries.memory_now import devices_of, taken_by_others
 from labdash.queries.plan_json import plan_json
 from labdash.queries.snapshot import snapshot
 from labdash.queries.upkeep import read_upkeep
+from labdash.queries.variants import smaller
 from labdash.wording import size
 
 log = logging.getLogger(__name__)
@@ -129,8 +131,7 @@ def _shrink(
     plan: Plan, served: Iterable[PlanItem], lab: LabView, planner: Planner, why: str
 ) -> Plan | None:
     """Plan anew without what was given back, and remember what comes back."""
-    given = snapshot(lab)
-    answer = _answer(given, served, planner)
+    given, answer = _answer(snapshot(lab), served, planner)
     lost = sorted({item.deployment_name for item in served} - _named(answer))
     result = f"not served meanwhile: {', '.join(lost)}" if lost else "all are served elsewhere"
     return _apply(answer, given, f"{why}; {result}.", plan, plan.instead_of or plan)
@@ -149,8 +150,8 @@ def _grow(plan: Plan, before: Plan, back: set[int], lab: LabView, planner: Plann
     return _apply(planner(given), given, f"{why}.", plan, before)
 
 
-def _answer(lab: Lab, served: Iterable[PlanItem], planner: Planner) -> Answer:
-    """Move only what has to move, unless that would serve less."""
+def _answer(lab: Lab, served: Iterable[PlanItem], planner: Planner) -> tuple[Lab, Answer]:
+    """Move only what has to move, unless that would serve less; return what was asked, too."""
     away = {
         f"{node.name}/{card.index}"
         for node in lab.nodes
@@ -158,8 +159,9 @@ def _answer(lab: Lab, served: Iterable[PlanItem], planner: Planner) -> Answer:
         if not card.room_bytes
     }
     stays = {item.deployment_name: _stay(item) for item in served if not away & item.bytes.keys()}
-    calm, free = planner(narrowed(lab, stays)), planner(lab)
-    return calm if calm.score.served >= free.score.served else free
+    narrow = narrowed(lab, stays)
+    calm, free = planner(narrow), planner(lab)
+    return (narrow, calm) if calm.score.served >= free.score.served else (lab, free)
 
 
 def _stay(item: PlanItem) -> Stay:
@@ -177,13 +179,14 @@ def _named(answer: Answer) -> set[str]:
 
 
 def _apply(answer: Answer, given: Lab, why: str, replaces: Plan, instead_of: Plan) -> Plan | None:
+    told = explained(given, answer, smaller=smaller)
     try:
         return applying.apply(
-            plan=answer,
+            plan=told,
             lab=given,
             by=None,
             why=why,
-            content=plan_json(answer),
+            content=plan_json(told),
             instead_of=instead_of,
             replaces=replaces,
         )
