@@ -63,14 +63,13 @@ class BlobNames:
             return next(iter(self._servers)) if len(self._servers) == 1 and not known else None
 
     def name(self, digest: str, *, instance: str | None = None) -> str | None:
-        """Return the model that uses a blob: of several names, the one that is loaded.
+        """Return the model that uses a blob: of several names, the one that is loaded there.
 
         Where the instance is known and has the blob, only its names count.
         """
         with self._lock:
-            loaded = frozenset[str]().union(*self._loaded.values())
             found = [
-                (where != instance, name not in loaded, name)
+                (where != instance, name not in self._loaded.get(where, ()), name)
                 for where, digests in self._installed.items()
                 for name, blob in digests.items()
                 if blob == digest

@@ -81,3 +81,13 @@ def test_base_that_was_loaded_by_its_own_name_is_not_called_by_its_alias() -> No
     names.set_installed("ollama", {"a:1b": "d1", "labdash/a:latest": "d1"})
     names.set_loaded("ollama", ["a:1b"])
     assert names.name("d1", instance="ollama") == "a:1b"
+
+
+def test_each_server_calls_its_runner_by_the_name_that_it_has_loaded() -> None:
+    names = BlobNames()
+    both = {"a:1b": "d1", "labdash/a:latest": "d1"}
+    for server, loaded in (("ollama", "labdash/a:latest"), ("ollama-2", "a:1b")):
+        names.set_installed(server, both)
+        names.set_loaded(server, [loaded])
+    assert names.name("d1", instance="ollama") == "labdash/a:latest"
+    assert names.name("d1", instance="ollama-2") == "a:1b"
