@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "labdash.domain.solver")
 # What a process may take beside its search: to start, and to put the plan into words.
 GRACE_S = 20.0
+# So often a lab is pickled anew that another thread has added to meanwhile.
+MOST_PICKLED = 20
 OUT_OF_TIME = "the search was ended before it had found a plan: this is the quick one"
 FAILED = "the search failed: this is the quick plan"
 
@@ -78,7 +80,7 @@ class Search:
     def _read(self, process: "subprocess.Popen[bytes]") -> Iterator[Answer]:
         if self._is_ended or process.stdin is None or process.stdout is None:
             return
-        process.stdin.write(frame(pickle.dumps(self._question)))
+        process.stdin.write(frame(_pickled(self._question)))
         process.stdin.flush()
         while (content := read_frame(process.stdout)) is not None:
             yield unpacked(content, self._question.lab)
@@ -88,6 +90,16 @@ class Search:
         if self._is_ended:
             return replace(plan, limited_by="time", warnings=(*plan.warnings, OUT_OF_TIME))
         return replace(plan, warnings=(*plan.warnings, FAILED))
+
+
+def _pickled(question: Question) -> bytes:
+    """Pickle what another thread may plan at the same time: its caches grow as it is looked at."""
+    for _ in range(MOST_PICKLED):
+        try:
+            return pickle.dumps(question)
+        except RuntimeError:
+            continue
+    return pickle.dumps(question)
 
 
 def quick(lab: Lab) -> Plan:

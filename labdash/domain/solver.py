@@ -113,11 +113,19 @@ def main() -> None:
     content = read_frame(sys.stdin.buffer)
     if content is None:
         return
+    output = _alone()
     threading.Thread(target=_end_with_the_hub, daemon=True).start()
     question: Question = pickle.loads(content)  # noqa: S301 - the hub's own words
     for answer in answers(question):
-        sys.stdout.buffer.write(frame(packed(answer, question.lab)))
-        sys.stdout.buffer.flush()
+        output.write(frame(packed(answer, question.lab)))
+        output.flush()
+
+
+def _alone() -> BinaryIO:
+    """Keep standard output for frames: what a library prints goes where errors go."""
+    own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return own
 
 
 def _end_with_the_hub() -> None:
