@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 USUAL_GAP = 0.01
 USUAL_LIMIT_S = 10.0
+MOST_LIMIT_S = 3600.0
 # Questions whose answers are kept, and processes that search at once.
 MOST_KEPT = 24
 MOST_AT_ONCE = 2
@@ -63,7 +64,7 @@ def start(lab: Lab, *, gap: float = USUAL_GAP, limit_s: float = USUAL_LIMIT_S) -
     figures = figures_of(lab, gap, limit_s)
     with _lock:
         for job in reversed(_jobs.values()):
-            if job.figures.is_near(figures) and not job.trouble:
+            if job.figures.is_near(figures):
                 return job.key
         job = _job(lab, figures, Question(lab=lab, gap=gap, limit_s=limit_s))
         _jobs[job.key] = job

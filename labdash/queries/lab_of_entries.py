@@ -26,8 +26,8 @@ SYSTEM_SHARE = 3
 # On Windows the desktop takes its part of a card too: of 8 GiB about 7 are usable.
 DESKTOP_BYTES = 600 << 20
 ASLEEP = "it is asleep"
-UNSAID_GPU = "nobody said what other programs hold of it: what a driver and a desktop keep is taken"
-UNSAID_RAM = "nobody said what the system holds of the RAM: {} GiB are taken"
+UNSAID_GPU = "nobody said what other programs hold, so what a driver keeps is counted"
+UNSAID_RAM = "nobody said what the system holds of the RAM, so {} GiB are counted"
 # Makers by words of names that the catalog lacks, with what is taken of their speed.
 MAKERS: dict[str, tuple[Vendor, SpeedClass]] = {
     "nvidia": ("nvidia", "nvidia"), "geforce": ("nvidia", "nvidia"), "rtx": ("nvidia", "nvidia"),

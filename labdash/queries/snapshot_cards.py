@@ -18,7 +18,7 @@ type Learned = Mapping[tuple[str, str, str], Overhead]
 GIVEN_BACK = "given back to its owner"
 GAME_ON = "given back while other programs use it"
 NO_SIZE = "its size is not known"
-NOBODY_MEASURES = "nobody measures it: what a driver keeps is taken"
+NOBODY_MEASURES = "nobody measures it, so what a driver keeps is counted"
 AS_OLLAMA_SAYS = "what its models hold is not measured, but as Ollama reports"
 
 

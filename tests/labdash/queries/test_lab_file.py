@@ -147,7 +147,7 @@ def test_on_windows_a_desktop_takes_its_part() -> None:
 
 def test_ram_that_nobody_measured_is_assumed_and_said() -> None:
     node = the_node('[[node]]\nname = "a"\nram_gib = 16\nkind = "windows"')
-    assert (node.ram_used_bytes, "4.0 GiB are taken" in node.doubt) == (4 * GIB, True)
+    assert (node.ram_used_bytes, "4.0 GiB are counted" in node.doubt) == (4 * GIB, True)
     small = the_node('[[node]]\nname = "a"\nram_gib = 3')
     assert small.ram_used_bytes == GIB
 
