@@ -66,27 +66,16 @@ def _loaded(site: Site, fill: Fill, order: Sequence[Pick]) -> tuple[Loaded, ...]
     for pick in order:
         choice = come_out(site, fill, pick)
         if isinstance(choice, Conflict):
-            return _among(choice, done, pick)
+            return choice
         if done and evicts(site, fill, choice):
-            return _eviction(site, fill, done, pick)
+            return eviction_of(site, fill, pick, choice)
         done.append((pick, choice))
         fill = fill.plus(site, choice)
     return tuple(done)
 
 
-def _among(conflict: Conflict, done: Sequence[Loaded], pick: Pick) -> Conflict:
-    names = sorted({each.deployment.name for each, _ in done} | {pick.deployment.name})
-    return Conflict(
-        limit=conflict.limit,
-        device=conflict.device,
-        short_bytes=conflict.short_bytes,
-        text=conflict.text,
-        between=tuple(names),
-    )
-
-
-def _eviction(site: Site, fill: Fill, done: Sequence[Loaded], pick: Pick) -> Conflict:
-    choice = pick.choice
+def eviction_of(site: Site, fill: Fill, pick: Pick, choice: Choice) -> Conflict:
+    """Tell with figures why a load would drive out another."""
     gpus = gpus_of(choice)
     free = sum(max(0, fill.free(site, gpu)) for gpu in gpus)
     wanted = wanted_bytes(choice)
@@ -100,7 +89,7 @@ def _eviction(site: Site, fill: Fill, done: Sequence[Loaded], pick: Pick) -> Con
             f" {MOST_SHARE} % of the {free / GIB:.1f} GiB that are left on {device}, and would"
             " unload another model first."
         ),
-        between=tuple(sorted({each.deployment.name for each, _ in done} | {pick.deployment.name})),
+        between=(pick.deployment.name,),
     )
 
 

@@ -1,7 +1,7 @@
 """What comes of several loads on one node, in an order in which none drives out another."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, islice, permutations
 
@@ -56,10 +56,23 @@ def _settled(same: Same, picks: tuple[Pick, ...]) -> Settled | Conflict:
         return conflict
     found = _all_loaded(site, first)
     if isinstance(found, Conflict):
-        return found
+        return _with_parties(found, first)
     loads, fill = found
     settled = _settlement(site, loads, runners, fill)
     return _apart(settled.loads) or settled
+
+
+def _with_parties(conflict: Conflict, picks: Sequence[Pick]) -> Conflict:
+    """Name all that hold the device at odds; guests of one server never meet there."""
+    named = [pick for pick in picks if pick.deployment.name in conflict.between]
+    waiting = {pick.choice.instance for pick in named if not pick.deployment.resident}
+    names = {
+        pick.deployment.name
+        for pick in picks
+        if conflict.device in pick.choice.bytes
+        and (pick.deployment.resident or pick.choice.instance not in waiting)
+    }
+    return replace(conflict, between=tuple(sorted({*names, *conflict.between})))
 
 
 def _settlement(

@@ -69,12 +69,11 @@ def engine_free_bytes(card: Card) -> int:
 
 def _places(node: Node, instance: Instance) -> Iterable[tuple[Seat, Member]]:
     cards, rules = visible(node, instance), rules_of(instance)
-    several = len(cards) > 1
     for card, main_gpu in _alone(cards, rules):
         member = Member(node.name, instance.name, (card.index,), main_gpu)
         yield _seat(node, rules, [card], joined=False), member
-    if several:
-        group = cards if rules.old else _strongest(cards)
+    group = cards if rules.old or not cards else _strongest(cards)
+    if len(group) > 1:
         member = Member(node.name, instance.name, tuple(card.index for card in group), None)
         yield _seat(node, rules, group, joined=True), member
     yield _seat(node, rules, [], joined=False), Member(node.name, instance.name, (), None)

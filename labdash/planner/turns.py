@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from labdash.planner.eviction import Loaded, evicts
+from labdash.planner.eviction import Loaded, eviction_of, evicts
 from labdash.planner.filling import Conflict, Fill, Pick, Site, come_out, gpus_of, is_divided
 from labdash.planner.outcome import all_layers
 from labdash.planner.plan import Choice
@@ -23,16 +23,9 @@ def taking_turns(
         if isinstance(choice, Conflict):
             return choice
         if has_residents and evicts(site, fill, choice):
-            return _driving_out(site, pick, choice)
+            return eviction_of(site, fill, pick, choice)
         done.append((pick, choice))
     return _meeting(site, fill, done)
-
-
-def _driving_out(site: Site, pick: Pick, choice: Choice) -> Conflict:
-    name = pick.deployment.name
-    device = site.device(next(iter(gpus_of(choice))))
-    text = f"To load {name}, Ollama would unload a model that is to stay on {device}."
-    return Conflict(limit="eviction", device=device, short_bytes=None, text=text, between=(name,))
 
 
 def _meeting(site: Site, fill: Fill, done: Sequence[Loaded]) -> tuple[Loaded, ...] | Conflict:

@@ -143,7 +143,7 @@ def test_a_guest_must_not_drive_out_a_resident() -> None:
     where = node("rog", 16.0, env=SMALL_CACHE)
     guest = chat("guest", SMALL, residency="on-demand", **LONG)
     found = conflict(where, pick(where, chat("stays", Q8)), pick(where, guest))
-    assert (found.limit, found.between) == ("eviction", ("guest",))
+    assert (found.limit, found.between) == ("eviction", ("guest", "stays"))
 
 
 @pytest.mark.parametrize(("room_gib", "num_gpu"), [(8.6, None), (8.1, 17)])

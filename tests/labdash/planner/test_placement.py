@@ -224,6 +224,12 @@ def test_cards_of_two_makers_are_never_joined() -> None:
     assert alone == {0: ("rog/0",), 1: ("rog/2",)}
 
 
+def test_of_one_card_of_each_maker_the_freer_one_is_taken() -> None:
+    cards = (card(16.0, 0), card(24.0, 1, vendor="amd", sm_count=None))
+    where = node("rog", 16.0, 24.0, cards=cards)
+    assert {(each.form, each.gpu_devices) for each in found(where)} == {("gpu", ("rog/1",))}
+
+
 # -- old engines
 
 
