@@ -21,10 +21,9 @@ from labdash.admin.forms import (
     GpuForm,
     InstanceForm,
     InstanceFormSet,
-    LoneInstanceForm,
-    NodeForm,
     PullToForm,
 )
+from labdash.admin.plan_forms import OwnedGpuForm, OwnedNodeForm, SettledInstanceForm
 from labdash.domain import joining, nodes
 from labdash.domain.errors import LabDashError
 from labdash.models import Gpu, GpuSource, Instance, Node
@@ -70,7 +69,7 @@ class GpuInline(admin.TabularInline):
 class NodeAdmin(AskForPull, TellsRefusals, HistoryGoesUnlisted):
     """Nodes, with their servers and GPUs."""
 
-    form = NodeForm
+    form = OwnedNodeForm
     inlines = (InstanceInline, GpuInline)
     list_display = ("slug", "kind", "agentless", "paused", "last_seen_at", "gpu_count", "version")
     list_filter = ("agentless", "paused", "kind")
@@ -186,9 +185,9 @@ class NodeAdmin(AskForPull, TellsRefusals, HistoryGoesUnlisted):
 
 @admin.register(Gpu)
 class GpuAdmin(HistoryGoesUnlisted):
-    """GPUs of all nodes."""
+    """GPUs of all nodes, with what the plan leaves of them to their owners."""
 
-    form = GpuForm
+    form = OwnedGpuForm
     list_display = (
         "name",
         "node",
@@ -196,21 +195,25 @@ class GpuAdmin(HistoryGoesUnlisted):
         size_column("memory_total_bytes", "memory"),
         "unified",
         "source",
+        size_column("reserve_bytes", "kept for its owner"),
+        "given_back",
+        "game_on",
         "last_seen_at",
     )
-    list_filter = ("source", "unified", "node")
+    list_filter = ("source", "unified", "given_back", "game_on", "node")
     list_select_related = ("node",)
     search_fields = ("name", "uuid", "pci_id", "node__slug")
-    readonly_fields = ("node", "uuid", "index", "pci_id", "source", "last_seen_at")
+    readonly_fields = ("node", "uuid", "index", "pci_id", "source", "game_on", "last_seen_at")
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         """A GPU is declared with its node, or seen there."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Gpu | None = None) -> bool:
+    def get_readonly_fields(self, request: HttpRequest, obj: Gpu | None = None) -> Any:
         """What is measured is not to be typed."""
+        measured = ("name", "memory_total_bytes", "unified")
         declared = obj is None or obj.source == GpuSource.DECLARED
-        return declared and super().has_change_permission(request, obj)
+        return self.readonly_fields if declared else (*self.readonly_fields, *measured)
 
     def save_model(self, request: HttpRequest, obj: Gpu, form: Any, change: bool) -> None:
         """Let the worker of a declared GPU know."""
@@ -234,7 +237,7 @@ class GpuAdmin(HistoryGoesUnlisted):
 class InstanceAdmin(AskForPull, TellsRefusals):
     """Ollama servers of all nodes."""
 
-    form = LoneInstanceForm
+    form = SettledInstanceForm
     list_display = ("name", "node", "url", "version", "models", "inventory_at")
     list_filter = ("version", "node")
     list_select_related = ("node",)

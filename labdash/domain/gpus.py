@@ -12,13 +12,22 @@ def keep_for_owner(
 
     Raises ``LabDashError`` where that is more than the card has.
     """
+    check_amounts(
+        gpu=gpu, reserve_bytes=reserve_bytes, margin_bytes=margin_bytes, game_bytes=game_bytes
+    )
+    Gpu.objects.filter(pk=gpu.pk).update(
+        reserve_bytes=reserve_bytes or 0, margin_bytes=margin_bytes, game_bytes=game_bytes
+    )
+    gpu.refresh_from_db()
+
+
+def check_amounts(
+    *, gpu: Gpu, reserve_bytes: int | None, margin_bytes: int | None, game_bytes: int | None
+) -> None:
+    """Refuse more than the card has. Raises ``LabDashError``."""
     total = gpu.memory_total_bytes
     kept = (reserve_bytes or 0) + (margin_bytes or 0)
     if total is not None and kept > total:
         raise LabDashError(f"That is more than the card has: {size(kept)} of {size(total)}.")
     if total is not None and (game_bytes or 0) > total:
         raise LabDashError(f"Other programs cannot take that much: the card has {size(total)}.")
-    Gpu.objects.filter(pk=gpu.pk).update(
-        reserve_bytes=reserve_bytes or 0, margin_bytes=margin_bytes, game_bytes=game_bytes
-    )
-    gpu.refresh_from_db()

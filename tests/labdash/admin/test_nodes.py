@@ -337,7 +337,7 @@ def test_an_instance_can_be_pulled_to_from_its_list(page: Client) -> None:
     assert PullJob.objects.get().instance == instance
 
 
-def test_a_declared_gpu_can_be_corrected_and_a_measured_one_not(page: Client) -> None:
+def test_a_declared_gpu_can_be_corrected_and_what_is_measured_not(page: Client) -> None:
     node = make_node("attic", agentless=True)
     declared = Gpu.objects.create(node=node, name="4070", memory_total_bytes=GIB)
     measured = Gpu.objects.create(node=node, name="3090", uuid="A", source=GpuSource.NVML)
@@ -345,7 +345,10 @@ def test_a_declared_gpu_can_be_corrected_and_a_measured_one_not(page: Client) ->
     page.post(f"/admin/labdash/gpu/{declared.pk}/change/", data)
     declared.refresh_from_db()
     assert (declared.name, declared.memory_total_bytes) == ("RTX 4070", 12 * GIB)
-    assert page.post(f"/admin/labdash/gpu/{measured.pk}/change/", data).status_code == 403
+    page.post(f"/admin/labdash/gpu/{measured.pk}/change/", {**data, "reserve_bytes": "2"})
+    measured.refresh_from_db()
+    assert (measured.name, measured.memory_total_bytes) == ("3090", None)
+    assert measured.reserve_bytes == 2 * GIB
 
 
 def test_nodes_can_be_found_for_autocompletion(page: Client) -> None:

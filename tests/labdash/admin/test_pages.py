@@ -15,16 +15,20 @@ from labdash.domain.library import record_inventory
 from labdash.domain.telemetry import record_sample
 from labdash.models import (
     Attempt,
+    Deployment,
     GpuPeriod,
     Invitation,
     LoadJob,
     Membership,
     Node,
     OneTimeCode,
+    Plan,
+    Prediction,
     Problem,
     Tier,
 )
 from tests.factories import installed, inventory, make_job, make_node, sample
+from tests.plan_rows import make_item, make_plan
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
@@ -38,6 +42,9 @@ OBSERVED = [
     "invitation",
     "membership",
     "onetimecode",
+    "plan",
+    "planitem",
+    "prediction",
     "problem",
     "variant",
 ]
@@ -62,6 +69,17 @@ def fill(count: int) -> None:
         OneTimeCode.objects.create(code_hash=slug)
         Invitation.objects.create(node=node, token_hash=slug, expires_at=now)
         Membership.objects.create(node=node, address=f"10.0.0.{number}")
+        Deployment.objects.create(name=f"m{number}", model="qwen3:8b")
+        make_item(make_plan(state="replaced"), node.instances.get())
+        Prediction.objects.create(
+            at=now,
+            instance=node.instances.get(),
+            gpu_name="RTX 3090",
+            model="qwen3:8b",
+            buffers_bytes=1,
+            overhead_bytes=1,
+            observed_bytes=2,
+        )
 
 
 def test_every_model_is_administered() -> None:
@@ -100,7 +118,7 @@ def test_a_list_takes_as_many_queries_for_three_rows_as_for_one(
     counts = []
     for count in (1, 3):
         Node.objects.all().delete()
-        for model in (Problem, Attempt, OneTimeCode):
+        for model in (Problem, Attempt, OneTimeCode, Deployment, Plan):
             model.objects.all().delete()
         fill(count)
         with CaptureQueriesContext(
