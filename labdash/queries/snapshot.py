@@ -182,7 +182,8 @@ def _instance(
     reading = _reading(view, row)
     version = (reading.version if reading else None) or row.version or None
     rows = list(installed)
-    running = models_on(view, row.name) or ()
+    # Ollama lists them in another order each time.
+    running = sorted(models_on(view, row.name) or (), key=lambda model: model.name)
     return Instance(
         name=str(row),
         version=version,
