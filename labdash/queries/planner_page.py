@@ -17,7 +17,7 @@ from labdash.queries.plan_marks import items_in_force
 from labdash.queries.planner_bars import NodeBars, measured_bytes, plan_bars
 
 type Level = Literal["good", "attention", "bad", "quiet"]
-type Stage = Literal["quick", "exact"]
+type Stage = Literal["quick", "exact", "ended"]
 
 LEAST_SHARE = 0.0005
 GIVEN: Mapping[Yields, str] = {
@@ -173,6 +173,8 @@ def certainty(plan: Plan, stage: Stage) -> str:
     """Say how far from the best the plan can be."""
     if stage == "quick":
         return "A quick answer; still looking for a better one"
+    if stage == "ended":
+        return "A quick answer; the search for a better one went wrong"
     ended = " when the time for the search was over" if plan.limited_by == "time" else ""
     if plan.gap is None:
         return f"Not proved to be the best{ended}"

@@ -12,6 +12,7 @@ PAGES = (
     ("nodes", "Nodes"),
     ("models", "Models"),
     ("fit", "Will it fit?"),
+    ("planner", "Planner"),
     ("pulls", "Pulls"),
 )
 

@@ -24,7 +24,7 @@ def planner(request: Request) -> HttpResponse:
     """Show the plan for the lab as it is: a quick one first, the best when it is found."""
     lab = read_lab(now=timezone.now())
     wanted = list(Deployment.objects.all())
-    shown = plan_now(lab, key=request.GET.get("plan", "")) if wanted else Shown()
+    shown = plan_now(lab) if wanted else Shown()
     seen, force = read_seen(lab), read_force()
     view = (
         view_plan(shown.plan, shown.lab, wanted, seen, stage=shown.stage)
@@ -34,7 +34,7 @@ def planner(request: Request) -> HttpResponse:
     return live_page(
         request,
         TEMPLATE,
-        [*_of_plan(view, shown, wanted, force, seen), *_of_force(force, lab.now)],
+        [*_of_plan(view, wanted, force, seen), *_of_force(force, lab.now)],
         title="Planner · LabDash",
         lab=lab,
         problems=find_problems(lab),
@@ -43,7 +43,6 @@ def planner(request: Request) -> HttpResponse:
 
 def _of_plan(
     view: PlanView | None,
-    shown: Shown,
     wanted: Sequence[Deployment],
     force: ForceView,
     seen: Seen,
@@ -53,7 +52,7 @@ def _of_plan(
         f"{TEMPLATE}#lead",
         "lead",
         view=view,
-        trouble=shown.trouble,
+        asked=bool(wanted),
         force=force,
         before=plan_before(),
     )

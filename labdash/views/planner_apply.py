@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import redirect
@@ -19,9 +20,10 @@ from labdash.queries.plan_json import plan_json
 from labdash.queries.planner_page import certainty, headline
 from labdash.queries.problems import find_problems
 from labdash.views.http import Request, button, done, fragment, live_page, refused
-from labdash.views.planning import plan_now
+from labdash.views.planning import WAIT_S, plan_now
 
 PREVIEW = "planner/preview.html"
+NOTHING = "Nothing can be placed."
 NONE_IN_FORCE = "No plan is in force."
 
 
@@ -29,9 +31,9 @@ NONE_IN_FORCE = "No plan is in force."
 def planner_preview(request: Request) -> HttpResponse:
     """Show what applying the plan would change."""
     lab = read_lab(now=timezone.now())
-    shown = plan_now(lab, key=request.GET.get("plan", ""))
+    shown = plan_now(lab, wait_s=WAIT_S)
     plan = shown.plan
-    trouble = shown.trouble or ("" if plan and plan.placements else "Nothing can be placed.")
+    trouble = "" if plan and plan.placements else NOTHING
     return _page(
         request,
         lab,
@@ -49,10 +51,9 @@ def planner_preview(request: Request) -> HttpResponse:
 @button("planner_preview")
 def planner_apply(request: Request) -> HttpResponse:
     """Put the plan in force that was shown."""
-    shown = plan_now(read_lab(now=timezone.now()), key=request.GET.get("plan", ""))
+    shown = plan_now(read_lab(now=timezone.now()), wait_s=WAIT_S)
     if shown.plan is None or shown.lab is None:
-        trouble = LabDashError(shown.trouble or "Nothing is asked for.")
-        return refused(request, trouble, default="planner_preview")
+        return refused(request, LabDashError(NOTHING), default="planner_preview")
     if shown.key != request.GET.get("plan"):
         changed = LabDashError("The lab has changed since: look at the difference again.")
         return refused(request, changed, default="planner_preview")
@@ -133,7 +134,7 @@ def _page(
     *,
     moves: Sequence[Move],
     refusals: Sequence[Refusal],
-    **told: object,
+    **told: Any,
 ) -> HttpResponse:
     counts = Counter(_kind(move) for move in moves)
     sums: Counter[str] = Counter()

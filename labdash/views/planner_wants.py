@@ -86,7 +86,7 @@ def planner_adopt(request: Request) -> HttpResponse:
     if not made:
         none = "Nothing that LabDash could plan is installed or loaded now."
         return refused(request, LabDashError(none), default="planner")
-    return done(request, f"Made of what is there: {len(made)}.", default="planner")
+    return done(request, f"{len(made)} made of what is installed and loaded.", default="planner")
 
 
 def _way_out(asked: QueryDict) -> deployments.Fields:

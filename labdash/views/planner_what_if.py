@@ -36,7 +36,7 @@ def planner_what_if(request: Request) -> HttpResponse:
         "answer",
         both=both,
         asked=in_words(asked),
-        trouble=trouble or now.trouble or then.trouble,
+        trouble=trouble,
         quick=quick,
     )
     response = live_page(

@@ -1,0 +1,60 @@
+"""The plan that pages show: a quick one at once, the best when its search is over."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from functools import lru_cache
+
+from labdash.domain import planning
+from labdash.planner.lab import Lab
+from labdash.planner.plan import Plan
+from labdash.queries.lab import LabView
+from labdash.queries.planner_page import Stage
+from labdash.queries.snapshot import snapshot
+
+# Quick plans that are kept while their search goes on.
+MOST_QUICK = 8
+# A page that is looked at asks again after a second; one that needs a plan waits for it.
+GLANCE_S = 0.25
+WAIT_S = 60.0
+
+_planners = ThreadPoolExecutor(max_workers=2, thread_name_prefix="quick-plan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A plan with the lab that it is for, None while it is made.
+
+    ``key`` names it to the next request.
+    """
+
+    lab: Lab | None = None
+    plan: Plan | None = None
+    stage: Stage = "quick"
+    key: str = ""
+
+
+def plan_now(view: LabView, *, wait_s: float = GLANCE_S) -> Shown:
+    """Plan the lab as it is."""
+    return plan_of(snapshot(view), wait_s=wait_s)
+
+
+def plan_of(lab: Lab, *, wait_s: float = GLANCE_S) -> Shown:
+    """Return the best plan of a lab if it is found, else a quick one; the search goes on."""
+    job = planning.find(planning.start(lab))
+    if job is None:
+        return Shown(lab=lab)
+    if job.plan is not None:
+        return Shown(lab=job.lab, plan=job.plan, stage="exact", key=f"{job.key}-exact")
+    stage: Stage = "ended" if job.trouble else "quick"
+    try:
+        plan = _quick(job.lab).result(timeout=wait_s)
+    except NotYet:
+        return Shown(lab=job.lab, key=job.key)
+    return Shown(lab=job.lab, plan=plan, stage=stage, key=f"{job.key}-quick")
+
+
+@lru_cache(maxsize=MOST_QUICK)
+def _quick(lab: Lab) -> Future[Plan]:
+    """Begin to plan a lab; one lab is one object while its search goes on."""
+    return _planners.submit(planning.quick, lab)
