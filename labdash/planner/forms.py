@@ -26,14 +26,14 @@ type Way = Callable[[Trial], Found]
 def refusing(way: Way) -> Way:
     """Turn what an engine refuses into a miss, and remember what came of each load."""
 
-    @lru_cache(maxsize=65_536)
+    @lru_cache(maxsize=16_384)
     def of_file(trial: Trial) -> Found:
         try:
             return way(trial)
         except PlannerError as error:
             return Miss(limit="instance", text=str(error))
 
-    @lru_cache(maxsize=65_536)
+    @lru_cache(maxsize=16_384)
     def tried(trial: Trial) -> Found:
         found = of_file(trial._replace(variant=_file_of(trial.variant)))
         return found if isinstance(found, Miss) else replace(found, variant=trial.variant)

@@ -45,7 +45,7 @@ def settle(node: Node, picks: Sequence[Pick]) -> Settled | Conflict:
     return _settled(Same(node), tuple(sorted(picks, key=lambda pick: pick.rank)))
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def _settled(same: Same, picks: tuple[Pick, ...]) -> Settled | Conflict:
     site = site_of(same)
     runners = _runners(picks)

@@ -36,7 +36,7 @@ class Profile:
         return _at(self, member)
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=50_000)
 def _at(profile: Profile, member: Member) -> Choice:
     first = profile.choice
     if member == profile.members[0]:
