@@ -53,7 +53,7 @@ def choices(lab: Lab, deployment: Deployment) -> tuple[Choice, ...]:
     return tuple(choice for _, choice in sorted(found, key=lambda pair: _rank(*pair)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def profiles(lab: Lab, deployment: Deployment) -> tuple[Profile, ...]:
     """Return the choices by kinds of places, the best first.
 
