@@ -46,7 +46,10 @@ class Spot:
 
 @dataclass(frozen=True, eq=False)
 class Inventory:
-    """Instances by what is installed there, by name and by digest, and spots by running name."""
+    """Instances by what is installed there, by name and by digest, and spots by either.
+
+    What runs under another name, as an alias with options, is known by its digest.
+    """
 
     names: Mapping[str, frozenset[str]]
     digests: Mapping[str, frozenset[str]]
@@ -61,8 +64,10 @@ class Inventory:
 
     def spots(self, deployment: Deployment) -> tuple[Spot, ...]:
         """Tell where any variant of a deployment runs now."""
-        names = frozenset().union(*map(names_of, deployment.variants))
-        return tuple(spot for name in sorted(names) for spot in self.running.get(name, ()))
+        keys = frozenset().union(*map(names_of, deployment.variants))
+        keys |= {_digest(each.digest) for each in deployment.variants if each.digest}
+        found = (spot for key in sorted(keys) for spot in self.running.get(key, ()))
+        return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=8)
@@ -95,9 +100,12 @@ def is_installed(variant: Variant, instance: Instance) -> bool:
 
 
 def _spots(instance: Instance) -> Iterable[tuple[str, Spot]]:
+    blobs = {plain(name): digest for name, digest in instance.blobs.items()}
     for each in instance.running:
-        gpus = frozenset(gpu for gpu, size in each.gpu_bytes.items() if size)
-        yield plain(each.name), Spot(instance.name, gpus)
+        spot = Spot(instance.name, frozenset(gpu for gpu, size in each.gpu_bytes.items() if size))
+        yield plain(each.name), spot
+        if digest := blobs.get(plain(each.name)):
+            yield _digest(digest), spot
 
 
 def _digest(text: str) -> str:

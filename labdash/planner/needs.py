@@ -2,15 +2,27 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
-from labdash.planner.lab import Deployment, Instance, Lab, Node
+from labdash.planner.lab import Deployment, Instance, Lab, Node, Variant
 from labdash.planner.loading import Conflict
 from labdash.planner.near import Search
 from labdash.planner.outcome import Miss
-from labdash.planner.plan import Choice, Limit, Placement, Plan
+from labdash.planner.plan import Choice, Limit, Placement, Plan, Refusal
 from labdash.planner.server_ways import beside_weights, takes_type
-from labdash.planner.stage import Stage
-from labdash.planner.ways import labels_of
+from labdash.planner.stage import Stage, load_at
+from labdash.planner.ways import labels_of, ways_at
+
+# So many places are looked at for what has no place even in an empty lab.
+MOST_PLACES = 12
+
+
+class _Lack(NamedTuple):
+    """What keeps a load from a server, and what it has beside its weights."""
+
+    limit: Limit
+    short_bytes: int | None
+    beside_bytes: int
 
 
 class Needs:
@@ -36,17 +48,17 @@ class Needs:
     def cache_bytes(self, instance: Instance) -> int:
         """Tell what loads of a server have beside their weights: those planned, and one to come."""
         there = [p.choice for p in self._plan.placements if p.choice.instance == instance.name]
-        coming = [choice for choice, _ in self._short(instance)]
-        return sum(map(beside_weights, there)) + max(map(beside_weights, coming), default=0)
+        coming = (lack.beside_bytes for lack in self._of(instance))
+        return sum(map(beside_weights, there)) + max(coming, default=0)
 
     def is_helped(self, instance: Instance, *, by: float) -> bool:
         """Whether something lacks no more than ``by`` bytes on a server."""
-        lacks = (lack.short_bytes for _, lack in self._short(instance))
-        return any(short is not None and short <= by for short in lacks)
+        shorts = (lack.short_bytes for lack in self._of(instance))
+        return any(short is not None and short <= by for short in shorts)
 
     def is_held(self, instance: Instance, limit: Limit) -> bool:
         """Whether something is kept from a server by a limit."""
-        return any(lack.limit == limit for _, lack in self._short(instance))
+        return any(lack.limit == limit for lack in self._of(instance))
 
     @cached_property
     def _lacking(self) -> list[Deployment]:
@@ -55,21 +67,32 @@ class Needs:
         return [each for each in self.lab.deployments if each.name in names]
 
     @cached_property
-    def _lacks(self) -> dict[str, list[tuple[Choice, Conflict]]]:
-        """List what keeps choices from each server."""
-        found: dict[str, list[tuple[Choice, Conflict]]] = {}
-        for refusal in self._plan.refusals:
-            for near in Search(self._stage, refusal).near:
-                found.setdefault(near.choice.instance, []).append((near.choice, near.conflict))
-        for placement in self._plan.placements:
-            for wished, lack in self._wished(placement):
-                found.setdefault(placement.choice.instance, []).append((wished, lack))
+    def _lacks(self) -> dict[str, list[_Lack]]:
+        """List what keeps loads from each server."""
+        found: dict[str, list[_Lack]] = {}
+        refused = (each for refusal in self._plan.refusals for each in self._refused(refusal))
+        wished = (each for placement in self._plan.placements for each in self._wished(placement))
+        for instance, lack in (*refused, *wished):
+            found.setdefault(instance, []).append(lack)
         return found
 
-    def _short(self, instance: Instance) -> list[tuple[Choice, Conflict]]:
+    def _of(self, instance: Instance) -> list[_Lack]:
         return self._lacks.get(instance.name, [])
 
-    def _wished(self, placement: Placement) -> Iterator[tuple[Choice, Conflict]]:
+    def _refused(self, refusal: Refusal) -> Iterator[tuple[str, _Lack]]:
+        search = Search(self._stage, refusal)
+        for near in search.near:
+            yield near.choice.instance, _lack_of(near.choice, near.conflict)
+        if search.near or not refusal.deployment.variants:
+            return
+        variant, ctx = refusal.deployment.variants[-1], refusal.deployment.ctx_floor
+        for place in search.places(most=MOST_PLACES):
+            for way in ways_at(refusal.deployment, place.seat):
+                missed = load_at(place, variant, ctx, way)
+                if isinstance(missed, Miss):
+                    yield place.instance.name, _lack_even_empty(missed, variant)
+
+    def _wished(self, placement: Placement) -> Iterator[tuple[str, _Lack]]:
         """Yield what the next longer context, and the next better file, lack in the same place."""
         deployment, choice = placement.deployment, placement.choice
         rank = deployment.variants.index(choice.variant)
@@ -81,11 +104,20 @@ class Needs:
                 continue
             other = self._stage.other(choice, variant=variant, ctx=ctx)
             if isinstance(other, Miss):
-                yield choice, _as_conflict(other)
+                yield choice.instance, _lack_even_empty(other, variant)
                 continue
             found = self._stage.attempt(deployment, placement.replica, other)
             if isinstance(found, Conflict):
-                yield other, found
+                yield choice.instance, _lack_of(other, found)
+
+
+def _lack_of(choice: Choice, conflict: Conflict) -> _Lack:
+    return _Lack(conflict.limit, conflict.short_bytes, beside_weights(choice))
+
+
+def _lack_even_empty(miss: Miss, variant: Variant) -> _Lack:
+    beside = max(0, miss.needed_bytes - variant.model.weight_bytes)
+    return _Lack(miss.limit, miss.short_bytes, beside)
 
 
 def has_less(placement: Placement) -> bool:
@@ -95,11 +127,6 @@ def has_less(placement: Placement) -> bool:
     wish = min(deployment.ctx_wish, trained) if trained else deployment.ctx_wish
     smaller = bool(deployment.variants) and choice.variant is not deployment.variants[0]
     return choice.ctx < wish or smaller or bool(choice.cpu_layers)
-
-
-def _as_conflict(miss: Miss) -> Conflict:
-    short = miss.short_bytes
-    return Conflict(limit=miss.limit, device=None, short_bytes=short, text=miss.text, between=())
 
 
 def _may_be_on(deployment: Deployment, node: Node) -> bool:

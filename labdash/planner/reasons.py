@@ -11,7 +11,7 @@ from labdash.planner.notes import notes
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.stage import Stage, key_of, names_beside, where
-from labdash.planner.words import device_name, gib, rate, tokens
+from labdash.planner.words import device_name, gib, rate, sentence, tokens
 
 # Speeds nearer than that are the same.
 FASTER = 1.02
@@ -62,7 +62,7 @@ def _why_there(stage: Stage, placement: Placement) -> Iterator[str]:
         return
     elsewhere = [each for each in choices(stage.lab, deployment) if not _same_place(each, choice)]
     if not elsewhere:
-        yield f"{where(choice)} is the only place that can hold it at all."
+        yield sentence(f"{where(choice)} is the only place that can hold it at all.")
         return
     yield from _held_already(stage.lab, placement)
     alike = [each for each in elsewhere if _is_like(each, choice)]

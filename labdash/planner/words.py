@@ -10,7 +10,7 @@ GIB = 1 << 30
 # Smaller sizes are written in MiB, whose decimal would tell more than GiB's.
 LEAST_GIB = 0.05
 # From here on a decimal of a speed tells nothing.
-MANY_TOKENS = 10
+MANY_TOKENS = 9.95
 LONGEST_NAME = 200
 
 
@@ -58,6 +58,11 @@ def device_name(device: str) -> str:
     """Write ``rog/cpu`` as the CPU of rog, and a GPU as it is."""
     node, _, which = device.rpartition("/")
     return f"the CPU of {node}" if which == CPU else device
+
+
+def sentence(text: str) -> str:
+    """Begin with a large letter, unless a name begins it."""
+    return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+from labdash.planner.greedy import quick
+from labdash.planner.lab import Deployment, Lab, Node
+from labdash.planner.plan import Plan, Proposal
+from labdash.planner.proposals import proposed
+from tests.planning.labs import GIB, card, gpu_node, want
+
+BIG = want("big", "llama3.1:8b", ("Q5_K_M",), (16384, 16384))
+
+
+def node(*sizes_gib: float, env: dict[str, str] | None = None) -> Node:
+    cards = tuple(
+        card(index, 4, total_bytes=int(size * GIB), used_bytes=0)
+        for index, size in enumerate(sizes_gib)
+    )
+    made = gpu_node("rog", *([4] * len(sizes_gib)))
+    server = replace(made.instances[0], env=env or {}, url="http://rog:11434")
+    return replace(made, cards=cards, instances=(server,))
+
+
+def proposals(*wanted: Deployment, on: Node) -> tuple[Proposal, ...]:
+    here = Lab(nodes=(on,), deployments=wanted)
+    return proposed(here, quick(here))
+
+
+def of_lines(found: tuple[Proposal, ...], start: str) -> Proposal:
+    return next(each for each in found if each.lines[0].startswith(start))
+
+
+def test_a_smaller_cache_is_proposed_where_it_lets_another_in() -> None:
+    (found, *_) = proposals(BIG, on=node(8))
+    assert found.kind == "environment"
+    assert found.instance == "rog:11434"
+    assert found.lines == ("OLLAMA_KV_CACHE_TYPE=q8_0", "OLLAMA_FLASH_ATTENTION=1")
+    assert found.text == (
+        "With OLLAMA_KV_CACHE_TYPE=q8_0 and OLLAMA_FLASH_ATTENTION=1 on rog:11434 and a restart of"
+        " that Ollama, also big fits."
+    )
+    assert found.gains == ("big is served: Q5_K_M at 16k on rog/0 (rog:11434).",)
+
+
+def test_more_context_is_a_gain_too() -> None:
+    wanted = replace(BIG, ctx_floor=4096, ctx_wish=32768)
+    found = of_lines(proposals(wanted, on=node(9)), "OLLAMA_KV")
+    assert "big gets more" in found.text
+    assert found.gains[0].startswith("big: context 32k instead of 16k")
+
+
+def test_a_smaller_cache_is_not_proposed_to_who_must_not_have_it() -> None:
+    found = proposals(replace(BIG, kv_types=("f16",)), on=node(8))
+    assert not [each for each in found if each.lines[0].startswith("OLLAMA_KV")]
+
+
+def test_one_slot_is_proposed_where_more_take_too_much() -> None:
+    found = proposals(BIG, on=node(12, env={"OLLAMA_NUM_PARALLEL": "4"}))
+    assert of_lines(found, "OLLAMA_NUM_PARALLEL").lines == ("OLLAMA_NUM_PARALLEL=1",)
+
+
+def test_a_smaller_margin_is_proposed_with_what_it_costs() -> None:
+    found = of_lines(proposals(BIG, on=node(8)), "LLAMA_ARG_FIT_TARGET")
+    assert found.lines == ("LLAMA_ARG_FIT_TARGET=512",)
+    assert found.text.endswith("Less stays free for what nobody foresees: 0.5 GiB.")
+
+
+def test_a_second_server_is_proposed_where_one_runner_binds() -> None:
+    first = want("first", "llama3.2:1b", ("Q8_0",), (2048, 2048), priority=1)
+    second = replace(first, name="second", priority=2, ctx_floor=8192, ctx_wish=8192)
+    (found, *_) = proposals(first, second, on=node(12))
+    assert found.kind == "second instance"
+    assert found.instance == "rog:11435"
+    assert found.lines == (
+        "OLLAMA_HOST=0.0.0.0:11435", "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=0",
+    )  # fmt: skip
+    assert found.text == (
+        "With a second Ollama on rog (OLLAMA_HOST=0.0.0.0:11435, CUDA_DEVICE_ORDER=PCI_BUS_ID and"
+        " CUDA_VISIBLE_DEVICES=0), also second fits."
+    )
+
+
+def test_a_limit_of_models_is_raised_where_it_binds() -> None:
+    first = want("first", "llama3.2:1b", ("Q8_0",), (2048, 2048), priority=1)
+    second = want("second", "llama3.2:3b", ("Q8_0",), (2048, 2048))
+    found = proposals(first, second, on=node(24, env={"OLLAMA_MAX_LOADED_MODELS": "1"}))
+    assert of_lines(found, "OLLAMA_MAX").lines == ("OLLAMA_MAX_LOADED_MODELS=2",)
+
+
+def test_nothing_is_proposed_where_nothing_lacks() -> None:
+    assert proposals(BIG, on=node(24)) == ()
+
+
+def test_nothing_is_proposed_that_makes_no_better_plan() -> None:
+    here = Lab(nodes=(node(8),), deployments=(BIG,))
+    plan = quick(here)
+    asked = []
+
+    def no_better(lab: Lab) -> Plan:
+        asked.append(lab)
+        return plan
+
+    assert proposed(here, plan, replan=no_better) == ()
+    assert asked
+
+
+def test_the_best_comes_first_and_no_more_than_asked_for() -> None:
+    here = Lab(nodes=(node(8.4),), deployments=(replace(BIG, ctx_wish=32768),))
+    plan = quick(here)
+    many = proposed(here, plan)
+    assert len(many) > 1
+    assert proposed(here, plan, most=1) == many[:1]
