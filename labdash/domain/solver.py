@@ -122,9 +122,11 @@ def main() -> None:
 
 
 def _alone() -> BinaryIO:
-    """Keep standard output for frames: what a library prints goes where errors go."""
+    """Keep standard output for frames: what a library prints there is for nobody."""
     own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     return own
 
 
