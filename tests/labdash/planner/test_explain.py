@@ -33,7 +33,7 @@ def test_every_sentence_is_one(seed: int) -> None:
     told = explained(here, quick(here))
     texts = [reason for each in told.placements for reason in each.reasons]
     texts += [way.text for each in told.refusals for way in each.nearest]
-    texts += [each.text for each in (*told.refusals, *told.moves)]
+    texts += [each.text for each in told.refusals] + [each.text for each in told.moves]
     for text in texts:
         assert text.endswith("."), text
         assert "  " not in text, text
