@@ -269,3 +269,10 @@ def test_reading_alone_asks_no_catalog() -> None:
 def test_instances_are_found_by_name() -> None:
     lab: Lab = parse(EXAMPLE)
     assert lab.homes["rog:11434"][0].name == "rog"
+
+
+def test_the_file_in_the_documentation_is_read() -> None:
+    page = (ROOT / "deploy" / "docs" / "lab-file.md").read_text("utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    lab = parse(example)
+    assert (lab.nodes[0].cards[0].margin_bytes, lab.deployments[0].name) == (GIB, "chat")
