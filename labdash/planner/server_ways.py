@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labdash.planner.engine import rules_of
-from labdash.planner.lab import Deployment, Instance
+from labdash.planner.lab import Deployment, Instance, Variant
 from labdash.planner.near import Search
 from labdash.planner.plan import Choice, Placement, WayOut
 from labdash.planner.second import second_instance
@@ -102,12 +102,17 @@ def _fitting(search: Search, stage: Stage, instance: str) -> Choice | None:
     deployment = search.deployment
     variant, ctx = deployment.variants[-1], deployment.ctx_floor
     for place in stage.places_at(instance):
-        if not _is_pinned_away(deployment, place):
+        if not _is_pinned_away(deployment, place) and not _is_costly(variant, place):
             for choice in loads_at(place, deployment, variant, ctx):
                 fitted = stage.fitted(deployment, search.refusal.replica, choice)
                 if fitted is not None:
                     return fitted
     return None
+
+
+def _is_costly(variant: Variant, place: Place) -> bool:
+    """Whether a load takes a tenth of a second to think of: experts over several GPUs."""
+    return place.seat.joined and variant.model.shape.experts is not None
 
 
 def _is_pinned_away(deployment: Deployment, place: Place) -> bool:
