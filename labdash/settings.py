@@ -26,6 +26,8 @@ VERSION = "0.1.0"
 
 DEMO = env_bool("LABDASH_DEMO", default=False)
 DATA_DIR = data_dir(demo=DEMO)
+# What the simulated registry offers; the real ones offer more than a list can hold.
+OFFERS = BASE_DIR / "workers" / "simlab" / "data" / "offers.json" if DEMO else None
 
 
 def secret_key() -> str:

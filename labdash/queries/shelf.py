@@ -28,9 +28,14 @@ class Have:
 
 @dataclass(frozen=True)
 class Shelf:
-    """All names of a lab's instances."""
+    """All names of a lab's instances.
+
+    ``offered`` are all names that can be pulled at all, in small letters, where a registry has few
+    of them; empty where nobody can list them.
+    """
 
     haves: tuple[Have, ...] = ()
+    offered: frozenset[str] = frozenset()
 
     @cached_property
     def by_name(self) -> Mapping[str, Have]:

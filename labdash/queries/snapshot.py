@@ -1,14 +1,20 @@
 """The lab as it is now, for the planner: what the database wants, and what the nodes last told."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import cast
+
+from django.conf import settings
 
 from labdash.catalog.engines import build_of_ollama, newest_engine
 from labdash.models import Deployment as StoredDeployment
 from labdash.models import InstalledModel
 from labdash.models import Instance as StoredInstance
 from labdash.planner.errors import PlannerError
+from labdash.planner.inventory import plain
 from labdash.planner.lab import Card, Instance, Lab, Node, Prefer, Residency, Running, Yields
 from labdash.queries.bars import LoadedView, loaded_models, view_ram
 from labdash.queries.lab import LabView, NodeView, read_lab
@@ -52,7 +58,14 @@ def read_shelf() -> Shelf:
 
 def shelf_of_rows(rows: Iterable[InstalledModel]) -> Shelf:
     """Sort installed models for the choice of files."""
-    return Shelf(tuple(dict.fromkeys(map(_have, rows))))
+    haves = tuple(dict.fromkeys(map(_have, rows)))
+    return Shelf(haves, _offered(settings.OFFERS) if settings.OFFERS else frozenset())
+
+
+@cache
+def _offered(path: Path) -> frozenset[str]:
+    """Read the names of a registry that has few: the first of each entry."""
+    return frozenset(plain(entry[0]) for entry in json.loads(path.read_text("utf-8")))
 
 
 def wanted_of(row: StoredDeployment) -> Wanted:

@@ -67,8 +67,16 @@ def variants_of(
                 f"{model} is installed as {asked.own_quant}, and known as no other"
             )
     required = {least, best}
-    made = (_make(asked, quant, shelf, required=quant in required) for quant in quants)
-    return tuple(variant for variant in made if variant is not None)
+    made = (
+        (quant in required, _make(asked, quant, shelf, required=quant in required))
+        for quant in quants
+    )
+    return tuple(v for needed, v in made if v is not None and (needed or _can_be_had(v, shelf)))
+
+
+def _can_be_had(variant: Variant, shelf: Shelf) -> bool:
+    """Whether a registry that tells all its names has a variant, or the lab has it."""
+    return not shelf.offered or not variant.guessed
 
 
 def smaller(deployment: Deployment, *, shelf: Shelf = NOTHING) -> tuple[Variant, ...]:
@@ -211,7 +219,8 @@ def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
     size = _file_bytes(published, stock) if published else stock.file_bytes
     have = _nearest(_haves(asked, quant, shelf), usual)
     if have is None:
-        guessed = published is None or published.file != usual[0]
+        is_published = published is not None and published.file == usual[0]
+        guessed = plain(usual[0]) not in shelf.offered if shelf.offered else not is_published
         return _variant(stock, usual[0], frozenset(usual), None, size, guessed=guessed)
     names = {have.name, *shelf.names_of(have.digest)}
     if plain(have.name) in map(plain, usual):

@@ -7,6 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from labdash.env import ROOT
 from labdash.models import Deployment, Family, Gpu, GpuSource, Instance, Variant
 from labdash.planner.lab import Instance as Server
 from labdash.planner.lab import Lab, Node
@@ -267,3 +268,12 @@ def test_a_sample_that_was_kept_is_enough() -> None:
     node.last_sample, node.last_seen_at = report.model_dump(mode="json"), report.sent_at
     node.save()
     assert len(the_node().cards) == 1
+
+
+def test_in_the_demo_only_what_its_registry_offers_is_weighed(settings: Any) -> None:
+    settings.OFFERS = ROOT / "workers" / "simlab" / "data" / "offers.json"
+    Deployment.objects.create(
+        name="chat", model="qwen3:8b", quant_floor="Q4_K_M", quant_wish="Q8_0"
+    )
+    (chat,) = now().deployments
+    assert [each.name for each in chat.variants] == ["qwen3:8b-q8_0", "qwen3:8b"]

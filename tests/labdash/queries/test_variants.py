@@ -150,3 +150,20 @@ def test_smaller_ones_lie_below_the_floor() -> None:
 def test_nothing_is_smaller_than_an_own_model() -> None:
     have = (Have(name="mine", family="qwen3:8b", quant="Q4_K_M"),)
     assert smaller(wanted("mine", have=have), shelf=Shelf(have)) == ()
+
+
+def test_a_registry_that_lists_its_names_is_asked_for_no_others() -> None:
+    offered = frozenset({"qwen3:8b-q8_0", "qwen3:8b"})
+    found = variants_of("qwen3:8b", "Q4_K_M", "Q8_0", shelf=Shelf(offered=offered))
+    assert [(each.name, each.guessed) for each in found] == [
+        ("qwen3:8b-q8_0", False),
+        ("qwen3:8b", False),
+    ]
+    floor = variants_of("qwen3:8b", "Q5_K_M", "Q8_0", shelf=Shelf(offered=offered))[-1]
+    assert (floor.quant, floor.guessed) == ("Q5_K_M", True)
+
+
+def test_what_is_installed_needs_no_registry() -> None:
+    have = (Have(name="qwen3:8b-q6_K"),)
+    found = variants_of("qwen3:8b", "Q4_K_M", "Q8_0", shelf=Shelf(have, frozenset({"qwen3:8b"})))
+    assert [each.quant for each in found] == ["Q8_0", "Q6_K", "Q4_K_M"]
