@@ -193,8 +193,7 @@ def _put_in_force(stored: Plan, items: list[PlanItem], *, replaces: Plan | None)
         device: dict(sizes) for view in lab.nodes for device, sizes in others_on(view).items()
     }
     with transaction.atomic():
-        replaced = Plan.objects.in_force().update(state=PlanState.REPLACED)
-        if replaced != (1 if former else 0):
+        if former is not None and not _end(former):
             raise Outdated("Another plan was applied in this moment: look again.")
         stored.save()
         for item in (*items, *ended):
@@ -204,6 +203,12 @@ def _put_in_force(stored: Plan, items: list[PlanItem], *, replaces: Plan | None)
         _stop_all(former, wanted={(item.instance_id, item.model.lower()) for item in items})
     log.info("plan in force plan=%d items=%d why=%s", stored.pk, len(items), stored.why)
     return stored
+
+
+def _end(former: Plan) -> bool:
+    """Take a plan out of force; false where somebody else did it first."""
+    still = Plan.objects.in_force().filter(pk=former.pk)
+    return bool(still.update(state=PlanState.REPLACED))
 
 
 def _item(

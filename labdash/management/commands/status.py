@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from labdash.management.base import LabDashCommand, require_lab
-from labdash.models import PullJob, Verdict
+from labdash.models import ItemState, PlanItem, PullJob, Residency, Verdict
 from labdash.queries.bars import GpuView
 from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.lab import NodeView
@@ -120,9 +120,18 @@ def _plan(upkeep: Upkeep) -> Iterator[str]:
     why = f" ({plan.why})" if plan.why else ""
     yield f"Plan {plan.pk}, {plan.get_state_display()}{why}"
     for item in upkeep.served:
-        seen = item.get_verdict_display() if item.verdict else item.get_state_display()
-        told = item.reason or (item.verdict_text if item.verdict != Verdict.AS_PLANNED else "")
+        seen, told = _seen(item)
         yield f"  {item.deployment_name} on {item.instance}: {seen}{f'. {told}' if told else ''}"
+
+
+def _seen(item: PlanItem) -> tuple[str, str]:
+    """Return what is seen of a part of a plan, and what is to be said of it."""
+    is_on_call = item.residency == Residency.ON_DEMAND and item.verdict == Verdict.NOT_LOADED
+    if item.state != ItemState.READY or not item.verdict:
+        return item.get_state_display(), item.reason
+    if is_on_call or item.verdict == Verdict.AS_PLANNED:
+        return "loads when asked" if is_on_call else item.get_verdict_display(), ""
+    return item.get_verdict_display(), item.verdict_text
 
 
 def _size(size_bytes: int | None) -> str:

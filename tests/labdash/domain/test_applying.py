@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from labdash.domain.applying import apply, back, cancel, in_force, let_go, resume
+from labdash.domain.applying import Outdated, apply, back, cancel, in_force, let_go, resume
 from labdash.domain.carrying import carry_on
 from labdash.domain.errors import LabDashError
 from labdash.models import (
@@ -138,6 +138,14 @@ def test_former_plan_is_replaced_and_what_it_had_under_way_stops(instance: Insta
     job.refresh_from_db()
     assert (former.state, in_force()) == (PlanState.REPLACED, new)
     assert (job.cancel_requested or job.state == PullState.CANCELLED) is True
+
+
+def test_of_two_that_replace_the_same_plan_the_second_is_told(instance: Instance) -> None:
+    former = put(instance)
+    put(instance, replaces=former)
+    with pytest.raises(Outdated):
+        put(instance, replaces=former)
+    assert Plan.objects.count() == 2
 
 
 def test_download_that_the_new_plan_wants_too_goes_on(instance: Instance) -> None:

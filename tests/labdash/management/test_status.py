@@ -11,6 +11,7 @@ from django.utils import timezone
 from labdash.models import PullJob
 from tests.factories import gpu, loaded, make_job, make_node, ollama, running_job, seen
 from tests.labdash.management.conftest import Run
+from tests.plan_rows import ON_DEMAND, in_force, make_item
 from workers import wire
 
 
@@ -200,3 +201,21 @@ def test_a_database_that_does_not_answer_gets_one_line(manage: Run) -> None:
     done = manage("status", DATABASE_URL="postgresql://x:y@127.0.0.1:1/z")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("labdash: the database does not answer: ")
+
+
+@pytest.mark.django_db
+def test_plan_in_force_is_printed_with_what_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    instance = make_node("rog").instances.get()
+    seen("rog")
+    item = in_force(instance, verdict="spilled", verdict_text="Half of it is on the CPU.")
+    make_item(item.plan, instance, "code", state="failed", reason="No room.")
+    make_item(item.plan, instance, "draw", residency=ON_DEMAND, state="ready", verdict="not-loaded")
+    call_command("status")
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("Plan "))
+    assert lines[start : start + 4] == [
+        f"Plan {item.plan_id}, in force",
+        "  chat on rog/ollama: spilled to the CPU. Half of it is on the CPU.",
+        "  code on rog/ollama: failed. No room.",
+        "  draw on rog/ollama: loads when asked",
+    ]
