@@ -19,8 +19,8 @@ TENSOR_SPLIT = "LLAMA_ARG_TENSOR_SPLIT"
 class Line:
     """Lines that belong together. ``is_set``: the plan rests on them; else they are a choice.
 
-    ``more_bytes`` is what the planned models of the server take more with them, None where that
-    is not known; for lines that are set it is told against the server without them.
+    ``more_bytes`` is what the planned models of the server take more with them; for lines that are
+    set it is told against the server without them, None where the models would not fit then.
     """
 
     instance: str
@@ -84,7 +84,7 @@ def _line(
     instance: Instance, lines: tuple[str, ...], more: int | None, than: str, *, is_set: bool
 ) -> Line:
     if more is None:
-        effect = "What it does to the planned models is not known."
+        effect = f"The planned models would not all fit {than.replace('than with', 'with')}."
     else:
         word = "more" if more > 0 else "less"
         would = "take" if is_set else "would take"

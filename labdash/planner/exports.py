@@ -109,12 +109,18 @@ def llama_server(lab: Lab, placement: Placement, *, port: int = 8080) -> str:
     lines = [
         comment(_summary(placement)),
         comment("The file is the one that this Ollama has: run this on the node itself."),
+        *_on_projector(choice),
         *_host(instance),
         " ".join(
             [*_visible(node, instance), *_server(choice, instance), *_serving(placement, port)]
         ),
     ]
     return "\n".join([*lines, ""])
+
+
+def _on_projector(choice: Choice) -> Iterator[str]:
+    if choice.variant.projector_bytes:
+        yield comment("Leave --mmproj out where `ollama show` names one file only.")
 
 
 def _visible(node: Node, instance: Instance) -> Iterator[str]:

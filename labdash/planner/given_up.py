@@ -8,7 +8,8 @@ from labdash.planner.outcome import Miss
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Placement
 from labdash.planner.score import order_of
-from labdash.planner.stage import Stage, key_of, names_beside
+from labdash.planner.stage import Stage, key_of, lacked_bytes, names_beside
+from labdash.planner.ways import steps_of
 from labdash.planner.words import all_of, device_name, gib, layers, tokens
 
 # A load that fits in an empty lab, or what it lacks even there.
@@ -31,7 +32,7 @@ def _quant(stage: Stage, placement: Placement) -> Iterator[str]:
     at = f"{best.quant} at {tokens(choice.ctx)}"
     lack = _lack(stage, placement, stage.other(choice, variant=best, ctx=choice.ctx), at)
     if lack is None:
-        yield f"{said}: {at} would fit too, but the plan gains more by this one."
+        yield f"{said}: {at} would fit too, {_not_taken(stage)}"
         return
     least = stage.other(choice, variant=best, ctx=deployment.ctx_floor)
     if choice.ctx > deployment.ctx_floor and _fits(stage, placement, least):
@@ -60,12 +61,37 @@ def _context(stage: Stage, placement: Placement) -> Iterator[str]:
     at = tokens(wish)
     lack = _lack(stage, placement, stage.other(choice, variant=choice.variant, ctx=wish), at)
     if lack is None:
-        yield f"{said}: {at} would fit too, but the plan gains more by this one."
+        yield f"{said}: {at} would fit too, {_not_taken(stage)}"
         return
+    lack += _next_step(stage, placement, wish)
     smaller = _smaller_that_fits(stage, placement, wish)
     if smaller is not None:
         lack += f" With {smaller.quant} it would fit, but that quant counts less here."
     yield f"{said}: {lack}"
+
+
+def _not_taken(stage: Stage) -> str:
+    if stage.plan.status == "optimal":
+        return "but the plan as a whole is better so."
+    return "and a longer search may take it."
+
+
+def _next_step(stage: Stage, placement: Placement, wish: int) -> str:
+    """Say what keeps the context from being only a little longer, where that is not the same."""
+    deployment, choice = placement.deployment, placement.choice
+    steps = steps_of(deployment, choice.variant.model.shape.ctx_train)
+    step = min((each for each in steps if each > choice.ctx), default=wish)
+    if step == wish:
+        return ""
+    other = stage.other(choice, variant=choice.variant, ctx=step)
+    if isinstance(other, Miss):
+        return ""
+    found = stage.attempt(deployment, placement.replica, other)
+    if isinstance(found, Settled):
+        return f" {tokens(step)} would fit, {_not_taken(stage)}"
+    if lacked_bytes(found) is not None:
+        return ""
+    return f" Already {tokens(step)} cannot be: {found.text}"
 
 
 def _smaller_that_fits(stage: Stage, placement: Placement, ctx: int) -> Variant | None:
@@ -121,12 +147,13 @@ def _lack(stage: Stage, placement: Placement, other: Other, what: str) -> str | 
     found = stage.attempt(placement.deployment, placement.replica, other)
     if isinstance(found, Settled):
         return None
-    if found.short_bytes is None or found.device is None:
+    short = lacked_bytes(found)
+    if short is None or found.device is None:
         return f"{what} cannot be: {found.text}"
     others = stage.beside(found.device, but={key_of(placement)})
     beside = f" beside {names_beside(others)}" if others else ""
     where = device_name(found.device)
-    return f"{what} needs {gib(found.short_bytes)} more than {where} has{beside}."
+    return f"{what} needs {gib(short)} more than {where} has{beside}."
 
 
 def _missed(choice: Choice, miss: Miss, what: str) -> str:

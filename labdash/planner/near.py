@@ -8,7 +8,7 @@ from labdash.planner.loading import Conflict, Settled
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Refusal
 from labdash.planner.seats import Member
-from labdash.planner.stage import Place, Stage
+from labdash.planner.stage import Place, Stage, lacked_bytes
 from labdash.planner.ways import is_admitted
 
 
@@ -88,5 +88,5 @@ def _size(choice: Choice) -> tuple[int, int]:
 
 
 def _distance(near: Near) -> tuple[bool, int]:
-    short = near.conflict.short_bytes
+    short = lacked_bytes(near.conflict)
     return short is None, short or 0

@@ -10,7 +10,7 @@ from labdash.planner.near import Search
 from labdash.planner.outcome import Miss
 from labdash.planner.plan import Choice, Limit, Placement, Plan, Refusal
 from labdash.planner.server_ways import beside_weights, takes_type
-from labdash.planner.stage import Stage, load_at
+from labdash.planner.stage import Stage, lacked_bytes, load_at
 from labdash.planner.ways import labels_of, ways_at
 
 # So many places are looked at for what has no place even in an empty lab.
@@ -112,7 +112,7 @@ class Needs:
 
 
 def _lack_of(choice: Choice, conflict: Conflict) -> _Lack:
-    return _Lack(conflict.limit, conflict.short_bytes, beside_weights(choice))
+    return _Lack(conflict.limit, lacked_bytes(conflict), beside_weights(choice))
 
 
 def _lack_even_empty(miss: Miss, variant: Variant) -> _Lack:

@@ -170,7 +170,8 @@ def _doubts(node: Node, choice: Choice) -> Iterator[str]:
     cards = {f"{node.name}/{card.index}": card for card in node.cards}
     for device in choice.gpu_devices:
         if device in cards and cards[device].doubt:
-            yield f"What others use of {device} is a guess: {cards[device].doubt}"
+            doubt = cards[device].doubt.rstrip(".")
+            yield f"What others use of {device} is a guess: {doubt}."
 
 
 def _slow(node: Node, choice: Choice) -> str:

@@ -10,7 +10,7 @@ from labdash.planner.loading import Conflict, Settled
 from labdash.planner.notes import notes
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Placement, Plan
-from labdash.planner.stage import Stage, key_of, names_beside, where
+from labdash.planner.stage import Stage, key_of, lacked_bytes, names_beside, where
 from labdash.planner.words import device_name, gib, rate, sentence, tokens
 
 # Speeds nearer than that are the same.
@@ -128,11 +128,12 @@ def _against_faster(stage: Stage, placement: Placement, tried: _Tried) -> Iterat
 
 
 def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
-    if found.device is None or found.short_bytes is None:
-        return found.text
+    short = lacked_bytes(found)
+    if short is None or found.device is None:
+        return f"cannot be used: {found.text}"
     others = stage.beside(found.device, but={key_of(placement)})
     beside = f" beside {names_beside(others)}" if others else ""
-    return f"lacks {gib(found.short_bytes)}{beside}."
+    return f"lacks {gib(short)}{beside}."
 
 
 def _held_already(lab: Lab, placement: Placement) -> Iterator[str]:

@@ -8,7 +8,7 @@ from labdash.planner.loading import Conflict
 from labdash.planner.near import Near, Search
 from labdash.planner.placement import why_none
 from labdash.planner.plan import Choice, Plan, Refusal
-from labdash.planner.stage import Stage, where
+from labdash.planner.stage import Stage, lacked_bytes, where
 from labdash.planner.ways_out import Smaller, ways_out
 from labdash.planner.words import bare_gib, gib, tokens
 
@@ -31,7 +31,8 @@ def explained_refusal(stage: Stage, refusal: Refusal, *, smaller: Smaller | None
         return replace(refusal, limit="lost", short_bytes=None, text=text, nearest=())
     if search.near:
         near = search.near[0]
-        limit, short, text = near.conflict.limit, near.conflict.short_bytes, _text(search, near)
+        limit, short = near.conflict.limit, lacked_bytes(near.conflict)
+        text = _text(search, near)
     else:
         none = why_none(stage.lab, refusal.deployment)
         limit, short, text = none.limit, none.short_bytes, none.text
@@ -45,7 +46,7 @@ def _what(choice: Choice) -> str:
 
 def _text(search: Search, near: Near) -> str:
     choice, conflict = near.choice, near.conflict
-    if conflict.device is None or conflict.short_bytes is None:
+    if conflict.device is None or lacked_bytes(conflict) is None:
         return f"{_what(choice)} cannot be on {choice.instance}: {conflict.text}"
     card = search.stage.card(conflict.device)
     if conflict.limit == "ram" or card is None:

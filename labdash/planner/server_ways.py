@@ -8,7 +8,7 @@ from labdash.planner.lab import Deployment, Instance, Variant
 from labdash.planner.near import Search
 from labdash.planner.plan import Choice, Placement, WayOut
 from labdash.planner.second import second_instance
-from labdash.planner.stage import Place, Stage, loads_at, where
+from labdash.planner.stage import Place, Stage, lacked_bytes, loads_at, where
 from labdash.planner.ways import pin_of
 from labdash.planner.what_if import with_env, with_instance
 
@@ -49,11 +49,10 @@ def _servers(search: Search) -> list[Instance]:
 
 def _could_do(search: Search, instance: Instance, kind: str) -> bool:
     """Whether what a type saves could make up for what the server lacks."""
-    short = [
-        near.conflict.short_bytes or 0
-        for near in search.near
-        if near.choice.instance == instance.name
-    ]
+    found = [n.conflict for n in search.near if n.choice.instance == instance.name]
+    short = [short for each in found if (short := lacked_bytes(each)) is not None]
+    if found and not short:
+        return False
     own = [near.choice for near in search.near if near.choice.instance == instance.name]
     present = [each.choice for each in search.stage.plan.placements]
     there = [each for each in present if each.instance == instance.name]

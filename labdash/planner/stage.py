@@ -196,6 +196,16 @@ def _stamped(outcome: Outcome, seat: Seat, member: Member, download: int) -> Cho
     return stamped(outcome, seat, member, (download, 0))
 
 
+def lacked_bytes(conflict: Conflict) -> int | None:
+    """Tell the memory that is missing on a device, None where something else binds.
+
+    What Ollama evicts by is its own prediction: no memory is missing then.
+    """
+    if conflict.limit not in ("gpu", "ram") or conflict.device is None:
+        return None
+    return conflict.short_bytes
+
+
 def key_of(placement: Placement) -> Key:
     """Name one replica of a deployment."""
     return placement.deployment.name, placement.replica

@@ -160,6 +160,7 @@ def test_a_projector_and_an_embedding_model_get_their_options() -> None:
     assert "--mmproj" in whole
     assert "sed -n 2p" in whole
     assert "--no-mmproj-offload" not in whole
+    assert "# Leave --mmproj out" in exports.llama_server(lab(), placed(CHAT, choice(sees)))
     part = choice(sees, form="partial", num_gpu=20, layers={"rog/0": 20, "rog/cpu": 21})
     assert "--no-mmproj-offload" in server(lab(), part)
     assert "--embeddings" in server(lab(), choice(replace(Q4, embedding=True)))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from labdash.planner.greedy import quick
 from labdash.planner.lab import Card, Deployment, Lab, Node
 from labdash.planner.loading import Pick
 from labdash.planner.placement import choices
@@ -134,9 +135,9 @@ def test_what_would_fit_too_is_not_called_impossible() -> None:
     plan = planned(here, (SMALL, pick(here, "rog/0", 4096, "Q4_K_M")))
     reasons = told(here, plan)
     assert one(reasons, "Q4_K_M instead").endswith(
-        "would fit too, but the plan gains more by this one."
+        "would fit too, and a longer search may take it."
     )
-    assert one(reasons, "Context").endswith("would fit too, but the plan gains more by this one.")
+    assert one(reasons, "Context").endswith("would fit too, and a longer search may take it.")
 
 
 def test_layers_on_the_cpu_are_told_with_what_the_whole_model_needs() -> None:
@@ -223,3 +224,23 @@ def test_a_mac_and_a_cpu_have_reasons_too() -> None:
     wanted = replace(SMALL, offload_allowed=True)
     assert told(lab(mac("mini", 16), wanted=(wanted,)))
     assert "All 29 layers run on the CPU of old." in told(lab(gpu_node("old"), wanted=(wanted,)))
+
+
+def test_a_context_that_would_make_ollama_evict_another_says_so() -> None:
+    chat = want("chat", "gemma3:4b", ("Q6_K",), (4096, 65536), residency="on-demand")
+    other = want("other", "llama3.2:1b", ("Q8_0",), (2048, 2048))
+    here = lab(node("rog", 8.5), wanted=(chat, other))
+    reason = one(told(here, quick(here), name="chat"), "Context")
+    assert reason.startswith(
+        "Context 12k instead of 64k: 64k cannot be: Ollama takes gemma3:4b-q6_k for "
+    )
+    assert reason.endswith("and would unload another model first.")
+
+
+def test_the_next_step_is_told_where_something_else_keeps_it() -> None:
+    chat = want("chat", "gemma3:4b", ("Q6_K",), (4096, 65536), residency="on-demand")
+    other = want("other", "llama3.2:1b", ("Q8_0",), (2048, 2048))
+    here = lab(node("rog", 7), wanted=(chat, other))
+    reason = one(told(here, quick(here), name="chat"), "Context")
+    assert reason.startswith("Context 6k instead of 64k: 64k needs 0.5 GiB more than rog/0 has")
+    assert " Already 8k cannot be: Ollama takes gemma3:4b-q6_k for " in reason
