@@ -136,7 +136,8 @@ def _server(choice: Choice, instance: Instance) -> Iterator[str]:
         yield f'--mmproj "$({_file(choice, 2)})"'
         if choice.num_gpu is not None and choice.cpu_layers:
             yield "--no-mmproj-offload"
-    yield f"-ngl {_offloaded(choice)}"
+    if not _is_left_to_engine(choice):
+        yield f"-ngl {_offloaded(choice)}"
     yield from _split(choice, instance)
     yield f"-c {choice.ctx * choice.parallel} -np {choice.parallel}"
     yield f"-fa {'on' if choice.flash_attn else 'off'}"
@@ -147,6 +148,11 @@ def _server(choice: Choice, instance: Instance) -> Iterator[str]:
 def _file(choice: Choice, line: int) -> str:
     show = command(["ollama", "show", "--modelfile", choice.variant.name])
     return f"{show} | {FILE_OF} | sed -n {line}p"
+
+
+def _is_left_to_engine(choice: Choice) -> bool:
+    """Whether llama.cpp's ``--fit``, on by default, chooses the layers as it does under Ollama."""
+    return choice.form == "partial" and choice.num_gpu is None
 
 
 def _offloaded(choice: Choice) -> int:
@@ -161,7 +167,7 @@ def _split(choice: Choice, instance: Instance) -> Iterator[str]:
         devices = [f"{choice.node}/{index}" for index in instance.gpus]
         shares = ",".join(str(choice.layers.get(each, 0)) for each in devices)
         yield f"--split-mode layer --tensor-split {shares}"
-    elif len(instance.gpus) > 1:
+    elif len(instance.gpus) > 1 and len(choice.gpu_devices) == 1:
         yield f"--split-mode none --main-gpu {_position(choice, instance)}"
 
 

@@ -131,6 +131,15 @@ def test_llama_server_gets_layers_on_the_cpu() -> None:
     assert "-ngl 0 --device none " in server(lab(), none)
 
 
+def test_llama_server_chooses_layers_itself_where_ollama_lets_it() -> None:
+    left = choice(Q4, form="partial", layers={"rog/0": 20, "rog/cpu": 21})
+    line = server(lab(), left)
+    assert "-ngl" not in line
+    assert "--split-mode none --main-gpu 0 -c 8192" in line
+    over_both = replace(left, bytes={"rog/0": GIB, "rog/1": GIB})
+    assert "--split-mode" not in server(lab(), over_both)
+
+
 @pytest.mark.parametrize(
     ("vendors", "assignment"),
     [
