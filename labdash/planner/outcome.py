@@ -210,10 +210,12 @@ def projector_bytes(variant: Variant, settings: Settings) -> int:
 def predicted_bytes(variant: Variant, ctx: int) -> int:
     """Tell what Ollama takes a model for, by which it chooses GPUs and evicts.
 
-    ``ctx`` is the context over all slots.
+    ``ctx`` is the context over all slots. Files of Ollama's library hold the projector too, at
+    Hugging Face it is a second file.
     """
     shape = variant.model.shape
-    file_bytes = (variant.file_bytes or 0) - variant.projector_bytes
+    beside = variant.projector_bytes if variant.name.startswith("hf.co/") else 0
+    file_bytes = (variant.file_bytes or 0) - beside
     return Prediction(
         file_bytes=max(file_bytes, variant.model.weight_bytes),
         block_count=shape.block_count,

@@ -50,6 +50,11 @@ def test_01_the_model_is_pinned_to_the_large_card() -> None:
     assert (choice.tokens_per_s or 0) == pytest.approx(30, rel=0.25)
 
 
+def test_01_ollama_takes_the_model_for_as_much_as_its_log_implies() -> None:
+    predicted = chosen("01", "gemma4:31b").predicted_bytes
+    assert predicted == pytest.approx(21_590 * MIB, rel=0.02)
+
+
 def test_01_a_split_is_predicted_slower_by_as_much_as_was_measured() -> None:
     deployment = wanted("01", "gemma4:31b")
     seat = next(seat for seat in seats_of(real_lab("01")) if seat.joined)
