@@ -34,6 +34,7 @@ from labdash.planner.unseen import left_out_bytes
 from labdash.queries.lab import read_lab
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on
+from labdash.queries.plan_in_force import plan_before
 from workers import wire
 
 log = logging.getLogger(__name__)
@@ -111,10 +112,7 @@ def apply(  # noqa: PLR0913 - a plan, and what is to be remembered of it
 
 def back(*, by: User | None) -> Plan:
     """Apply the placements of the plan before once more. Raises ``LabDashError``."""
-    now = in_force()
-    before = Plan.objects.filter(state=PlanState.REPLACED)
-    before = before.filter(pk__lt=now.pk) if now else before
-    former = before.order_by("-pk").first()
+    former = plan_before()
     if former is None:
         raise LabDashError("There is no plan before this one.")
     return repeat(plan=former, by=by, why="back to the plan before")

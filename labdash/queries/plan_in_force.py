@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import F
+
 from labdash.models import (
     ItemState,
     ItemWish,
@@ -15,6 +17,8 @@ from labdash.models import (
     Residency,
     Verdict,
 )
+from labdash.planner.staying import Stay
+from labdash.queries.memory_now import devices_of
 from labdash.queries.plan_marks import IN_FORCE
 from labdash.queries.pulls import PHASES
 from labdash.wording import size, speed
@@ -62,12 +66,37 @@ def read_force() -> ForceView:
     return view_force(plan, [view_item(item) for item in rows])
 
 
+def read_stays() -> dict[str, Stay]:
+    """Return where the plan in force has what is wanted as it was when it was applied."""
+    items = PlanItem.objects.filter(plan__state__in=IN_FORCE, wish=ItemWish.SERVE)
+    unchanged = items.filter(deployment__changed_at__lte=F("plan__created_at"))
+    rows = unchanged.exclude(state=ItemState.FAILED).select_related("instance__node", "deployment")
+    return {row.deployment.name: stay_of(row) for row in rows if row.deployment}
+
+
+def stay_of(item: PlanItem) -> Stay:
+    """Tell where and how an item is served."""
+    gpus = devices_of(item.bytes)
+    return Stay(
+        node=item.instance.node.slug,
+        ctx=item.ctx or 0,
+        quant=item.quant,
+        pin=next(iter(gpus)) if len(gpus) == 1 else None,
+    )
+
+
 def plan_before() -> Plan | None:
-    """Return the plan to which one click goes back."""
+    """Return the plan to which one click goes back: what came by itself is none of these.
+
+    A plan that came back after a card was returned counts as the one that it repeats.
+    """
     now = in_force()
-    if now is None:
-        return None
-    return Plan.objects.filter(state=PlanState.REPLACED, pk__lt=now.pk).order_by("-pk").first()
+    if now is not None and now.returns_to is not None and now.requested_by_id is None:
+        now = now.returns_to
+    before = Plan.objects.filter(state=PlanState.REPLACED, instead_of=None)
+    before = before.exclude(returns_to__isnull=False, requested_by=None)
+    before = before.filter(pk__lt=now.pk) if now else before
+    return before.order_by("-pk").first()
 
 
 def view_force(plan: Plan, views: Iterable[ItemView]) -> ForceView:
@@ -89,7 +118,14 @@ def view_force(plan: Plan, views: Iterable[ItemView]) -> ForceView:
 
 def is_fine(item: PlanItem) -> bool:
     """Whether nothing of a part needs a look."""
-    return item.state == ItemState.READY and item.verdict in FINE
+    return item.state == ItemState.READY and (item.verdict in FINE or is_on_call(item))
+
+
+def is_on_call(item: PlanItem) -> bool:
+    """Whether a part is ready and waits for somebody to ask."""
+    waits = item.verdict in {Verdict.UNCHECKED, Verdict.NOT_LOADED}
+    on_demand = item.residency == Residency.ON_DEMAND and item.state == ItemState.READY
+    return on_demand and waits and item.wish == ItemWish.SERVE
 
 
 def view_item(item: PlanItem) -> ItemView:
@@ -102,7 +138,7 @@ def view_item(item: PlanItem) -> ItemView:
         level=level,
         fraction=_fraction(job),
         figures=tuple(_figures(job)),
-        reason=item.reason or ("" if item.verdict == Verdict.AS_PLANNED else item.verdict_text),
+        reason=item.reason or ("" if is_fine(item) else item.verdict_text),
     )
 
 
@@ -132,7 +168,7 @@ def _state(item: PlanItem) -> tuple[str, str]:
         return "unloaded", "quiet"
     if item.verdict == Verdict.AS_PLANNED:
         return "as planned", "good"
-    if item.residency == Residency.ON_DEMAND and item.verdict in {*FINE, Verdict.NOT_LOADED}:
+    if is_on_call(item):
         return ON_CALL, "quiet"
     return item.get_verdict_display(), "quiet" if item.verdict in FINE else "attention"
 
@@ -143,11 +179,6 @@ def _words(parts: Sequence[ItemView], *, is_applying: bool) -> str:
         ready = sum(each.item.state == ItemState.READY for each in parts)
         return f"{ready} of {len(parts)} steps done"
     fine = sum(item.verdict == Verdict.AS_PLANNED for item in served)
-    called = sum(
-        item.residency == Residency.ON_DEMAND
-        and item.state == ItemState.READY
-        and item.verdict in {Verdict.UNCHECKED, Verdict.NOT_LOADED}
-        for item in served
-    )
+    called = sum(map(is_on_call, served))
     beside = f", {called} on demand" if called else ""
     return f"{fine} of {len(served)} as planned{beside}"

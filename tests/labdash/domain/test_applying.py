@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from labdash.domain.applying import Outdated, apply, back, cancel, in_force, let_go, resume
+from labdash.domain.applying import Outdated, apply, back, cancel, in_force, let_go, repeat, resume
 from labdash.domain.carrying import carry_on
 from labdash.domain.errors import LabDashError
 from labdash.models import (
@@ -25,6 +25,7 @@ from labdash.models import (
 )
 from labdash.planner import lab as wanted
 from labdash.planner import plan as planned
+from labdash.queries.plan_in_force import plan_before
 from labdash.queries.variants import variants_of
 from tests.factories import GIB, gpu, loaded, make_installed, make_instance, ollama, seen
 from tests.plan_rows import make_item, make_plan
@@ -215,6 +216,17 @@ def test_back_repeats_the_placements_of_the_plan_before(instance: Instance) -> N
     assert endings(third) == {("labdash/other", "labdash/other")}
     second.refresh_from_db()
     assert second.state == PlanState.REPLACED
+
+
+def test_plans_that_came_by_themselves_are_no_plans_to_go_back_to(instance: Instance) -> None:
+    oldest, user = put(instance), User.objects.create(username="ann")
+    own = put(instance)
+    shrunk = put(instance, instead_of=own)
+    assert plan_before() == own
+    repeat(plan=own, by=None, why="rog/0 is free again", replaces=shrunk)
+    assert plan_before() == oldest
+    back(by=user)
+    assert plan_before() == own
 
 
 def test_before_the_first_plan_there_is_none(instance: Instance) -> None:
