@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from labdash.planner.loading import is_same_load
 from labdash.planner.problem import Column, Problem
 from labdash.planner.rows import Row
 
 # Limits that bind a larger load wherever they bind a smaller one.
 OF_SIZE = frozenset(("gpu", "ram", "eviction"))
+PAIR = 2
 
 
 class Cutter:
@@ -16,12 +18,16 @@ class Cutter:
         self._problem = problem
         self._numbers = {column.number: number for number, column in enumerate(columns)}
         self._at: dict[object, list[Column]] = {}
-        users: dict[object, set[int]] = {}
+        self._runners: dict[object, list[Column]] = {}
         for column in columns:
             self._at.setdefault(_spot(column), []).append(column)
-            users.setdefault(column.runner, set()).add(column.wanted)
+            self._runners.setdefault(column.runner, []).append(column)
         # Two deployments may share these, so that one more of them may cost nothing.
-        self._shared = {runner for runner, wanted in users.items() if len(wanted) > 1}
+        self._shared = {
+            runner
+            for runner, users in self._runners.items()
+            if len({column.wanted for column in users}) > 1
+        }
 
     def cut(self, node: int, columns: Sequence[Column]) -> Row:
         """Forbid a set that a node does not hold."""
@@ -29,9 +35,35 @@ class Cutter:
             return self.exactly(node, columns)
         least = self._least(node, columns)
         limit = self._limit(node, least)
-        if limit not in OF_SIZE:
-            return Row({self._numbers[c.number]: 1.0 for c in least}, len(least) - 1.0)
-        return self._no_smaller(least)
+        if sum(not column.group.resident for column in least) > 1:
+            return self._meeting(node, columns, least)
+        if limit in OF_SIZE:
+            return self._no_smaller(least)
+        if len(least) == PAIR and least[0].runner == least[1].runner:
+            return self._one_runner(*least)
+        return Row({self._numbers[c.number]: 1.0 for c in least}, len(least) - 1.0)
+
+    def _one_runner(self, one: Column, other: Column) -> Row:
+        """Let the one be served so only where the other shares its runner."""
+        entries = {self._numbers[one.number]: 1.0}
+        for each in self._runners[one.runner]:
+            if each.wanted == other.wanted and not is_same_load(each.choice, one.choice):
+                entries[self._numbers[each.number]] = 1.0
+        return Row(entries, 1.0)
+
+    def _meeting(self, node: int, columns: Sequence[Column], least: Sequence[Column]) -> Row:
+        """Forbid guests that get in each other's way.
+
+        Whatever else is on their GPUs may help: Ollama then unloads one for the other.
+        """
+        gpus = {device for column in least for device in column.reach}
+        near = [c for c in columns if gpus & set(c.reach) or c in least]
+        entries = {self._numbers[column.number]: 1.0 for column in near}
+        for group in self._at.values():
+            for each in group:
+                if each.node == node and gpus & set(each.reach):
+                    entries.setdefault(self._numbers[each.number], -1.0)
+        return Row(entries, len(near) - 1.0)
 
     def _limit(self, node: int, columns: Sequence[Column]) -> str:
         return getattr(self._problem.verdict(node, columns).outcome, "limit", "")

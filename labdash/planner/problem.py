@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from labdash.planner.engine import rules_of
+from labdash.planner.engine import Rules, rules_of
 from labdash.planner.inventory import blob_key
 from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.loading import Conflict, Pick, Settled, settle
@@ -45,13 +45,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """``loads`` are the bytes by GPU. ``runner`` names the instance and the file that it serves."""
+    """``loads`` are the bytes by GPU, ``reach`` all GPUs where they may come to lie.
+
+    ``runner`` names the instance and the file that it serves.
+    """
 
     number: int
     group: Group
     node: int
     choice: Choice
     loads: tuple[tuple[str, int], ...]
+    reach: tuple[str, ...]
     runner: tuple[str, str]
 
     @property
@@ -81,9 +85,12 @@ class Verdict:
         return isinstance(self.outcome, Settled)
 
 
-def is_sure(choice: Choice) -> bool:
+def is_sure(profile: Profile) -> bool:
     """Whether a load's bytes on each GPU do not follow from what else is loaded."""
-    return choice.form == "gpu" or choice.num_gpu is not None
+    choice = profile.choice
+    if choice.form in ("gpus", "partial"):
+        return choice.num_gpu is not None
+    return not profile.seat.joined
 
 
 # Worth, layers on the CPU, points, moved bytes.
@@ -152,7 +159,7 @@ class Problem:
             moved=moved,
             worth=self.worth_of(deployment, profile.satisfaction, cpu, moved),
             resident=deployment.resident,
-            sure=is_sure(choice),
+            sure=is_sure(profile),
             need_bytes=largest + choice.margin_bytes if largest else 0,
             total_bytes=sum(choice.bytes[device] for device in choice.gpu_devices),
         )
@@ -161,7 +168,7 @@ class Problem:
         """Tell the most that comes of it: on unlike cards the fastest one may get all."""
         deployment, choice, cards = self.wanted[number], profile.choice, profile.seat.cards
         paces = {(card.bandwidth_gbs, card.speed_class) for card in cards}
-        if is_sure(choice) or len(paces) == 1:
+        if is_sure(profile) or len(paces) == 1:
             return profile.satisfaction
         quick = replace(choice, tokens_per_s=self.fastest[number])
         return satisfaction(deployment, quick, fastest=self.fastest[number])
@@ -188,6 +195,7 @@ class Problem:
             node=self.node_numbers[member.node],
             choice=choice,
             loads=tuple((device, choice.bytes[device]) for device in choice.gpu_devices),
+            reach=self.devices(group)[position] if choice.gpu_devices else (),
             runner=(member.instance, blob_key(choice.variant)),
         )
 
@@ -205,6 +213,10 @@ class Problem:
         if found is None:
             found = self._verdicts[key] = self._settle(node, given)
         return found
+
+    def is_known(self, node: int, columns: Iterable[Column]) -> bool:
+        """Whether a set has been settled before."""
+        return (node, tuple(sorted(each.number for each in columns))) in self._verdicts
 
     def _settle(self, node: int, columns: list[Column]) -> Verdict:
         outcome = settle(self.nodes[node], self.picks(columns))
@@ -262,13 +274,9 @@ class Problem:
         }
 
     @cached_property
-    def most_loaded(self) -> dict[str, int]:
-        """How many models each instance keeps."""
-        return {
-            instance.name: rules_of(instance).most_loaded
-            for node in self.nodes
-            for instance in node.instances
-        }
+    def rules(self) -> dict[str, Rules]:
+        """What each instance does."""
+        return {each.name: rules_of(each) for node in self.nodes for each in node.instances}
 
     def devices(self, group: Group) -> tuple[tuple[str, ...], ...]:
         """Return the GPUs of each place of a group."""

@@ -12,7 +12,8 @@ from labdash.planner.cuts import Cutter, by_node
 from labdash.planner.improve import improve
 from labdash.planner.plan import Plan
 from labdash.planner.problem import Column, Problem
-from labdash.planner.rows import GIB, Row, Rows, rows_of
+from labdash.planner.relaxation import rows_of
+from labdash.planner.rows import GIB, Row, Rows
 from labdash.planner.state import Set, State, without
 
 type Ended = Literal["proved", "nodes", "time", "failed"]
@@ -24,8 +25,8 @@ SLACK = 1e-3
 POINT = 1e-3
 # Of the gap that is asked for, how much the solver may leave.
 SOLVED_GAP = 0.8
-# Sets that are settled to mend what a solution gets wrong.
-MENDING_EFFORT = 400
+# What is done to mend what a solution gets wrong.
+MENDING_EFFORT = 4000
 CHOSEN = 0.5
 
 
@@ -173,7 +174,8 @@ class Search:
         bound = part.most
         while not part.is_near(part.of(self.sums()), bound):
             outcome = self._solved(part)
-            bound = min(bound, floor(outcome.bound / part.unit + SLACK))
+            if outcome.bound < inf:
+                bound = min(bound, floor(outcome.bound / part.unit + SLACK))
             if part.name == "points":
                 self.bound = bound
             learned = self._learn(outcome)

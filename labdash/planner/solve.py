@@ -4,7 +4,7 @@ Rows are a relaxation. What its solution puts on a node is settled; what a node 
 forbidden, and the program is solved again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 import highspy
@@ -27,25 +27,20 @@ OPTIONS: Mapping[str, bool | int | float | str] = {
     "random_seed": 0,
     "mip_feasibility_tolerance": 1e-7,
 }
+# By how much a solution's objective may be off before it is not believed, as a part of it.
+DOUBT = 1e-6
 
 
 class Program:
-    """Rows in HiGHS, for one objective after another."""
+    """Rows for HiGHS. Each objective gets a solver of its own, so that none has a past."""
 
     def __init__(self, rows: Rows) -> None:
-        self._count = len(rows.tops)
-        self._numbers = np.arange(self._count, dtype=np.int32)
-        self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
-        self._solver.silent()
-        for name, value in OPTIONS.items():
-            self._solver.setOptionValue(name, value)
-        self._solver.passModel(_model(rows))
+        self._rows = rows
         self.seconds = 0.0
 
     def add(self, row: Row) -> None:
         """Demand one thing more."""
-        numbers, values = _sparse(row.entries)
-        self._solver.addRow(row.lower, row.upper, len(numbers), numbers, values)
+        self._rows.rows.append(row)
 
     def maximize(
         self,
@@ -59,40 +54,63 @@ class Program:
 
         ``gaps`` are relative and absolute, ``limits`` seconds and nodes.
         """
-        solver = self._solver
-        every = np.zeros(self._count)
+        every = np.zeros(len(self._rows.tops))
         numbers, values = _sparse(costs)
-        every[numbers] = values
-        solver.changeColsCost(self._count, self._numbers, -every)
-        for name, value in zip(("mip_rel_gap", "mip_abs_gap"), gaps, strict=True):
-            solver.setOptionValue(name, value)
-        solver.setOptionValue("time_limit", max(0.0, limits[0]))
-        solver.setOptionValue("mip_max_nodes", limits[1])
-        given = np.fromiter(start, dtype=np.int32)
-        solver.setSolution(len(given), given, np.ones(len(given)))
-        before = solver.getRunTime()
-        solver.run()
-        self.seconds += solver.getRunTime() - before
-        return self._outcome()
+        every[numbers] = -values
+        model = _model(self._rows, every)
+        first = self._rows.completed(frozenset(start))
+        found = self._run(model, gaps, limits, first)
+        # HiGHS 1.16 sometimes loses what its presolve fixes where it is given a start.
+        return found if found.ended != "failed" else self._run(model, gaps, limits, ())
 
-    def _outcome(self) -> Outcome:
-        solver, info = self._solver, self._solver.getInfo()
-        ends: dict[object, Ended] = {
-            highspy.HighsModelStatus.kOptimal: "proved",
-            highspy.HighsModelStatus.kTimeLimit: "time",
-            highspy.HighsModelStatus.kSolutionLimit: "nodes",
+    def _run(
+        self,
+        model: highspy.HighsLp,
+        gaps: tuple[float, float],
+        limits: tuple[float, int],
+        start: Sequence[float],
+    ) -> Outcome:
+        solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        solver.silent()
+        given: dict[str, bool | int | float | str] = {
+            **OPTIONS,
+            "mip_rel_gap": gaps[0],
+            "mip_abs_gap": gaps[1],
+            "time_limit": max(0.0, limits[0]),
+            "mip_max_nodes": limits[1],
         }
-        ended = ends.get(solver.getModelStatus(), "failed")
-        known = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        values = solver.getSolution().col_value if known else ()
-        bound = -info.mip_dual_bound if ended != "failed" else inf
-        return Outcome(values, bound, ended, max(0, info.mip_node_count))
+        for name, value in given.items():
+            solver.setOptionValue(name, value)
+        solver.passModel(model)
+        if start:
+            solver.setSolution(len(start), np.arange(len(start), dtype=np.int32), np.array(start))
+        solver.run()
+        self.seconds += solver.getRunTime()
+        return _outcome(solver, np.array(model.col_cost_))
 
 
-def _model(rows: Rows) -> highspy.HighsLp:
+def _outcome(solver: highspy.Highs, costs: NDArray[np.float64]) -> Outcome:
+    info = solver.getInfo()
+    ends: dict[object, Ended] = {
+        highspy.HighsModelStatus.kOptimal: "proved",
+        highspy.HighsModelStatus.kTimeLimit: "time",
+        highspy.HighsModelStatus.kSolutionLimit: "nodes",
+    }
+    ended = ends.get(solver.getModelStatus(), "failed")
+    nodes = max(0, info.mip_node_count)
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        return Outcome((), -info.mip_dual_bound if ended != "failed" else inf, ended, nodes)
+    values = np.array(solver.getSolution().col_value)
+    told = float(costs @ values)
+    if ended == "failed" or abs(told - info.objective_function_value) > DOUBT * max(1, abs(told)):
+        return Outcome(values.tolist(), inf, "failed", nodes)
+    return Outcome(values.tolist(), -info.mip_dual_bound, ended, nodes)
+
+
+def _model(rows: Rows, costs: NDArray[np.float64]) -> highspy.HighsLp:
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = len(rows.tops), len(rows.rows)
-    model.col_cost_ = np.zeros(len(rows.tops))
+    model.col_cost_ = costs
     model.col_lower_ = np.zeros(len(rows.tops))
     model.col_upper_ = np.array(rows.tops)
     kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger

@@ -6,6 +6,9 @@ from labdash.planner.loading import Settled
 from labdash.planner.problem import Column, Group, Problem, Verdict
 
 type Set = tuple[Column, ...]
+# What it takes to settle a node, and one where the engine divides a load, in looks at a column.
+SETTLING_EFFORT = 10
+DIVIDING_EFFORT = 2000
 # Of many places that are alike so many are tried, the fullest first.
 MOST_PLACES = 16
 
@@ -31,16 +34,41 @@ class State:
 
     def set(self, node: int, columns: Set) -> bool:
         """Give a node other columns where they can be together."""
-        verdict = self.verdict(node, columns)
-        if not verdict.holds:
+        verdict = self._verdict(node, columns)
+        if verdict is None or not verdict.holds:
             return False
         self._apply(node, columns, verdict)
         return True
 
-    def verdict(self, node: int, columns: Set) -> Verdict:
-        """Tell what would come of columns on a node."""
+    def _verdict(self, node: int, columns: Set) -> Verdict | None:
+        """Tell what would come of columns on a node, None where that is plain or too much work."""
         self.tried += 1
+        if not self.problem.is_known(node, columns):
+            if not self._may_fit(columns):
+                return None
+            if not all(column.group.sure for column in columns):
+                self.tried += DIVIDING_EFFORT
+            self.tried += SETTLING_EFFORT
         return self.problem.verdict(node, columns)
+
+    def _may_fit(self, columns: Set) -> bool:
+        """Add up what each GPU would hold, splits taken as they are in an empty lab."""
+        staying: dict[str, int] = {}
+        turns: dict[tuple[str, str], int] = {}
+        runners = set()
+        for column in sorted(columns, key=lambda each: not each.group.resident):
+            if column.runner in runners:
+                continue
+            runners.add(column.runner)
+            for device, size in column.loads:
+                if column.group.resident:
+                    staying[device] = staying.get(device, 0) + size
+                else:
+                    turn = (device, column.choice.instance)
+                    turns[turn] = max(turns.get(turn, 0), size)
+        for (device, _), size in turns.items():
+            staying[device] = staying.get(device, 0) + size
+        return all(size <= self.rooms[device] for device, size in staying.items())
 
     def put(self, column: Column) -> bool:
         """Add a column where there is room for it, and no other replica on the same instance."""

@@ -18,7 +18,9 @@ BUILD = 10573
 LOSSES = {"Q8_0": 0.001, "Q6_K": 0.004, "Q5_K_M": 0.01, "Q4_K_M": 0.03, "Q3_K_M": 0.09}
 QUANTS = tuple(LOSSES)
 MODELS = (
-    "llama3.2:1b", "llama3.2:3b", "qwen3:4b", "llama3.1:8b", "gemma3:12b", "qwen3:14b", "qwen3:30b",
+    "llama3.2:1b", "llama3.2:3b", "qwen3:4b", "llama3.1:8b", "gemma3:12b", "qwen3:14b",
+    "qwen2.5:7b", "mistral:7b", "gemma2:9b", "phi4:14b", "qwen3:8b", "gemma3:4b", "granite3.3:8b",
+    "mistral-nemo:12b", "qwen2.5:14b", "mistral-small:24b", "qwen3:30b",
 )  # fmt: skip
 SMALL = MODELS[:5]
 # Name, GiB, GB/s, multiprocessors.
