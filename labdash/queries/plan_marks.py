@@ -79,7 +79,8 @@ def _marked(
 ) -> GpuView:
     index = gpu.reading.index
     owner = owner_of(rows.get(index))
-    if not marks or gpu.reading.state != "ok":
+    # What Ollama's word leaves out cannot be compared.
+    if not marks or gpu.low or gpu.reading.state != "ok":
         return replace(gpu, owner=owner)
     expected = marks.get(f"{slug}/{index}", Mark()).expected_bytes(names)
     bar = replace(gpu.bar, mark_bytes=expected, mark_label=EXPECTS)

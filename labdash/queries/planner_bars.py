@@ -71,7 +71,7 @@ def measured_bytes(slug: str, gpus: Iterable[GpuView]) -> dict[str, int]:
             part.size_bytes for part in gpu.bar.segments if part.kind == "model"
         )
         for gpu in gpus
-        if gpu.basis != "unknown"
+        if gpu.basis != "unknown" and not gpu.low
     }
 
 

@@ -26,6 +26,8 @@ def export(plan: Plan, lab: Lab) -> tuple[Exported, ...]:
 
 def as_text(plan: Plan, lab: Lab) -> str:
     """Write the whole plan as one text: commands first, then the same for llama-server."""
+    if not plan.placements:
+        return ""
     return "\n".join([exports.plan_commands(lab, plan), *_servers(plan, lab)])
 
 

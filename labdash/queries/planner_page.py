@@ -13,6 +13,7 @@ from labdash.planner.words import all_of, tokens
 from labdash.queries.bars import loaded_models, view_gpus
 from labdash.queries.lab import LabView
 from labdash.queries.library import Library, read_library
+from labdash.queries.plan_in_force import ItemView, view_item
 from labdash.queries.plan_marks import items_in_force
 from labdash.queries.planner_bars import NodeBars, measured_bytes, plan_bars
 
@@ -66,7 +67,7 @@ class PlacementView:
     given_up: tuple[str, ...]
     reasons: tuple[str, ...]
     shares: str | None
-    check: PlanItem | None
+    check: ItemView | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,6 @@ class PlanView:
 
     headline: str
     certainty: str
-    stage: Stage
     plan: Plan
     deployments: tuple[DeploymentView, ...]
     nodes: tuple[NodeBars, ...]
@@ -133,8 +133,7 @@ def view_plan(
     views = [_view(row, placements[row.name], refusals[row.name], lab, checks) for row in wanted]
     return PlanView(
         headline=headline(plan),
-        certainty=certainty(plan, stage),
-        stage=stage,
+        certainty=certainty(plan, stage, in_force=bool(checks) and not plan.moves),
         plan=plan,
         in_force=bool(checks) and not plan.moves,
         deployments=tuple(replace(view, colour=colours[view.row.name]) for view in views),
@@ -169,8 +168,10 @@ def headline(plan: Plan) -> str:
     return f"{number(served).capitalize()} of {number(served + refused)} {verb}."
 
 
-def certainty(plan: Plan, stage: Stage) -> str:
+def certainty(plan: Plan, stage: Stage, *, in_force: bool = False) -> str:
     """Say how far from the best the plan can be."""
+    if stage == "quick" and in_force:
+        return "In force; looking whether there is a better one"
     if stage == "quick":
         return "A quick answer; still looking for a better one"
     if stage == "ended":
@@ -275,7 +276,7 @@ def _placed(
         given_up=placement.given_up,
         reasons=tuple(each for each in placement.reasons if each not in placement.given_up),
         shares=placement.shares,
-        check=item if is_same else None,
+        check=view_item(item) if item and is_same else None,
     )
 
 

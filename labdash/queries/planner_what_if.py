@@ -94,16 +94,21 @@ def in_words(asked: Asked) -> str:
 def side_by_side(now: Plan, then: Plan) -> Otherwise:
     """Compare what is with what would be."""
     told: Comparison = compare(now, then)
+    before, after = _refused(now), _refused(then)
     rows = tuple(
         Row(
             name=f"{each.deployment}, copy {each.replica + 1}" if each.replica else each.deployment,
-            now=_short(each.before, is_asked=each.fate != "served" or each.before is not None),
-            then=_short(each.after, is_asked=each.fate != "gone"),
+            now=_short(each.before, is_asked=(each.deployment, each.replica) in before),
+            then=_short(each.after, is_asked=(each.deployment, each.replica) in after),
             fate=LEVELS.get(each.fate, "quiet"),
         )
         for each in told.changes
     )
     return Otherwise(rows=rows, text=told.text, then=then)
+
+
+def _refused(plan: Plan) -> set[tuple[str, int]]:
+    return {(each.deployment.name, each.replica) for each in plan.refusals}
 
 
 def _said(asked: Asked) -> Iterator[str]:

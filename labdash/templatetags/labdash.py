@@ -70,7 +70,7 @@ def size(value: float | None) -> str:
 @_figure
 def signed_size(value: float | None) -> str:
     """Write a difference of bytes with its sign."""
-    return "" if value is None else ("+" if value >= 0 else "−") + wording.size(abs(value))
+    return "" if value is None else ("+" if value >= 0 else "-") + wording.size(abs(value))
 
 
 @_figure

@@ -1,16 +1,25 @@
 """The plan that pages show: a quick one at once, the best when its search is over."""
 
+from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.domain import planning
+from labdash.planner.calm import calm
+from labdash.planner.explain import explained
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
+from labdash.planner.staying import Stay
 from labdash.queries.lab import LabView
+from labdash.queries.plan_in_force import read_stays
 from labdash.queries.planner_page import Stage
 from labdash.queries.snapshot import snapshot
+from labdash.queries.variants import smaller
+
+type Stays = Mapping[str, Stay]
 
 # Quick plans that are kept while their search goes on.
 MOST_QUICK = 8
@@ -35,8 +44,13 @@ class Shown:
 
 
 def plan_now(view: LabView, *, wait_s: float = GLANCE_S) -> Shown:
-    """Plan the lab as it is."""
-    return plan_of(snapshot(view), wait_s=wait_s)
+    """Plan the lab as it is. What the plan in force has stays where moving it gains little."""
+    shown = plan_of(snapshot(view), wait_s=wait_s)
+    stays = read_stays()
+    if shown.lab is None or shown.plan is None or not stays:
+        return shown
+    kept = _keep(shown.lab, shown.plan, stays)
+    return replace(shown, plan=kept, key=f"{shown.key}-kept") if kept else shown
 
 
 def plan_of(lab: Lab, *, wait_s: float = GLANCE_S) -> Shown:
@@ -58,3 +72,17 @@ def plan_of(lab: Lab, *, wait_s: float = GLANCE_S) -> Shown:
 def _quick(lab: Lab) -> Future[Plan]:
     """Begin to plan a lab; one lab is one object while its search goes on."""
     return _planners.submit(planning.quick, lab)
+
+
+_kept: deque[tuple[Plan, Stays, Plan | None]] = deque(maxlen=MOST_QUICK)
+
+
+def _keep(lab: Lab, best: Plan, stays: Stays) -> Plan | None:
+    """Plan around what stays, once for each plan that is the best."""
+    for known, those, answer in tuple(_kept):
+        if known is best and those == stays:
+            return answer
+    plan = calm(lab, stays, best)
+    told = plan and explained(lab, plan, smaller=smaller)
+    _kept.append((best, stays, told))
+    return told
