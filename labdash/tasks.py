@@ -8,6 +8,7 @@ from labdash import live
 from labdash.celery import app
 from labdash.domain import (
     access,
+    applying,
     history,
     joining,
     loads,
@@ -97,4 +98,5 @@ def prune() -> None:
     attempts = access.forget_attempts()
     loads.prune(now=now)
     verifying.prune(now=now)
+    applying.prune()
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

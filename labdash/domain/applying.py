@@ -40,6 +40,8 @@ from workers import wire
 log = logging.getLogger(__name__)
 
 REASON_LENGTH = 1000
+# So many plans are remembered, and those to which they return.
+KEPT = 100
 CANCELLED = "Cancelled."
 # Drivers of makers of whom nobody measured one are said to take 50 to 500 MiB; 150 to 350 are
 # assumed.
@@ -157,6 +159,13 @@ def let_go(*, plan: Plan) -> None:
     cancel(plan=plan)
     Plan.objects.in_force().filter(pk=plan.pk).update(state=PlanState.REPLACED)
     plan.refresh_from_db()
+
+
+def prune() -> int:
+    """Delete the oldest plans beyond those that are remembered; return how many rows went."""
+    newest = list(Plan.objects.order_by("-pk")[:KEPT])
+    kept = {pk for plan in newest for pk in (plan.pk, plan.returns_to_id, plan.instead_of_id) if pk}
+    return Plan.objects.filter(state=PlanState.REPLACED).exclude(pk__in=kept).delete()[0]
 
 
 def note_progress(report: wire.ApplyProgress, *, arrived_at: datetime) -> bool:

@@ -20,6 +20,8 @@ GRACE_S = 10.0
 # So long after each mend within an hour before the next. There are no more than that.
 PAUSES_S = (0.0, 60.0, 300.0, 900.0)
 MOST_MENDS = len(PAUSES_S)
+# What lies elsewhere than planned after so many loads will not be led by another.
+MOST_MENDS_AMISS = 2
 # A driver's figures move by so much while nothing happens.
 SLACK_BYTES = 32 * 2**20
 
@@ -52,6 +54,11 @@ class Kept:
     def in_memory(self) -> bool:
         """Whether it holds memory."""
         return self.standing in {"well", "amiss"}
+
+    @property
+    def most_mends(self) -> int:
+        """How often it is loaded anew within an hour."""
+        return MOST_MENDS_AMISS if self.standing == "amiss" else MOST_MENDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +171,7 @@ def _soon(kept: Kept) -> Stay | None:
     if kept.for_s < GRACE_S:
         return Stay(cause="soon")
     age_s = kept.mend_age_s
-    if kept.mends and kept.mends < MOST_MENDS and age_s is not None:
+    if kept.mends and kept.mends < kept.most_mends and age_s is not None:
         left_s = PAUSES_S[kept.mends] - age_s
         if left_s > 0:
             text = f"It is brought back in {_span(left_s)}: it went {_times(kept.mends)} already."
@@ -173,9 +180,10 @@ def _soon(kept: Kept) -> Stay | None:
 
 
 def _given_up(kept: Kept) -> Stay | None:
-    if kept.mends < MOST_MENDS:
+    if kept.mends < kept.most_mends:
         return None
-    text = f"It was brought back {_times(kept.mends)} within an hour and did not stay."
+    came = "lies elsewhere again" if kept.standing == "amiss" else "did not stay"
+    text = f"It was brought back {_times(kept.mends)} within an hour and {came}."
     return Stay(cause="given-up", text=text)
 
 

@@ -6,7 +6,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from labdash.domain.applying import Outdated, apply, back, cancel, in_force, let_go, repeat, resume
+from labdash.domain.applying import (
+    KEPT,
+    Outdated,
+    apply,
+    back,
+    cancel,
+    in_force,
+    let_go,
+    prune,
+    repeat,
+    resume,
+)
 from labdash.domain.carrying import carry_on
 from labdash.domain.errors import LabDashError
 from labdash.models import (
@@ -265,6 +276,17 @@ def test_resume_tries_again_what_failed_or_was_given_up(instance: Instance) -> N
 def test_plan_that_is_let_go_is_kept_up_no_more(instance: Instance) -> None:
     let_go(plan=put(instance))
     assert in_force() is None
+
+
+def test_old_plans_are_forgotten_but_those_to_which_one_returns(instance: Instance) -> None:
+    first = put(instance)
+    put(instance)
+    put(instance, instead_of=first)
+    assert prune() == 0
+    Plan.objects.bulk_create(Plan(state=PlanState.REPLACED) for _ in range(KEPT - 1))
+    prune()
+    assert Plan.objects.count() == KEPT + 1
+    assert Plan.objects.filter(pk=first.pk).exists()
 
 
 def test_plan_remembers_what_was_given_back_and_what_others_held(instance: Instance) -> None:

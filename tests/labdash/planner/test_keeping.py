@@ -126,6 +126,15 @@ def test_pauses_grow_and_then_it_is_given_up() -> None:
     )
 
 
+def test_what_lies_elsewhere_again_after_two_loads_is_left() -> None:
+    amiss = kept(standing="amiss", mends=1, mend_age_s=HOUR_S)
+    assert next_mend(place(amiss)) == Mend(kept=amiss)
+    assert why(place(replace(amiss, mends=2))) == (
+        "given-up",
+        "It was brought back twice within an hour and lies elsewhere again.",
+    )
+
+
 def test_room_that_others_hold_is_told_with_names() -> None:
     others = {"rog/0": {"game.exe": 8 * GIB, "Xorg": GIB // 2, "tiny": 2**20}}
     where = place(kept(margin_bytes=GIB), free_gib=5, others=others)
