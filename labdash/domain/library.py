@@ -92,8 +92,17 @@ def _variants(models: tuple[wire.InstalledModel, ...]) -> dict[str, Variant]:
         if row is None:
             row = _new_variant(model, model.blob_digest)
             by_blob[model.blob_digest] = row
+        _note_vision(row, model)
         variants[model.name] = row
     return variants
+
+
+def _note_vision(row: Variant, model: wire.InstalledModel) -> None:
+    """Keep whether a file reads images, as far as its server says what it can do."""
+    sees = "vision" in model.capabilities if model.capabilities else None
+    if sees is not None and row.vision != sees:
+        row.vision = sees
+        row.save(update_fields=["vision"])
 
 
 def _tells_size(model: wire.InstalledModel) -> bool:

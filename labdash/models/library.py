@@ -24,13 +24,17 @@ class Family(models.Model):
 
 
 class Variant(models.Model):
-    """One file of weights of a family. ``blob_digest`` is its identity where it is known."""
+    """One file of weights of a family. ``blob_digest`` is its identity where it is known.
+
+    ``vision`` is None where no server said what it can do.
+    """
 
     family = models.ForeignKey(Family, models.CASCADE, related_name="variants")
     quant = models.CharField(max_length=30, blank=True)
     format = models.CharField(max_length=20, default="gguf")
     blob_digest = models.CharField(max_length=80, unique=True, null=True, blank=True)
     size_bytes = models.BigIntegerField(null=True, blank=True)
+    vision = models.BooleanField(null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["family", "size_bytes"]

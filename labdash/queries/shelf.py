@@ -10,6 +10,7 @@ from labdash.planner.inventory import plain
 from labdash.planner.lab import Lab
 from labdash.planner.names import FOLDER
 from labdash.queries.quant_ladder import known_quant
+from labdash.queries.tag_names import is_on_hub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class Have:
     """A name that an instance has. What is not known of it stays empty.
 
     ``family`` is what its weights were first installed as, ``digest`` that of its weights.
+    ``vision`` tells whether it reads images.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Have:
     quant: str | None = None
     digest: str | None = None
     size_bytes: int | None = None
+    vision: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class Shelf:
     def of(self, known: CatalogModel, quant: str) -> tuple[Have, ...]:
         """Return the files of a model's quant."""
         return tuple(h for h in self.by_model.get(known.name, ()) if quant_of(h, known) == quant)
+
+    def is_blind(self, known: CatalogModel) -> bool:
+        """Whether files of Ollama's library of a model were seen, and none reads images."""
+        haves = self.by_model.get(known.name, ())
+        told = [have.vision for have in haves if not is_on_hub(have.name)]
+        return False in told and True not in told
 
     def names_of(self, digest: str | None) -> Iterable[str]:
         """Return all names that stand for the same weights."""

@@ -106,6 +106,7 @@ def _have(row: InstalledModel) -> Have:
         quant=(variant.quant or None) if variant else None,
         digest=variant.blob_digest if variant else None,
         size_bytes=row.size_bytes,
+        vision=variant.vision if variant else None,
     )
 
 

@@ -218,6 +218,8 @@ def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
     published = _published(asked.known, quant, usual)
     size = _file_bytes(published, stock) if published else stock.file_bytes
     have = _nearest(_haves(asked, quant, shelf), usual)
+    if _is_blind(have, asked, shelf):
+        stock, size = _blind(stock), size and size - stock.projector_bytes
     if have is None:
         is_published = published is not None and published.file == usual[0]
         guessed = plain(usual[0]) not in shelf.offered if shelf.offered else not is_published
@@ -227,6 +229,18 @@ def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
         names.update(usual)
     size = have.size_bytes or size
     return _variant(stock, have.name, frozenset(names), have.digest, size, guessed=False)
+
+
+def _is_blind(have: Have | None, asked: _Asked, shelf: Shelf) -> bool:
+    """Whether a file reads no images, by its own server's word or that of one like it."""
+    if have is not None and have.vision is not None:
+        return not have.vision
+    return not is_on_hub(asked.name) and shelf.is_blind(asked.known)
+
+
+@lru_cache(maxsize=1024)
+def _blind(stock: Variant) -> Variant:
+    return replace(stock, vision=False, projector_bytes=0, assumed=())
 
 
 @lru_cache(maxsize=4096)

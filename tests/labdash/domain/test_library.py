@@ -139,3 +139,16 @@ def test_an_unchanged_inventory_takes_as_many_queries_for_three_models_as_for_on
     record(*models)
     with django_assert_num_queries(6):
         record(*models)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "vision"),
+    [(("completion", "vision"), True), (("completion",), False), ((), None)],
+)
+def test_whether_a_file_reads_images_is_kept_as_its_server_says(
+    capabilities: tuple[str, ...], vision: bool | None
+) -> None:
+    make_node()
+    record(installed("gemma3:4b", capabilities=capabilities))
+    record(installed("gemma3:4b"))
+    assert Variant.objects.get().vision is vision

@@ -124,6 +124,23 @@ def test_an_estimated_projector_says_so() -> None:
     assert (len(estimated.assumed), published.assumed) == (1, ())
 
 
+def test_a_file_that_reads_no_images_has_no_projector() -> None:
+    seeing = variants_of("gemma3:12b")[0]
+    own = Have(name="gemma3:12b", digest="a", vision=False)
+    blind, like_it = variants_of("gemma3:12b", "Q4_K_M", "Q8_0", shelf=Shelf((own,)))[::-4]
+    assert seeing.projector_bytes
+    assert (blind.projector_bytes, blind.vision) == (0, False)
+    assert (like_it.quant, like_it.projector_bytes) == ("Q8_0", 0)
+
+
+def test_a_file_from_elsewhere_says_nothing_of_the_librarys() -> None:
+    hub = Have(name="hf.co/some/gemma-3-12b-it-GGUF:Q6_K", digest="a", vision=False)
+    found = variants_of("gemma3:12b", "Q4_K_M", "Q6_K", shelf=Shelf((hub,)))
+    assert {each.quant: bool(each.projector_bytes) for each in found} == {
+        "Q6_K": False, "Q5_K_M": True, "Q5_K_S": True, "Q4_K_M": True,
+    }  # fmt: skip
+
+
 def test_a_pull_fetches_the_projector_too() -> None:
     (beside,) = variants_of("llava:7b")
     assert beside.file_bytes == 4_108_916_992 + 624_434_368
