@@ -98,9 +98,10 @@ class PlanItem(models.Model):
     ``layers`` and ``bytes`` are by device as the planner writes them (``rog/0``, ``rog/cpu``),
     overheads among the bytes and in ``overheads`` apart. ``predicted_bytes`` is what Ollama itself
     takes it for, ``left_out_bytes`` what its sizes of a loaded model lack, ``doubt_bytes`` by how
-    much a GPU's figure may differ because nobody measured such a card. ``shares`` names the deployment whose runner serves this one too. ``attempts``
-    counts the orders of the present step that came to nothing, ``next_at`` is when to try again.
-    ``cleared`` tells that nothing loaded otherwise than planned stands in its way any more.
+    much a GPU's figure may differ because nobody measured such a card. ``shares`` names the
+    deployment whose runner serves this one too. ``attempts`` counts the orders of the present step
+    that came to nothing, ``next_at`` is when to try again. ``cleared`` tells that nothing loaded
+    otherwise than planned stands in its way any more.
     ``mended`` counts what the reconcile step did about it since ``mended_at`` began an hour.
     ``learned_from`` is the load job whose figures were remembered.
     """
