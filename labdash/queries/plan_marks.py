@@ -54,6 +54,15 @@ def items_in_force() -> tuple[PlanItem, ...]:
     return tuple(_items().select_related("plan", "instance__node", "pull_job"))
 
 
+def read_left_out() -> dict[tuple[str, str], int]:
+    """Return what Ollama's sizes lack of planned models, by node and the name that is loaded."""
+    rows = _items().filter(left_out_bytes__gt=0).select_related("instance__node")
+    return {
+        (row.instance.node.slug, plain_name(row.served_name)): row.left_out_bytes or 0
+        for row in rows
+    }
+
+
 def mark_gpus(
     gpus: Iterable[GpuView], node: Node, loaded: Iterable[LoadedView], marks: Marks
 ) -> tuple[GpuView, ...]:

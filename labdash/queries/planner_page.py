@@ -18,8 +18,14 @@ from labdash.queries.plan_marks import items_in_force
 from labdash.queries.planner_bars import NodeBars, measured_bytes, plan_bars
 
 type Level = Literal["good", "attention", "bad", "quiet"]
-type Stage = Literal["quick", "exact", "ended"]
+# "old": of a lab that has changed since, until there is a new one.
+type Stage = Literal["quick", "exact", "ended", "old"]
 
+UNSURE: Mapping[Stage, str] = {
+    "old": "Planning anew: something has changed",
+    "quick": "A quick answer; still looking for a better one",
+    "ended": "A quick answer; the search for a better one went wrong",
+}
 LEAST_SHARE = 0.0005
 GIVEN: Mapping[Yields, str] = {
     "ctx": "less context",
@@ -96,6 +102,7 @@ class PlanView:
 
     headline: str
     certainty: str
+    stage: Stage
     plan: Plan
     deployments: tuple[DeploymentView, ...]
     nodes: tuple[NodeBars, ...]
@@ -134,6 +141,7 @@ def view_plan(
     return PlanView(
         headline=headline(plan),
         certainty=certainty(plan, stage, in_force=bool(checks) and not plan.moves),
+        stage=stage,
         plan=plan,
         in_force=bool(checks) and not plan.moves,
         deployments=tuple(replace(view, colour=colours[view.row.name]) for view in views),
@@ -172,10 +180,8 @@ def certainty(plan: Plan, stage: Stage, *, in_force: bool = False) -> str:
     """Say how far from the best the plan can be."""
     if stage == "quick" and in_force:
         return "In force; looking whether there is a better one"
-    if stage == "quick":
-        return "A quick answer; still looking for a better one"
-    if stage == "ended":
-        return "A quick answer; the search for a better one went wrong"
+    if stage in UNSURE:
+        return UNSURE[stage]
     ended = " when the time for the search was over" if plan.limited_by == "time" else ""
     if plan.gap is None:
         return f"Not proved to be the best{ended}"

@@ -23,8 +23,9 @@ from labdash.queries.lab_of_entries import UNSAID_RAM, system_bytes
 from labdash.queries.learned import learned_overheads
 from labdash.queries.library import Library
 from labdash.queries.memory_now import InMemory, models_on
+from labdash.queries.plan_marks import read_left_out
 from labdash.queries.shelf import Have, Shelf
-from labdash.queries.snapshot_cards import Learned, cards_of
+from labdash.queries.snapshot_cards import Learned, LeftOut, cards_of
 from labdash.queries.visible import seen_by
 from labdash.queries.wanted import deployment_of
 from labdash.wording import GIB, age
@@ -44,8 +45,8 @@ def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab
     by_instance: dict[int, list[InstalledModel]] = {}
     for row in rows:
         by_instance.setdefault(row.instance_id, []).append(row)
-    learned = learned_overheads()
-    nodes = tuple(_node(each, by_instance, learned) for each in view.nodes)
+    learned, left_out = learned_overheads(), read_left_out()
+    nodes = tuple(_node(each, by_instance, learned, left_out) for each in view.nodes)
     shelf = shelf_of_rows(rows)
     wanted = map(wanted_of, StoredDeployment.objects.all())
     return Lab(nodes=nodes, deployments=tuple(deployment_of(each, shelf) for each in wanted))
@@ -111,10 +112,13 @@ def _have(row: InstalledModel) -> Have:
 
 
 def _node(
-    view: NodeView, installed: Mapping[int, Sequence[InstalledModel]], learned: Learned
+    view: NodeView,
+    installed: Mapping[int, Sequence[InstalledModel]],
+    learned: Learned,
+    left_out: LeftOut,
 ) -> Node:
     loaded = loaded_models(view, _NO_LIBRARY)
-    cards = cards_of(view, loaded, learned)
+    cards = cards_of(view, loaded, learned, left_out)
     unified = len(cards) == 1 and _is_unified(view)
     ram, used, doubt = _ram(view, loaded, unified=unified)
     rows = [row for row in view.node.instances.all() if not _why_silent(view, row)]

@@ -14,6 +14,8 @@ from workers import wire
 
 # GPU's name, driver, and version of Ollama.
 type Learned = Mapping[tuple[str, str, str], Overhead]
+# What Ollama's sizes lack of a loaded model, by its node and name.
+type LeftOut = Mapping[tuple[str, str], int]
 
 GIVEN_BACK = "given back to its owner"
 GAME_ON = "given back while other programs use it"
@@ -29,17 +31,21 @@ class _Sight:
     view: NodeView
     loaded: Sequence[LoadedView]
     learned: Learned
+    left_out: LeftOut
     driver: str
     engines: tuple[str, ...]
 
 
-def cards_of(view: NodeView, loaded: Sequence[LoadedView], learned: Learned) -> tuple[Card, ...]:
+def cards_of(
+    view: NodeView, loaded: Sequence[LoadedView], learned: Learned, left_out: LeftOut
+) -> tuple[Card, ...]:
     """Return the GPUs of a node, those without a driver's word with a doubt."""
     sample = view.sample
     sight = _Sight(
         view=view,
         loaded=loaded,
         learned=learned,
+        left_out=left_out,
         driver=(sample.driver.version if sample else None) or "",
         engines=tuple(each.version or "" for each in sample.instances) if sample else (),
     )
@@ -97,7 +103,8 @@ def _used(card: Card, gpu: GpuView, models_bytes: int, sight: _Sight) -> Card:
         return replace(card, used_bytes=used, doubt=gpu.untold or NOBODY_MEASURES)
     others = sum(part.size_bytes for part in gpu.bar.segments if part.kind in ("other", "reserve"))
     doubt = AS_OLLAMA_SAYS if gpu.is_word or models_bytes else ""
-    return replace(card, used_bytes=max(0, others - models_bytes), doubt=doubt)
+    hidden = sum(sight.left_out.get((sight.view.node.slug, name), 0) for name in gpu.low)
+    return replace(card, used_bytes=max(0, others - models_bytes - hidden), doubt=doubt)
 
 
 def _owned(card: Card, row: Gpu | None) -> Card:

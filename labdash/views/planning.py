@@ -46,11 +46,14 @@ class Shown:
 def plan_now(view: LabView, *, wait_s: float = GLANCE_S) -> Shown:
     """Plan the lab as it is. What the plan in force has stays where moving it gains little."""
     shown = plan_of(snapshot(view), wait_s=wait_s)
+    if shown.lab is None or shown.plan is None:
+        return _last[-1] if _last and _is_alike(_last[-1], shown) else shown
     stays = read_stays()
-    if shown.lab is None or shown.plan is None or not stays:
-        return shown
-    kept = _keep(shown.lab, shown.plan, stays)
-    return replace(shown, plan=kept, key=f"{shown.key}-kept") if kept else shown
+    kept = _keep(shown.lab, shown.plan, stays) if stays else None
+    if kept is not None:
+        shown = replace(shown, plan=kept, key=f"{shown.key}-kept")
+    _last.append(replace(shown, stage="old", key=""))
+    return shown
 
 
 def plan_of(lab: Lab, *, wait_s: float = GLANCE_S) -> Shown:
@@ -74,6 +77,15 @@ def _quick(lab: Lab) -> Future[Plan]:
     return _planners.submit(planning.quick, lab)
 
 
+def _is_alike(old: Shown, new: Shown) -> bool:
+    """Whether an old plan may stand until the new one is there: it is of the same machines."""
+    labs = [each.lab.nodes if each.lab else () for each in (old, new)]
+    names = [[node.name for node in nodes] for nodes in labs]
+    return names[0] == names[1]
+
+
+# The plan that was shown last, until a new one is made.
+_last: deque[Shown] = deque(maxlen=1)
 _kept: deque[tuple[Plan, Stays, Plan | None]] = deque(maxlen=MOST_QUICK)
 
 

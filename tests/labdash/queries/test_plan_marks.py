@@ -6,6 +6,7 @@ from django.utils import timezone
 from labdash.models import Gpu, ItemWish, Node, Plan, PlanItem, PlanState, Residency
 from labdash.queries.overview import read_overview
 from labdash.queries.plan_marks import read_marks
+from labdash.queries.snapshot import snapshot
 from tests.labdash.views.sample_lab import GIB, add, gpu, loaded, process, reading, sample
 
 pytestmark = pytest.mark.django_db
@@ -80,3 +81,20 @@ def test_card_of_its_owner_says_so(fields: dict[str, bool], said: str) -> None:
     lab()
     Gpu.objects.update(**fields)
     assert seen() == (None, said)
+
+
+def test_what_ollama_leaves_out_of_a_planned_model_is_not_taken_for_others() -> None:
+    told = loaded("labdash/gemma:latest", 12, 12).model_copy(update={"leaves_out_context": True})
+    card = gpu(
+        "mac", 0, "Apple M2 Max", 48, processes=(), memory_used_bytes=20 * GIB,
+        memory_reserved_bytes=None,
+    )  # fmt: skip
+    node = add(sample("studio", [card], [reading(told)]))
+
+    def used() -> float:
+        return snapshot(now=timezone.now()).nodes[0].cards[0].used_bytes / GIB
+
+    assert used() == 8.0
+    item(node, "gemma3:12b", 16, alias="labdash/gemma", left_out_bytes=4 * GIB)
+    assert used() == 4.0
+    assert seen() == (None, "")

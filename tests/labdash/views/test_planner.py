@@ -53,7 +53,7 @@ def planned(page: Client, url: str = "/planner/") -> str:
 
     def look() -> bool:
         found[0] = text_of(page.get(url))
-        return "Planning…" not in found[0]
+        return not re.search("Planning…|Planning anew", found[0])
 
     assert eventually(look)
     return found[0]
@@ -65,7 +65,7 @@ def solved(page: Client, url: str = "/planner/") -> str:
 
     def look() -> bool:
         found[0] = text_of(page.get(url))
-        return not re.search("Planning…|A quick answer|looking", found[0])
+        return not re.search("Planning…|Planning anew|A quick answer|looking", found[0])
 
     assert eventually(look)
     return found[0]
@@ -244,7 +244,7 @@ def in_force(of: PlanState = PlanState.CURRENT, **fields: object) -> PlanItem:
     ],
 )
 def test_plan_in_force_tells_how_each_part_does(
-    page: Client, fields: dict[str, object], said: str
+    page: Client, fields: dict[str, Any], said: str
 ) -> None:
     lab()
     in_force(**fields)
