@@ -1,6 +1,6 @@
 """Local search: whatever makes a plan better by moving one deployment, or two, is done."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import combinations, islice
 
 from labdash.planner.problem import Column
@@ -9,7 +9,9 @@ from labdash.planner.state import State, without
 # Columns that one deployment tries at the cost of another, in one pass.
 MOST_TRIED = 40
 # What a search does before it ends, in looks at a column: ``state.py`` counts.
-USUAL_EFFORT = 20_000
+USUAL_EFFORT = 60_000
+# Beyond that, what is spent on emptying two nodes at a time and filling them anew.
+SHAKING_EFFORT = 150_000
 
 
 def improve(state: State, *, effort: int = USUAL_EFFORT) -> None:
@@ -19,10 +21,47 @@ def improve(state: State, *, effort: int = USUAL_EFFORT) -> None:
         pass
 
 
-def _pass(state: State, last: int) -> bool:
-    """Try all deployments once, those that lack most first."""
+def shake(state: State, *, effort: int = SHAKING_EFFORT) -> None:
+    """Empty two nodes at a time and fill them anew, as long as the effort lasts."""
+    last = state.tried + effort
+    count = len(state.sets)
+    for step in range(1, count):
+        for first in range(count):
+            if state.tried >= last:
+                return
+            _shaken(state, (first, (first + step) % count), last)
+
+
+def _shaken(state: State, nodes: tuple[int, int], last: int) -> None:
+    kept, before = state.copy_sets(), state.total
+    gone = {column.wanted for node in nodes for column in state.sets[node]}
+    waiting = {number for number in range(len(state.held)) if state.open_replicas(number)}
+    for node in nodes:
+        state.set(node, ())
+    problem = state.problem
+    order = sorted(gone, key=lambda n: (problem.wanted[n].priority, -_need(state, n), n))
+    for wanted in order:
+        while state.open_replicas(wanted) and _first(state, wanted):
+            pass
+    _pass(state, last, only=gone | waiting)
+    if state.total <= before:
+        state.restore(kept)
+
+
+def _need(state: State, wanted: int) -> int:
+    return min(group.need_bytes for group in state.problem.groups[wanted])
+
+
+def _first(state: State, wanted: int) -> bool:
+    return any(state.put(column) for column in state.options(wanted, above=0))
+
+
+def _pass(state: State, last: int, *, only: Collection[int] = ()) -> bool:
+    """Try all deployments once, or some, those that lack most first."""
     before = state.total
     for wanted in _by_lack(state):
+        if only and wanted not in only:
+            continue
         if state.tried >= last:
             break
         for old in [*state.held[wanted], *[None] * state.open_replicas(wanted)]:

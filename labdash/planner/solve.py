@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labdash.planner import greedy
+from labdash.planner.improve import shake
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
 from labdash.planner.problem import Problem
@@ -149,6 +150,7 @@ def solve(
     state = greedy.start(problem)
     if not exact:
         return greedy.told(problem, state)
+    shake(state)
     programs: list[Program] = []
 
     def program(rows: Rows) -> Program:

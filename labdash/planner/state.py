@@ -8,7 +8,7 @@ from labdash.planner.problem import Column, Group, Problem, Verdict
 type Set = tuple[Column, ...]
 # What it takes to settle a node, and one where the engine divides a load, in looks at a column.
 SETTLING_EFFORT = 10
-DIVIDING_EFFORT = 2000
+DIVIDING_EFFORT = 200
 # Of many places that are alike so many are tried, the fullest first.
 MOST_PLACES = 16
 
@@ -46,9 +46,7 @@ class State:
         if not self.problem.is_known(node, columns):
             if not self._may_fit(columns):
                 return None
-            if not all(column.group.sure for column in columns):
-                self.tried += DIVIDING_EFFORT
-            self.tried += SETTLING_EFFORT
+            self.tried += SETTLING_EFFORT + _dividing_effort(columns)
         return self.problem.verdict(node, columns)
 
     def _may_fit(self, columns: Set) -> bool:
@@ -145,6 +143,14 @@ class State:
             if columns != self.sets[node]:
                 verdict = self.problem.verdict(node, columns)
                 self._apply(node, columns, verdict)
+
+
+def _dividing_effort(columns: Set) -> int:
+    """Tell what dividing takes: a single resident comes first, and out as in an empty lab."""
+    divided = [column for column in columns if not column.group.sure]
+    if len(divided) == 1 and divided[0].group.resident:
+        return SETTLING_EFFORT
+    return DIVIDING_EFFORT * len(divided)
 
 
 def without(columns: Set, *gone: Column) -> Set:
