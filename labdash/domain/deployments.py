@@ -16,7 +16,7 @@ from labdash.planner.names import FOLDER, alias_of
 from labdash.queries.bars import LoadedView, loaded_models
 from labdash.queries.lab import NodeView, read_lab
 from labdash.queries.library import Library, plain_name, read_library
-from labdash.queries.shelf import Have, Shelf
+from labdash.queries.snapshot import read_shelf
 from labdash.queries.variants import UnknownModelError, variants_of
 
 # Those that Ollama takes in OLLAMA_KV_CACHE_TYPE.
@@ -24,6 +24,8 @@ KV_TYPES = ("f16", "q8_0", "q4_0")
 CPU = "cpu"
 USUAL_CTX = 8192
 LONGEST_NAME = 60
+# What is in memory goes before what only lies on a disk.
+LOADED_PRIORITY, INSTALLED_PRIORITY = 2, 4
 
 
 class Fields(TypedDict, total=False):
@@ -209,7 +211,7 @@ def _check_model(deployment: Deployment) -> None:
     """Refuse models and quants that nobody knows; what cannot be placed is the plan's to say."""
     try:
         variants = variants_of(
-            deployment.model, deployment.quant_floor, deployment.quant_wish, shelf=_shelf()
+            deployment.model, deployment.quant_floor, deployment.quant_wish, shelf=read_shelf()
         )
     except UnknownModelError as error:
         if not error.heard_of:
@@ -233,22 +235,6 @@ def _check_context(deployment: Deployment, variants: tuple[Variant, ...]) -> Non
 def _sentence(error: Exception) -> str:
     text = str(error).strip().rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _shelf() -> Shelf:
-    rows = InstalledModel.objects.filter(is_cloud=False).select_related("variant__family")
-    return Shelf(tuple(_have(row) for row in rows))
-
-
-def _have(row: InstalledModel) -> Have:
-    variant = row.variant
-    return Have(
-        name=row.name,
-        family=variant.family.name if variant else "",
-        quant=(variant.quant or None) if variant else None,
-        digest=variant.blob_digest if variant else None,
-        size_bytes=variant.size_bytes if variant else None,
-    )
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -283,9 +269,10 @@ def _present(view: NodeView, library: Library) -> Iterable[Fields]:
 
 
 def _as_loaded(view: NodeView, loaded: LoadedView) -> Fields:
-    """Wish for what is there: it may use the CPU where it does."""
+    """Wish for what is there: it may use the CPU where it does, and keeps the GPU where it has it."""
     ctx = loaded.model.context_length or USUAL_CTX
     return {
+        "priority": LOADED_PRIORITY,
         "model": loaded.name,
         "quant_floor": loaded.quant,
         "quant_wish": loaded.quant,
@@ -293,7 +280,14 @@ def _as_loaded(view: NodeView, loaded: LoadedView) -> Fields:
         "ctx_wish": ctx,
         "nodes": [view.node.slug],
         "offload_allowed": loaded.is_split,
+        "pin": _own_gpu(view) if loaded.is_split and loaded.model.size_vram_bytes else "",
     }
+
+
+def _own_gpu(view: NodeView) -> str:
+    """Name a node's only GPU, nothing where it has none or several."""
+    gpus = list(view.node.gpus.all())
+    return f"{view.node.slug}/{gpus[0].index}" if len(gpus) == 1 else ""
 
 
 def _installed(loaded: Iterable[Fields]) -> Iterable[Fields]:
@@ -321,6 +315,8 @@ def _as_installed(row: InstalledModel, name: str) -> Fields:
         "ctx_wish": ctx,
         "nodes": [row.instance.node.slug],
         "residency": Residency.ON_DEMAND,
+        "priority": INSTALLED_PRIORITY,
+        "offload_allowed": not row.instance.node.gpus.exists(),
     }
 
 

@@ -1,11 +1,12 @@
 """What may be wrong with the Ollama servers of a node, and with what they run."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from labdash.models import NodeKind
 from labdash.queries.bars import NOTABLE_SHARE, cpu_share
 from labdash.queries.lab import NodeView
+from labdash.queries.library import plain_name
 from labdash.queries.problem_view import ProblemView, Severity, about
 from labdash.wording import GIB, size
 from workers import wire
@@ -27,12 +28,17 @@ _INSTALL = {
 }
 
 
-def find(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
-    """Yield what is wrong with the Ollama servers of a node that reports."""
+def find(
+    view: NodeView, sample: wire.Sample, *, on_cpu: Collection[tuple[str, str]] = ()
+) -> Iterator[ProblemView]:
+    """Yield what is wrong with the Ollama servers of a node that reports.
+
+    ``on_cpu`` are models that a plan has on the CPU, by instance and name in small letters.
+    """
     for reading in sample.instances:
         if reading.state == "ok":
             yield from _container(view, sample, reading)
-            yield from _spilled(view, sample, reading)
+            yield from _spilled(view, sample, reading, on_cpu)
             yield from _runner_gone(view, sample, reading)
             yield from _deleted(view, reading)
         else:
@@ -163,12 +169,17 @@ def _is_unnamed(sample: wire.Sample, reading: wire.InstanceReading) -> bool:
 
 
 def _spilled(
-    view: NodeView, sample: wire.Sample, reading: wire.InstanceReading
+    view: NodeView,
+    sample: wire.Sample,
+    reading: wire.InstanceReading,
+    on_cpu: Collection[tuple[str, str]],
 ) -> Iterator[ProblemView]:
-    """Find models that use the CPU though the node has GPUs."""
+    """Find models that use the CPU though the node has GPUs and nobody planned it so."""
     if not sample.gpus:
         return
     for model in reading.loaded or ():
+        if (reading.name, plain_name(model.name).lower()) in on_cpu:
+            continue
         share = cpu_share(model)
         if model.size_vram_bytes is None or share is None or share < NOTABLE_SHARE:
             continue

@@ -6,6 +6,7 @@ from labdash.models import Gpu, ItemState, ItemWish, PlanItem, Residency, Verdic
 from labdash.planner.faults import Fault
 from labdash.planner.keeping import Cause, Place, Stay, why_not
 from labdash.queries.lab import LabView, NodeView
+from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on
 from labdash.queries.plan_faults import fault_of
 from labdash.queries.problem_view import ProblemView, Severity, about
@@ -39,6 +40,20 @@ def find(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         yield from _drifts(view, lab, here, place)
     yield from _returned(view, upkeep)
     yield from _taken(view, upkeep, here)
+
+
+def on_cpu(view: NodeView, lab: LabView) -> frozenset[tuple[str, str]]:
+    """Return what the plan has on a node's CPU, in part at least, by instance and name.
+
+    Where more of it lies there than planned, that is its own problem.
+    """
+    served = lab.upkeep.served if lab.upkeep else ()
+    return frozenset(
+        (item.instance.name, plain_name(name).lower())
+        for item in served
+        if item.instance.node_id == view.node.pk and item.layers.get(f"{view.node.slug}/cpu")
+        for name in (item.served_name, item.model)
+    )
 
 
 def _failed(view: NodeView, item: PlanItem) -> ProblemView:

@@ -74,7 +74,7 @@ def _node(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         yield from _rival(view, view.sample)
         yield from _clock(view)
         yield from gpu_rules.find(view, view.sample)
-        yield from ollama_rules.find(view, view.sample)
+        yield from ollama_rules.find(view, view.sample, on_cpu=plan_rules.on_cpu(view, lab))
         yield from _no_model(view, view.sample, lab)
         yield from _failed_loads(view, lab)
         yield from plan_rules.find(view, lab)

@@ -157,3 +157,27 @@ def test_what_is_installed_is_adopted_by_choice_and_loads_on_demand() -> None:
     assert adopt_present(now=timezone.now()) == []
     (made,) = adopt_present(installed=True, now=timezone.now())
     assert (made.residency, made.ctx_floor, made.nodes) == (Residency.ON_DEMAND, 4096, ["rog"])
+    assert made.offload_allowed
+
+
+@pytest.mark.parametrize(("gpus", "pin"), [(1, "rog/0"), (2, "")])
+def test_what_lies_partly_on_the_only_gpu_keeps_it_and_goes_before_what_lies_on_a_disk(
+    gpus: int, pin: str
+) -> None:
+    instance = make_instance()
+    for index in range(gpus):
+        Gpu.objects.create(node=instance.node, index=index, uuid=f"GPU-{index}", name="RTX 4070")
+    make_installed(instance, "gemma3:27b")
+    make_installed(instance, "llama3.1:8b", variant=make_variant("llama3.1:8b"))
+    split = loaded("gemma3:27b", context_length=4096, size_vram_bytes=3 * GIB)
+    seen(instances=(ollama(loaded=(split,)),))
+    made = {each.name: each for each in adopt_present(installed=True, now=timezone.now())}
+    running, idle = made["gemma3:27b"], made["llama3.1:8b"]
+    assert (running.pin, running.offload_allowed, idle.offload_allowed) == (pin, True, False)
+    assert running.priority < idle.priority
+
+
+def make_variant(family: str) -> Variant:
+    return Variant.objects.create(
+        family=Family.objects.create(name=family), quant="Q4_K_M", blob_digest=f"sha256:{family}"
+    )

@@ -179,6 +179,17 @@ def test_on_demand_model_that_nobody_asked_for_is_no_problem(instance: Instance)
     assert found() == []
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_what_the_plan_has_on_the_cpu_is_no_problem_there(
+    instance: Instance, planned: bool
+) -> None:
+    layers = {"rog/cpu": 37} if planned else {"rog/0": 37}
+    in_force(instance, verdict="as-planned", alias="labdash/chat", layers=layers)
+    on_cpu = loaded("labdash/chat:latest", vram_gib=0)
+    seen(instances=(ollama(loaded=(on_cpu,)),), gpus=(gpu(),))
+    assert ("model_on_cpu" in {each.code for each in found()}) is not planned
+
+
 def test_program_that_took_memory_is_told_at_once_with_what_it_does(instance: Instance) -> None:
     item = in_force(instance, verdict="as-planned", bytes={"rog/0": 20 * GIB})
     seen(gpus=holding(6))
