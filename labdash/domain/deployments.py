@@ -269,7 +269,7 @@ def _present(view: NodeView, library: Library) -> Iterable[Fields]:
 
 
 def _as_loaded(view: NodeView, loaded: LoadedView) -> Fields:
-    """Wish for what is there: it may use the CPU where it does, and keeps the GPU where it has it."""
+    """Wish for what is there: it may use the CPU where it does, and keeps the GPU it has."""
     ctx = loaded.model.context_length or USUAL_CTX
     return {
         "priority": LOADED_PRIORITY,
