@@ -105,7 +105,7 @@ def answers(question: Question) -> Iterator[Answer]:
     yield "solved", plan
     told = explained(lab, plan, smaller=smaller)
     yield "told", told
-    yield "whole", replace(told, proposals=proposed(lab, told))
+    yield "whole", replace(told, proposals=proposed(lab, told, clock=time.monotonic))
 
 
 def main() -> None:

@@ -60,6 +60,11 @@ class Needs:
         """Whether something is kept from a server by a limit."""
         return any(lack.limit == limit for lack in self._of(instance))
 
+    def is_divided(self, instance: Instance) -> bool:
+        """Whether a model lies on several GPUs of a server."""
+        here = (p.choice for p in self._plan.placements if p.choice.instance == instance.name)
+        return any(len(choice.gpu_devices) > 1 for choice in here)
+
     @cached_property
     def _lacking(self) -> list[Deployment]:
         names = {each.deployment.name for each in self._plan.refusals}

@@ -1,10 +1,10 @@
-"""What other settings of a server, or a second server, would allow: each is planned anew.
+"""What other settings of a server, or further servers, would allow: each is planned anew.
 
 Lines of the environment hold after a restart of that Ollama. Only what makes the plan better is
 proposed, the best first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -13,10 +13,12 @@ from labdash.planner.engine import Rules, rules_of
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.needs import Needs
-from labdash.planner.ollama import MIB
+from labdash.planner.ollama import MIB, MOST_SHARE
+from labdash.planner.parting import devices, parted_lines, partings
 from labdash.planner.plan import Plan, Proposal
 from labdash.planner.second import lines_of, second_instance
 from labdash.planner.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
+from labdash.planner.sight import card_makers
 from labdash.planner.what_if import with_env, with_instance
 from labdash.planner.words import all_of, gib
 
@@ -25,35 +27,78 @@ type Planner = Callable[[Lab], Plan]
 MOST_PROPOSALS = 5
 # So many changes are planned: each costs a plan.
 MOST_TRIED = 12
+# A plan of a large lab takes seconds.
+LIMIT_S = 10.0
+# Of more deployments that gain or lose the text gives the number.
+MOST_NAMED = 4
 # What a margin is lowered to, and what is left where it is already low.
 LOWER_MARGIN_MIB = 512
 # A gain of value that is worth a restart.
 LEAST_GAIN = 0.01
+COMPARES = (
+    f"One Ollama keeps a model beside another only where its own figure for it is within"
+    f" {MOST_SHARE} % of what is free; one that holds nothing yet does not ask. "
+)
+SHARED = (
+    "The servers may share one folder of models (the same OLLAMA_MODELS and user), so that nothing"
+    " is stored twice."
+)
+VULKAN_COUNTS = (
+    " Vulkan may number the GPUs otherwise, and counts one in the processor too: the line"
+    ' "inference compute" of each log says which it found.'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
-    """A lab after lines were written into the environment of one server."""
+    """A lab after lines were written into the environment of one server, or of several.
+
+    ``servers`` are those that have the GPUs of ``instance`` then.
+    """
 
     node: Node
     instance: Instance
     lines: tuple[str, ...]
     lab: Lab
     is_second: bool = False
+    servers: tuple[Instance, ...] = ()
     note: str = ""
 
 
 def proposed(
-    lab: Lab, plan: Plan, *, replan: Planner = quick, most: int = MOST_PROPOSALS
+    lab: Lab,
+    plan: Plan,
+    *,
+    replan: Planner = quick,
+    most: int = MOST_PROPOSALS,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Proposal, ...]:
-    """List the changes that make a plan better. ``replan`` plans a changed lab."""
+    """List the changes that make a plan better. ``replan`` plans a changed lab.
+
+    With a ``clock`` no further change is planned after ``LIMIT_S`` seconds.
+    """
     found: list[tuple[_Change, Plan]] = []
+    end = clock() + LIMIT_S
     for change in islice(_changes(lab, plan), MOST_TRIED):
+        if clock() > end:
+            break
         after = replan(change.lab)
         if _is_better(plan, after):
             found.append((change, after))
     found.sort(key=lambda pair: pair[1].score.key, reverse=True)
-    return tuple(_proposal(change, plan, after) for change, after in found[:most])
+    best = islice(_one_parting_each(found), most)
+    return tuple(_proposal(change, plan, after) for change, after in best)
+
+
+def _one_parting_each(found: Iterable[tuple[_Change, Plan]]) -> Iterator[tuple[_Change, Plan]]:
+    """Leave out all but the best way to part the GPUs of a server."""
+    seen = set()
+    for change, after in found:
+        if change.servers and change.instance.name in seen:
+            continue
+        if change.servers:
+            seen.add(change.instance.name)
+        yield change, after
 
 
 def _is_better(before: Plan, after: Plan) -> bool:
@@ -69,7 +114,7 @@ def _proposal(change: _Change, before: Plan, after: Plan) -> Proposal:
     gains = tuple(each.text for each in told.changes if each.fate in ("served", "better", "mixed"))
     return Proposal(
         instance=change.instance.name,
-        kind="second instance" if change.is_second else "environment",
+        kind="second instance" if change.is_second or change.servers else "environment",
         lines=change.lines,
         gains=gains,
         text=_text(change, told),
@@ -77,24 +122,39 @@ def _proposal(change: _Change, before: Plan, after: Plan) -> Proposal:
 
 
 def _text(change: _Change, told: Comparison) -> str:
-    lines = all_of(change.lines)
-    if change.is_second:
-        start = f"With a second Ollama on {change.node.name} ({lines})"
-    else:
-        start = f"With {lines} on {change.instance.name} and a restart of that Ollama"
     parts = []
     if served := _named(told, "served"):
-        parts.append(f"also {all_of(served)} {_verb('fit', served)}")
+        parts.append(f"also {_some(served)} {_verb('fit', served)}")
     if better := _named(told, "better", "mixed"):
-        parts.append(f"{all_of(better)} {_verb('get', better)} more")
+        parts.append(f"{_some(better)} {_verb('get', better)} more")
     if worse := _named(told, "worse", "refused"):
-        parts.append(f"{all_of(worse)} {_verb('get', worse)} less")
+        parts.append(f"{_some(worse)} {_verb('get', worse)} less")
     what = all_of(parts) or "the plan is better as a whole"
-    return f"{start}, {what}.{f' {change.note}' if change.note else ''}"
+    return f"{_start(change)}, {what}.{f' {change.note}' if change.note else ''}"
+
+
+def _start(change: _Change) -> str:
+    if change.servers:
+        homes = (f"{each.name} for {devices(change.node, each)}" for each in change.servers)
+        alone = all(len(each.gpus) == 1 for each in change.servers)
+        what = "one Ollama for each GPU" if alone else f"{len(change.servers)} Ollama servers"
+        return f"With {what} of {change.node.name} ({all_of(homes)})"
+    if change.is_second:
+        seen = devices(change.node, change.instance)
+        where = f", for {seen} too" if seen else ""
+        return f"With a second Ollama on {change.node.name} ({change.instance.name}{where})"
+    return f"With {all_of(change.lines)} on {change.instance.name} and a restart of that Ollama"
 
 
 def _named(told: Comparison, *fates: Fate) -> list[str]:
     return list(dict.fromkeys(each.deployment for each in told.changes if each.fate in fates))
+
+
+def _some(names: list[str]) -> str:
+    left = len(names) - MOST_NAMED
+    if left < 2:  # noqa: PLR2004 - one other is named as well
+        return all_of(names)
+    return all_of([*names[:MOST_NAMED], f"{left} others"])
 
 
 def _verb(verb: str, names: list[str]) -> str:
@@ -104,7 +164,7 @@ def _verb(verb: str, names: list[str]) -> str:
 def _changes(lab: Lab, plan: Plan) -> Iterator[_Change]:
     """Yield what could help: each kind on each server that could serve something that lacks."""
     needs = Needs(lab, plan)
-    for kind in (_cache_type, _one_slot, _second, _margin, _more_loaded, _no_spread):
+    for kind in (_cache_type, _one_slot, _parted, _second, _margin, _more_loaded, _no_spread):
         for node, instance in needs.servers():
             yield from kind(needs, node, instance)
 
@@ -132,13 +192,39 @@ def _one_slot(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]
 
 
 def _second(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
-    """Yield a second server for all of the node's GPUs where one runner for a file binds."""
-    if instance is not node.instances[0] or not needs.is_held(instance, "runner"):
+    """Yield a second server for all of the node's GPUs where what binds is of one server."""
+    evicts = needs.is_held(instance, "eviction") and len(instance.gpus) == 1
+    if instance is not node.instances[0] or not (evicts or needs.is_held(instance, "runner")):
         return
     added = second_instance(node, instance.gpus)
-    grown = with_instance(needs.lab, node.name, added)
-    lines = lines_of(node, added)
-    yield _Change(node=node, instance=added, lines=lines, lab=grown, is_second=True)
+    yield _Change(
+        node=node,
+        instance=added,
+        lines=lines_of(node, added),
+        lab=with_instance(needs.lab, node.name, added),
+        is_second=True,
+        note=f"{COMPARES if evicts else ''}{SHARED}",
+    )
+
+
+def _parted(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
+    """Yield servers of their own for a server's GPUs, where it binds that one has them all."""
+    evicts = needs.is_held(instance, "eviction")
+    if not (evicts or needs.is_held(instance, "runner") or needs.is_divided(instance)):
+        return
+    for parting in partings(needs.lab, node, instance):
+        yield _Change(
+            node=node,
+            instance=instance,
+            lines=parted_lines(parting, instance),
+            lab=parting.lab,
+            servers=parting.servers,
+            note=f"{COMPARES if evicts else ''}{SHARED}{_vulkan(node)}",
+        )
+
+
+def _vulkan(node: Node) -> str:
+    return "" if card_makers(node, node.instances[0]) == {"nvidia"} else VULKAN_COUNTS
 
 
 def _margin(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:

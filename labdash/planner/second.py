@@ -1,18 +1,21 @@
 """A second Ollama on a node: what it is called, what it sees, and the lines that make it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from labdash.planner.lab import Instance, Node
-from labdash.planner.sight import card_makers, visible_lines
+from labdash.planner.sight import HIDING, only_lines
 
 USUAL_PORT = 11434
 MOST_PORT = 65535
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# A server removes at its start what another one of the same folder has half downloaded.
+KEEP_FILES = "OLLAMA_NOPRUNE=1"
+OWN = ("OLLAMA_HOST", "OLLAMA_NOPRUNE")
 
 
-def second_instance(node: Node, gpus: Sequence[int]) -> Instance:
-    """Make a server beside a node's first one, with the same files and settings."""
-    first = node.instances[0]
+def second_instance(node: Node, gpus: Sequence[int], *, like: Instance | None = None) -> Instance:
+    """Make a server beside another, or a node's first one, with the same files and settings."""
+    first = like or node.instances[0]
     port = _free_port(node)
     return Instance(
         name=_name(node, port),
@@ -27,11 +30,18 @@ def second_instance(node: Node, gpus: Sequence[int]) -> Instance:
 
 
 def lines_of(node: Node, instance: Instance) -> tuple[str, ...]:
-    """Write what its environment has to hold beside that of the first."""
+    """Write what its environment has to hold, the settings that it takes over among it."""
     host, port = _host(instance.url), _port(instance)
     bind = host if host in LOOPBACK else "0.0.0.0"  # noqa: S104 - as the first one listens
-    seen = visible_lines(card_makers(node, instance), instance.gpus)
-    return (f"OLLAMA_HOST={bind}:{port}", *seen)
+    seen = only_lines(node, instance)
+    return (f"OLLAMA_HOST={bind}:{port}", *_carried(instance), *seen, KEEP_FILES)
+
+
+def _carried(instance: Instance) -> Iterator[str]:
+    for name, value in sorted(instance.env.items()):
+        is_setting = name.startswith(("OLLAMA_", "LLAMA_ARG_"))
+        if is_setting and name not in (*OWN, *HIDING) and value.isprintable():
+            yield f"{name}={value}"
 
 
 def _name(node: Node, port: int) -> str:

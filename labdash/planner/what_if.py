@@ -1,6 +1,6 @@
 """A lab otherwise than it is: with another card, other settings, more or less to serve."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from labdash.planner.errors import PlannerError
@@ -61,6 +61,12 @@ def with_instance(lab: Lab, node: str, instance: Instance) -> Lab:
     if instance.name in lab.homes:
         raise PlannerError(f"there is an instance {instance.name} already")
     return _with_node(lab, node, lambda old: replace(old, instances=(*old.instances, instance)))
+
+
+def with_instances(lab: Lab, node: str, instances: Iterable[Instance]) -> Lab:
+    """Put other servers in place of those of a node."""
+    servers = tuple(instances)
+    return _with_node(lab, node, lambda old: replace(old, instances=servers))
 
 
 def asleep(lab: Lab, node: str, *, why: str = ASLEEP) -> Lab:

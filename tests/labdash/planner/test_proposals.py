@@ -3,7 +3,7 @@ from dataclasses import replace
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.plan import Plan, Proposal
-from labdash.planner.proposals import proposed
+from labdash.planner.proposals import LIMIT_S, proposed
 from tests.planning.labs import GIB, card, gpu_node, want
 
 BIG = want("big", "llama3.1:8b", ("Q5_K_M",), (16384, 16384))
@@ -71,11 +71,50 @@ def test_a_second_server_is_proposed_where_one_runner_binds() -> None:
     assert found.instance == "rog:11435"
     assert found.lines == (
         "OLLAMA_HOST=0.0.0.0:11435", "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=0",
+        "OLLAMA_NOPRUNE=1",
     )  # fmt: skip
     assert found.text == (
-        "With a second Ollama on rog (OLLAMA_HOST=0.0.0.0:11435, CUDA_DEVICE_ORDER=PCI_BUS_ID and"
-        " CUDA_VISIBLE_DEVICES=0), also second fits."
+        "With a second Ollama on rog (rog:11435, for rog/0 too), also second fits. The servers may"
+        " share one folder of models (the same OLLAMA_MODELS and user), so that nothing is stored"
+        " twice."
     )
+
+
+SPLIT = (
+    want("one", "llama3.1:8b", ("Q4_K_M",), (4096, 32768)),
+    want("two", "qwen3:8b", ("Q4_K_M",), (4096, 32768)),
+)
+SMALL_CACHE = {"OLLAMA_KV_CACHE_TYPE": "q8_0"}
+
+
+def test_a_server_for_each_gpu_is_proposed_where_ollama_would_evict() -> None:
+    (found,) = proposals(*SPLIT, on=node(9, 9, env=SMALL_CACHE))
+    assert (found.kind, found.instance) == ("second instance", "rog:11434")
+    assert found.lines == (
+        "# rog:11434, as it is, for rog/0",
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=0", "OLLAMA_VULKAN=0",
+        "# rog:11435, a further Ollama, for rog/1",
+        "OLLAMA_HOST=0.0.0.0:11435", "OLLAMA_KV_CACHE_TYPE=q8_0",
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=1", "OLLAMA_VULKAN=0",
+        "OLLAMA_NOPRUNE=1",
+    )  # fmt: skip
+    assert found.text.startswith(
+        "With one Ollama for each GPU of rog (rog:11434 for rog/0 and rog:11435 for rog/1), "
+    )
+    assert "80 % of what is free" in found.text
+    (gain,) = found.gains
+    assert gain.split(": ")[1].startswith("context 32k instead of")
+
+
+def test_servers_for_each_gpu_are_not_proposed_where_memory_is_what_binds() -> None:
+    found = proposals(replace(BIG, ctx_wish=65536), on=node(8.6, 8.6))
+    assert [each.kind for each in found if "for each GPU" in each.text] == []
+
+
+def test_of_the_ways_to_part_the_gpus_only_the_best_is_proposed() -> None:
+    third = want("three", "llama3.2:3b", ("Q8_0",), (4096, 8192))
+    found = proposals(*SPLIT, third, on=node(9, 9, 9, env=SMALL_CACHE))
+    assert len([each for each in found if each.lines[0].startswith("#")]) == 1
 
 
 def test_a_limit_of_models_is_raised_where_it_binds() -> None:
@@ -100,6 +139,28 @@ def test_nothing_is_proposed_that_makes_no_better_plan() -> None:
 
     assert proposed(here, plan, replan=no_better) == ()
     assert asked
+
+
+def test_no_further_change_is_planned_when_time_is_up() -> None:
+    here = Lab(nodes=(node(8),), deployments=(BIG,))
+    plan = quick(here)
+    planned = []
+
+    def slow(lab: Lab) -> Plan:
+        planned.append(lab)
+        return plan
+
+    def clock() -> float:
+        return LIMIT_S * 2 * len(planned)
+
+    assert proposed(here, plan, replan=slow, clock=clock) == ()
+    assert len(planned) == 1
+
+
+def test_many_that_gain_are_counted() -> None:
+    many = tuple(replace(BIG, name=f"d{number}", priority=2) for number in range(7))
+    (found, *_) = proposals(*many, on=node(8))
+    assert "also d0, d1, d2, d3 and 3 others fit." in found.text
 
 
 def test_the_best_comes_first_and_no_more_than_asked_for() -> None:

@@ -17,6 +17,7 @@ def test_it_takes_the_next_port_and_all_that_the_first_has() -> None:
     assert (made.name, made.url, made.gpus) == ("rog:11435", "http://10.0.0.5:11435", (1,))
     assert lines_of(node("http://10.0.0.5:11434"), made) == (
         "OLLAMA_HOST=0.0.0.0:11435", "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=1",
+        "OLLAMA_VULKAN=0", "OLLAMA_NOPRUNE=1",
     )  # fmt: skip
 
 
@@ -45,9 +46,9 @@ def test_a_name_that_is_taken_is_not_taken_again() -> None:
 def test_other_makers_have_variables_of_their_own(vendor: str, line: str) -> None:
     cards = (card(0, 4, vendor=vendor),)
     there = replace(gpu_node("rog", 4), cards=cards)
-    assert lines_of(there, second_instance(there, (0,)))[1:] == (line,)
+    assert lines_of(there, second_instance(there, (0,)))[1:] == (line, "OLLAMA_NOPRUNE=1")
 
 
 def test_a_mac_and_a_machine_without_a_gpu_need_none() -> None:
     for there in (mac("mini", 16), gpu_node("old")):
-        assert len(lines_of(there, second_instance(there, there.instances[0].gpus))) == 1
+        assert len(lines_of(there, second_instance(there, there.instances[0].gpus))) == 2
