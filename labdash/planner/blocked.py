@@ -107,7 +107,7 @@ def _too_slow(deployment: Deployment, tried: list[_Try]) -> Blocked | None:
     if not least or (best is not None and best >= least):
         return None
     known = "its speed is not known" if best is None else f"{best:.1f} tokens/s are the most"
-    text = f"It needs {least:g} tokens/s; where it fits, {known}."
+    text = f"It needs {least:g} tokens/s; {known} where it fits, even with nothing beside it."
     return Blocked(limit="speed", short_bytes=None, text=text)
 
 

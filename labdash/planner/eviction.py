@@ -15,6 +15,7 @@ from labdash.planner.filling import Conflict, Fill, Pick, Site, come_out, gpus_o
 from labdash.planner.ollama import GIB, MOST_SHARE, batch_surcharge
 from labdash.planner.outcome import all_layers
 from labdash.planner.plan import Choice
+from labdash.planner.words import all_of
 
 # Of loads that the engine divides hardly ever more than two share a server.
 MOST_ORDERS = 6
@@ -86,8 +87,8 @@ def eviction_of(site: Site, fill: Fill, pick: Pick, choice: Choice) -> Conflict:
         short_bytes=-(-wanted * 100 // MOST_SHARE) - free,
         text=(
             f"Ollama takes {choice.variant.name} for {wanted / GIB:.1f} GiB, more than"
-            f" {MOST_SHARE} % of the {free / GIB:.1f} GiB that are left on {device}, and would"
-            " unload another model first."
+            f" {MOST_SHARE} % of the {free / GIB:.1f} GiB that are left on"
+            f" {all_of(map(site.device, gpus))}, and would unload another model first."
         ),
         between=(pick.deployment.name,),
     )

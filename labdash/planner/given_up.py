@@ -10,7 +10,7 @@ from labdash.planner.plan import Choice, Placement
 from labdash.planner.score import order_of
 from labdash.planner.stage import Stage, key_of, lacked_bytes, names_beside
 from labdash.planner.ways import steps_of
-from labdash.planner.words import all_of, device_name, gib, layers, tokens
+from labdash.planner.words import all_of, clause, device_name, gib, layers, tokens
 
 # A load that fits in an empty lab, or what it lacks even there.
 type Other = Choice | Miss
@@ -91,7 +91,7 @@ def _next_step(stage: Stage, placement: Placement, wish: int) -> str:
         return f" {tokens(step)} would fit, {_not_taken(stage)}"
     if lacked_bytes(found) is not None:
         return ""
-    return f" Already {tokens(step)} cannot be: {found.text}"
+    return f" Already {tokens(step)} cannot be: {clause(found.text)}"
 
 
 def _smaller_that_fits(stage: Stage, placement: Placement, ctx: int) -> Variant | None:
@@ -149,7 +149,7 @@ def _lack(stage: Stage, placement: Placement, other: Other, what: str) -> str | 
         return None
     short = lacked_bytes(found)
     if short is None or found.device is None:
-        return f"{what} cannot be: {found.text}"
+        return f"{what} cannot be: {clause(found.text)}"
     others = stage.beside(found.device, but={key_of(placement)})
     beside = f" beside {names_beside(others)}" if others else ""
     where = device_name(found.device)

@@ -119,7 +119,7 @@ def _load(placement: Placement) -> Move:
     size = _loaded_bytes(choice)
     text = (
         f"{choice.instance} loads {name}: {choice.variant.quant} at {tokens(choice.ctx)},"
-        f" {gib(size)} on {_places(choice)}."
+        f" {gib(_bytes_there(choice))} on {_places(choice)}."
     )
     return _move("load", placement, size, text)
 
@@ -158,6 +158,11 @@ def _move(kind: str, placement: Placement, size: int, text: str) -> Move:
 
 def _loaded_bytes(choice: Choice) -> int:
     return sum(choice.bytes[each] for each in choice.gpu_devices) + choice.host_bytes
+
+
+def _bytes_there(choice: Choice) -> int:
+    """Count what it takes of the devices that are named: of RAM where no GPU is."""
+    return sum(choice.bytes[each] for each in choice.gpu_devices) or choice.host_bytes
 
 
 def _places(choice: Choice) -> str:

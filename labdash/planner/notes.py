@@ -36,17 +36,28 @@ def _tight(node: Node, plan: Plan, choice: Choice) -> Iterator[str]:
         if load is None or card is None or load.total_bytes is None:
             continue
         margin = choice.margin_bytes if card.margin_bytes is None else card.margin_bytes
-        left = load.total_bytes - load.reserved_bytes - load.planned_bytes - margin
-        if left < ROOMY_BYTES:
-            beside = f" beside the margin of {bare_gib(margin)}" if margin else ""
-            some = f"{gib(left)} stay" if left >= NOTHING_BYTES else "Nothing stays"
-            yield f"{some} free on {device}{beside}."
+        free = load.total_bytes - load.reserved_bytes - load.planned_bytes
+        if free - margin < ROOMY_BYTES:
+            yield f"{_free(free, margin)} on {device}{_beside(free, margin)}."
+
+
+def _free(free: int, margin: int) -> str:
+    left = free - margin if free - margin >= -NOTHING_BYTES else free
+    return f"{gib(left)} stay free" if left >= NOTHING_BYTES else "Nothing stays free"
+
+
+def _beside(free: int, margin: int) -> str:
+    """Tell of the margin; what loads later with a smaller one may take a part of it."""
+    if free - margin < -NOTHING_BYTES:
+        return f" in the end, of the {gib(margin)} kept free when it loads"
+    return f" beside the margin of {gib(margin)}" if margin else ""
 
 
 def _form(node: Node, instance: Instance, plan: Plan, placement: Placement) -> Iterator[str]:
     choice = placement.choice
     if choice.form == "gpus":
-        parts = all_of(f"{choice.layers.get(each, 0)} on {each}" for each in choice.gpu_devices)
+        counts = {each: choice.layers.get(each, 0) for each in choice.gpu_devices}
+        parts = all_of(f"{layers(count)} on {each}" for each, count in counts.items())
         yield f"Over the GPUs of {instance.name} as Ollama splits it, by free memory: {parts}."
     elif choice.form == "partial":
         yield from _partial(choice)
@@ -168,10 +179,12 @@ def _doubts(node: Node, choice: Choice) -> Iterator[str]:
     if variant.embedding and choice.num_batch > 1:
         yield f"num_batch {choice.num_batch}, as Ollama sets it for models that embed."
     cards = {f"{node.name}/{card.index}": card for card in node.cards}
+    guessed: dict[str, list[str]] = {}
     for device in choice.gpu_devices:
         if device in cards and cards[device].doubt:
-            doubt = cards[device].doubt.rstrip(".")
-            yield f"What others use of {device} is a guess: {doubt}."
+            guessed.setdefault(cards[device].doubt.rstrip("."), []).append(device)
+    for doubt, devices in guessed.items():
+        yield f"What others use of {all_of(devices)} is a guess: {doubt}."
 
 
 def _slow(node: Node, choice: Choice) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from labdash.planner.alone import why_not_alone
 from labdash.planner.given_up import given_up
 from labdash.planner.inventory import inventory_of
 from labdash.planner.lab import Lab
@@ -11,7 +12,7 @@ from labdash.planner.notes import notes
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.stage import Stage, key_of, lacked_bytes, names_beside, where
-from labdash.planner.words import device_name, gib, rate, sentence, tokens
+from labdash.planner.words import clause, device_name, gib, rate, sentence, tokens
 
 # Speeds nearer than that are the same.
 FASTER = 1.02
@@ -62,27 +63,53 @@ def _why_there(stage: Stage, placement: Placement) -> Iterator[str]:
         return
     elsewhere = [each for each in choices(stage.lab, deployment) if not _same_place(each, choice)]
     if not elsewhere:
-        yield sentence(f"{where(choice)} is the only place that can hold it at all.")
+        yield why_not_alone(stage, placement) or _only_place(choice)
         return
     yield from _held_already(stage.lab, placement)
     alike = [each for each in elsewhere if _is_like(each, choice)]
     tried = _try(stage, placement, alike)
     yield from _against_faster(stage, placement, tried)
     if not tried.has_room and tried.all_tried and not _fits(tried.faster):
-        yield _only_one(choice, bool(alike))
+        yield from _only_one(stage, placement, elsewhere, tried)
+
+
+def _only_place(choice: Choice) -> str:
+    several = len(choice.gpu_devices) > 1
+    is_only = "together are the only place" if several else "is the only place"
+    return sentence(f"{where(choice)} {is_only} that can serve it as asked for.")
 
 
 def _fits(tried: tuple[tuple[Choice, Settled | Conflict], ...]) -> bool:
     return any(isinstance(found, Settled) for _, found in tried)
 
 
-def _only_one(choice: Choice, is_possible_elsewhere: bool) -> str:  # noqa: FBT001 - one fact
+def _only_one(
+    stage: Stage, placement: Placement, elsewhere: list[Choice], tried: _Tried
+) -> Iterator[str]:
+    """Yield that no other place will do, and whether memory is what binds there."""
+    choice = placement.choice
     what = f"{choice.variant.quant} at {tokens(choice.ctx)}"
-    together = len(choice.gpu_devices) > 1
-    if is_possible_elsewhere:
-        has = "together have" if together else "has"
-        return f"Only {where(choice)} {has} room for {what} beside what else is planned."
-    return f"Only {where(choice)} {'together are' if together else 'is'} large enough for {what}."
+    only = f"Only {where(choice)}{' together' if len(choice.gpu_devices) > 1 else ''}"
+    found = [conflict for _, conflict in (*tried.faster, *tried.others)]
+    if alone := why_not_alone(stage, placement):
+        yield alone
+    elif found:
+        by_memory = all(isinstance(each, Conflict) and _is_of_memory(each) for each in found)
+        has_room = "have room" if len(choice.gpu_devices) > 1 else "has room"
+        can = f"{has_room} for {what}" if by_memory else f"can serve {what}"
+        yield f"{only} {can} beside what else is planned."
+    elif not any((each.variant, each.ctx) == (choice.variant, choice.ctx) for each in elsewhere):
+        yield f"{only} can serve {what} as asked for."
+    elif not choice.cpu_layers:
+        yield f"{only} can hold all of {what} on {_gpus(choice)}."
+
+
+def _is_of_memory(conflict: Conflict) -> bool:
+    return lacked_bytes(conflict) is not None
+
+
+def _gpus(choice: Choice) -> str:
+    return "GPUs" if len(choice.gpu_devices) > 1 else "one GPU"
 
 
 def _try(stage: Stage, placement: Placement, alike: list[Choice]) -> _Tried:
@@ -130,7 +157,7 @@ def _against_faster(stage: Stage, placement: Placement, tried: _Tried) -> Iterat
 def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
     short = lacked_bytes(found)
     if short is None or found.device is None:
-        return f"cannot be used: {found.text}"
+        return f"cannot be used: {clause(found.text)}"
     others = stage.beside(found.device, but={key_of(placement)})
     beside = f" beside {names_beside(others)}" if others else ""
     return f"lacks {gib(short)}{beside}."

@@ -10,7 +10,7 @@ from labdash.planner.placement import why_none
 from labdash.planner.plan import Choice, Plan, Refusal
 from labdash.planner.stage import Stage, lacked_bytes, where
 from labdash.planner.ways_out import Smaller, ways_out
-from labdash.planner.words import bare_gib, gib, tokens
+from labdash.planner.words import bare_gib, clause, gib, tokens
 
 
 def with_refusals(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:
@@ -47,12 +47,12 @@ def _what(choice: Choice) -> str:
 def _text(search: Search, near: Near) -> str:
     choice, conflict = near.choice, near.conflict
     if conflict.device is None or lacked_bytes(conflict) is None:
-        return f"{_what(choice)} cannot be on {choice.instance}: {conflict.text}"
+        return f"{_what(choice)} cannot be on {choice.instance}: {clause(conflict.text)}"
     card = search.stage.card(conflict.device)
     if conflict.limit == "ram" or card is None:
         return _ram_text(search.stage, choice, conflict)
     if conflict.device not in choice.bytes:
-        return f"{_what(choice)} cannot be on {choice.instance}: {conflict.text}"
+        return f"{_what(choice)} cannot be on {choice.instance}: {clause(conflict.text)}"
     return _gpu_text(search, near, card, conflict.device)
 
 

@@ -149,6 +149,8 @@ def _offload(search: Search) -> Iterator[WayOut]:
         return
     total = sum(choice.layers.values())
     said = f"With {choice.cpu_layers} of {layers(total)} on the CPU it fits on {where(choice)}"
+    if choice.cpu_layers == total:
+        said = f"With all {layers(total)} on the CPU it fits on {choice.node}"
     yield WayOut(kind="offload", value=choice.cpu_layers, text=f"{said}{_pace(choice)}.")
 
 

@@ -65,6 +65,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
+def clause(text: str) -> str:
+    """Begin with a small letter what follows a colon, unless a name begins it."""
+    return text[:1].lower() + text[1:] if text.startswith(("A ", "Two ")) else text
+
+
 def one_line(text: str) -> str:
     """Leave out what would end a line or hide in it, and cut what is too long for a name."""
     shown = "".join(sign if sign.isprintable() else " " for sign in text)

@@ -32,7 +32,7 @@ def test_a_missing_file_is_pulled_and_then_loaded() -> None:
     listed = moves(lab(installed=()), plan_of(placed(CHAT, missing)))
     assert [each.text for each in listed] == [
         "rog:11434 downloads qwen3:14b-q4_k_m, 9.0 GiB.",
-        "rog:11434 loads labdash/chat: Q4_K_M at 8k, 10.5 GiB on rog/0.",
+        "rog:11434 loads labdash/chat: Q4_K_M at 8k, 10.0 GiB on rog/0.",
     ]
     assert listed[0].bytes == 9 * GIB
 

@@ -143,6 +143,38 @@ def test_03_no_card_holds_both_chat_models_whole() -> None:
     assert real_plan("03").refusals == ()
 
 
+def test_03_one_server_for_each_card_is_proposed_as_its_owner_has_it() -> None:
+    (proposal,) = real_plan("03").proposals
+    assert proposal.kind == "second instance"
+    assert [each for each in proposal.lines if "VISIBLE" in each or each.startswith("#")] == [
+        "# box:11434, as it is, for box/0",
+        "GGML_VK_VISIBLE_DEVICES=0",
+        "# box:11435, a further Ollama, for box/1",
+        "GGML_VK_VISIBLE_DEVICES=1",
+    ]
+    (gain,) = proposal.gains
+    assert gain.startswith("qwen3.8:27b: context 192k instead of 128k")
+
+
+def test_03_why_no_model_has_a_card_of_its_own_is_told_by_what_binds() -> None:
+    divided = [each for each in real_plan("03").placements if len(each.choice.gpu_devices) > 1]
+    assert len(divided) == 2
+    for placement in divided:
+        assert any("would unload another model" in reason for reason in placement.reasons)
+        assert not any("large enough" in reason for reason in placement.reasons)
+
+
+def test_03_a_margin_that_a_later_load_takes_a_part_of_is_told_so() -> None:
+    reasons = next(
+        each.reasons for each in real_plan("03").placements if each.deployment.name == "qwen3.6:35b"
+    )
+    (told,) = [each for each in reasons if "free on box/1" in each]
+    assert told == "1.7 GiB stay free on box/1 in the end, of the 1.8 GiB kept free when it loads."
+    assert [each[:36] for each in reasons if "a guess" in each] == [
+        "What others use of box/0 and box/1 i"
+    ]
+
+
 # --- 04: two Macs --------------------------------------------------------------------------------
 
 
@@ -215,6 +247,13 @@ def test_06_the_vision_model_is_wholly_on_the_card() -> None:
     choice = chosen("06", "gemma3:4b")
     assert (choice.form, choice.cpu_layers) == ("gpu", 0)
     assert choice.ctx >= 8192
+
+
+def test_06_a_second_server_is_proposed_where_only_ollamas_prediction_binds() -> None:
+    (proposal,) = real_plan("06").proposals
+    assert (proposal.kind, proposal.instance) == ("second instance", "desk:11435")
+    (gain,) = proposal.gains
+    assert gain.startswith("gemma3:4b: context 48k instead of 8k")
 
 
 def test_06_a_small_model_is_as_large_as_was_measured() -> None:

@@ -61,7 +61,7 @@ def planned(here: Lab, *chosen: tuple[Deployment, Choice]) -> Plan:
 
 
 def test_the_only_place_says_so() -> None:
-    assert told(lab(node("rog", 8)))[0] == "rog/0 is the only place that can hold it at all."
+    assert told(lab(node("rog", 8)))[0] == "rog/0 is the only place that can serve it as asked for."
 
 
 def test_the_fastest_place_says_its_speed() -> None:
@@ -146,10 +146,11 @@ def test_layers_on_the_cpu_are_told_with_what_the_whole_model_needs() -> None:
     reason = next(each for each in reasons if "run on the CPU:" in each)
     assert "the whole model needs" in reason
     assert "rog/0" in reason
+    assert not [each for each in reasons if each.startswith("Only")]
 
 
 def test_memory_left_is_told_beside_the_margin() -> None:
-    assert "0.6 GiB stay free on rog/0 beside the margin of 1.0." in told(lab(node("rog", 6)))
+    assert "0.6 GiB stay free on rog/0 beside the margin of 1.0 GiB." in told(lab(node("rog", 6)))
 
 
 def test_a_smaller_margin_switches_the_engines_check_off_and_says_so() -> None:
@@ -164,6 +165,16 @@ def test_two_small_cards_are_used_as_ollama_splits() -> None:
     assert one(reasons, "Over the GPUs").startswith(
         "Over the GPUs of rog:11434 as Ollama splits it, by free memory: "
     )
+    assert one(reasons, "Over the GPUs").endswith("layers on rog/1.")
+    assert "rog/0 and rog/1 together are the only place that can serve it as asked for." in reasons
+
+
+def test_a_place_that_a_full_disk_rules_out_is_not_said_to_lack_room() -> None:
+    other = want("other", "qwen3:4b", ("Q4_K_M",), (4096, 4096), pin="tower/0", priority=1)
+    full = replace(node("tower", 24), disk_free_bytes=4 * GIB)
+    wanted = replace(SMALL, variants=SMALL.variants[:1], ctx_floor=8192)
+    reasons = told(lab(full, node("rog", 8), wanted=(wanted, other)))
+    assert "Only rog/0 can serve Q8_0 at 8k beside what else is planned." in reasons
 
 
 @pytest.mark.parametrize(

@@ -42,3 +42,9 @@ def test_devices() -> None:
 def test_a_name_is_one_line() -> None:
     assert words.one_line("a\nb\x1b[0m\u200b") == "a b [0m "
     assert len(words.one_line("x" * 999)) == 200
+
+
+def test_a_clause_begins_with_a_small_letter_unless_a_name_begins_it() -> None:
+    assert words.clause("A server runs it once.") == "a server runs it once."
+    assert words.clause("Ollama takes it.") == "Ollama takes it."
+    assert words.clause("") == ""
