@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,26 +10,36 @@ from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from labdash.domain import planning
+from labdash.models import Deployment
+from labdash.queries.lab import read_lab
+from labdash.views.planning import WAIT_S, plan_now
 from tests.labdash.views.polling import POLL, poll_url
 from tests.labdash.views.sample_lab import five_nodes, history
 
 FIRST_PAGE_BYTES = 60 * 1024
 REFRESH_BYTES_A_NODE = 2 * 1024
 PLAIN = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-PAGES = ("/", "/nodes/", "/nodes/rog/", "/models/", "/pulls/")
+PAGES = ("/", "/nodes/", "/nodes/rog/", "/models/", "/pulls/", "/planner/")
+WANTED = ("qwen3:32b", "qwen2.5-coder:14b", "gemma3:27b", "llama3.1:8b", "gpt-oss:20b", "qwen3:4b")
 
 
 @pytest.fixture
-def page(db: None, settings: Settings) -> Client:
+def page(db: None, settings: Settings) -> Iterator[Client]:
     settings.STORAGES = {**settings.STORAGES, "staticfiles": PLAIN}
     cache.clear()
     for node in five_nodes().values():
         history(node)
+    for name in WANTED:
+        Deployment.objects.create(name=name, model=name)
+    plan_now(read_lab(now=timezone.now()), wait_s=WAIT_S)
     client = Client(headers={"Accept-Encoding": "gzip"})
     client.force_login(User.objects.create_superuser("owner"))
-    return client
+    yield client
+    planning.stop()
 
 
 def compressed(name: str) -> int:

@@ -18,6 +18,7 @@ from tests.workers.fake_ollama import FakeOllama, fake_ollama
 PAGES = (
     *("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/nodes/rog/try/"),
     *("/models/", "/pulls/", "/add-node/", "/addresses/", "/fit/?model=qwen3:32b&context=16384"),
+    *("/planner/", "/planner/new/", "/planner/what-if/", "/planner/gpus/1/"),
 )
 DOORS = ("/sign-in/", "/reset/")
 WIDTHS = (320, 390, 768, 1440, 2560)
