@@ -78,7 +78,7 @@ def profiles(lab: Lab, deployment: Deployment) -> tuple[Profile, ...]:
         )
         for choice, group, outcome, seat in found
     ]
-    kept = _undominated(judged, fastest)
+    kept = _undominated(judged, fastest, on_demand=not deployment.resident)
     return tuple(sorted(kept, key=lambda each: _rank(each, each.choice)))
 
 
@@ -109,11 +109,17 @@ def _rank(profile: Profile, choice: Choice) -> tuple[object, ...]:
     )
 
 
-def _undominated(found: Sequence[Profile], fastest: float | None) -> Iterator[Profile]:
-    """Leave out what another choice of the same places beats."""
+def _undominated(
+    found: Sequence[Profile], fastest: float | None, *, on_demand: bool
+) -> Iterator[Profile]:
+    """Leave out what another choice of the same places beats.
+
+    What comes on demand drives others out only where no number of layers is said.
+    """
     rivals: dict[object, list[tuple[tuple[int, ...], Profile]]] = {}
     for each in found:
-        key = (id(each.members), each.choice.devices)
+        said = on_demand and each.choice.form == "partial" and each.choice.num_gpu is not None
+        key = (id(each.members), each.choice.devices, said)
         rivals.setdefault(key, []).append((_costs(each), each))
     for group in rivals.values():
         kept: list[tuple[int, ...]] = []

@@ -58,13 +58,13 @@ def spread(trial: Trial) -> Found:
 def left_in_part(trial: Trial) -> Found:
     """Load what the engine finds room for on GPUs, and leave the rest to the host.
 
-    On one GPU that pays for a mixture of experts alone: it keeps all but experts on the GPU.
+    Unlike a number of layers that is said it drives out what is in its way.
     """
-    seat, model = trial.seat, trial.variant.model
+    seat = trial.seat
     if seat.rules.old or not seat.rules.fit or fit_is_off(trial):
         return Miss(limit="gpu", text="the engine is told not to divide it")
-    if not (would_spread(trial) if seat.joined else model.shape.experts):
-        return Miss(limit="gpu", text="the number of layers is said instead")
+    if seat.joined and not would_spread(trial):
+        return Miss(limit="gpu", text="Ollama would put it on one GPU")
     division = divided(trial)
     if division.is_whole(trial) or not division.settings.gpu_layers:
         return Miss(limit="gpu", text="the engine leaves nothing, or all, to the host")

@@ -57,7 +57,20 @@ def ways_at(deployment: Deployment, seat: Seat) -> tuple[Way, ...]:
     if seat.joined:
         whole_way = gathered if seat.rules.old else spread
         return (whole_way, left_in_part) if deployment.offload_allowed else (whole_way,)
-    return (whole, left_in_part, most_of_it, *SHARES) if deployment.offload_allowed else (whole,)
+    if not deployment.offload_allowed:
+        return (whole,)
+    left = (left_in_part,) if is_left(deployment) else ()
+    return (whole, *left, most_of_it, *SHARES)
+
+
+def is_left(deployment: Deployment) -> bool:
+    """Tell whether it pays to leave it to the engine what of a model goes to its one GPU.
+
+    It keeps all of a mixture but experts there. And before a load whose layers are said Ollama
+    unloads nothing, so that what comes on demand would meet what came before it.
+    """
+    mixed = any(variant.model.shape.experts for variant in deployment.variants)
+    return mixed or not deployment.resident
 
 
 def is_admitted(lab: Lab, deployment: Deployment, member: Member) -> bool:
