@@ -8,14 +8,20 @@ from labdash.planner.rows import Row
 
 # Limits that bind a larger load wherever they bind a smaller one.
 OF_SIZE = frozenset(("gpu", "ram", "eviction"))
-PAIR = 2
+# Limits that follow from the columns alone, however they come out.
+PLAIN = frozenset(("runner", "disk"))
 
 
 class Cutter:
-    """Makes rows over the columns of a program, numbered in its order."""
+    """Makes rows over the columns of a program, numbered in its order.
 
-    def __init__(self, problem: Problem, columns: Sequence[Column]) -> None:
+    ``strict``: a split that does not come out might do so beside further loads. Otherwise it is
+    taken that less free memory never helps.
+    """
+
+    def __init__(self, problem: Problem, columns: Sequence[Column], *, strict: bool) -> None:
         self._problem = problem
+        self._strict = strict
         self._numbers = {column.number: number for number, column in enumerate(columns)}
         self._at: dict[object, list[Column]] = {}
         self._runners: dict[object, list[Column]] = {}
@@ -31,16 +37,17 @@ class Cutter:
 
     def cut(self, node: int, columns: Sequence[Column]) -> Row:
         """Forbid a set that a node does not hold."""
-        if not all(column.sure for column in columns):
+        if pair := _at_odds(columns):
+            return self._one_runner(*pair)
+        plain = self._limit(node, columns) in PLAIN
+        if self._strict and not plain and not all(column.sure for column in columns):
             return self.exactly(node, columns)
         least = self._least(node, columns)
-        limit = self._limit(node, least)
-        if sum(not column.group.resident for column in least) > 1:
+        guests = [column for column in least if not column.group.resident]
+        if len(guests) > 1 and not plain:
             return self._meeting(node, columns, least)
-        if limit in OF_SIZE:
+        if self._limit(node, least) in OF_SIZE and all(column.sure for column in least):
             return self._no_smaller(least)
-        if len(least) == PAIR and least[0].runner == least[1].runner:
-            return self._one_runner(*least)
         return Row({self._numbers[c.number]: 1.0 for c in least}, len(least) - 1.0)
 
     def _one_runner(self, one: Column, other: Column) -> Row:
@@ -109,6 +116,16 @@ class Cutter:
             if other.runner not in self._shared
             and all(a >= b for a, b in zip(_sizes(other), sizes, strict=True))
         }
+
+
+def _at_odds(columns: Sequence[Column]) -> tuple[Column, Column] | None:
+    """Find two that want one runner in two ways."""
+    firsts: dict[object, Column] = {}
+    for column in columns:
+        first = firsts.setdefault(column.runner, column)
+        if not is_same_load(first.choice, column.choice):
+            return first, column
+    return None
 
 
 def _spot(column: Column) -> object:

@@ -22,6 +22,7 @@ def rows_of(problem: Problem, columns: Sequence[Column]) -> Rows:
         made.variable(1.0, whole=True)
     numbered = list(enumerate(columns))
     _replicas(made, problem, numbered)
+    _runners(made, numbered)
     for node, here in sorted(_parted(numbered, lambda each: each.node).items()):
         _memory(made, problem, node, here)
         _disk(made, problem.nodes[node], here)
@@ -52,6 +53,36 @@ def _replicas(made: Rows, problem: Problem, numbered: Numbered) -> None:
                 made.most({number: 1.0 for number, _ in here}, 1)
 
 
+def _runners(made: Rows, numbered: Numbered) -> None:
+    """One runner serves a file on an instance, in one way; several deployments may share that."""
+    for users in _parted(numbered, lambda each: each.runner).values():
+        if len({column.wanted for _, column in users}) == 1:
+            continue
+        entries: dict[int, float] = {}
+        for same in _parted(users, _way).values():
+            if len(same) == 1:
+                entries[same[0][0]] = 1.0
+                continue
+            way = made.variable(1.0, whole=False)
+            entries[way] = 1.0
+            for number, _ in same:
+                made.floor(way, {number: 1.0})
+        made.most(entries, 1.0)
+
+
+def _way(column: Column) -> tuple[object, ...]:
+    """Tell how a runner runs: deployments share it only where that is the same."""
+    choice = column.choice
+    return (
+        choice.ctx,
+        choice.form,
+        choice.num_gpu,
+        choice.main_gpu,
+        choice.num_batch,
+        choice.devices,
+    )
+
+
 def _memory(made: Rows, problem: Problem, node: int, numbered: Numbered) -> None:
     """Residents add up, and of what takes turns on an instance the largest."""
     here = problem.nodes[node]
@@ -60,15 +91,16 @@ def _memory(made: Rows, problem: Problem, node: int, numbered: Numbered) -> None
         sized = _sized(numbered, partial(_on, device=device))
         margin = min((column.choice.margin_bytes for _, column, _ in sized), default=0)
         _fits(made, sized, (card.room_bytes - margin) / GIB)
-    for gpus in sorted({column.reach for _, column in numbered if not column.sure and column.reach}):
+    for gpus in sorted(
+        {column.reach for _, column in numbered if not column.sure and column.reach}
+    ):
         room = sum(problem.rooms[device] for device in gpus)
         _fits(made, _sized(numbered, partial(_over, devices=gpus)), room / GIB)
     if here.ram_room_bytes is not None:
         _fits(made, _sized(numbered, _ram(here)), here.ram_room_bytes / GIB)
-    sole = _sole(numbered)
+    sharing = _sharing(numbered)
     for name, group in _parted(numbered, lambda each: each.choice.instance).items():
-        own = [(number, column) for number, column in group if column.runner in sole]
-        turnstile.add_rows(made, problem.rules[name], problem.rooms, own)
+        turnstile.add_rows(made, problem.rules[name], problem.rooms, group, sharing)
         _fits(
             made,
             [(number, column, 1.0) for number, column in group],
@@ -76,10 +108,10 @@ def _memory(made: Rows, problem: Problem, node: int, numbered: Numbered) -> None
         )
 
 
-def _sole(numbered: Numbered) -> set[tuple[str, str]]:
-    """Return the runners that only one deployment can use."""
+def _sharing(numbered: Numbered) -> dict[tuple[str, str], int]:
+    """Count the deployments that could use each runner."""
     found = _parted(numbered, lambda each: each.runner)
-    return {runner for runner, users in found.items() if len({c.wanted for _, c in users}) == 1}
+    return {runner: len({each.wanted for _, each in users}) for runner, users in found.items()}
 
 
 # A split over several GPUs takes somewhat less where one of them is left out.

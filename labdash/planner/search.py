@@ -204,7 +204,7 @@ class Search:
             self._numbers = {c.number: number for number, c in enumerate(self._columns)}
             rows = rows_of(self.problem, self._columns)
             self._losses = rows.losses
-            self._cutter = Cutter(self.problem, self._columns)
+            self._cutter = Cutter(self.problem, self._columns, strict=not self.gap)
             self._program = self._build(rows)
             for part, got in self._kept:
                 self._program.add(self._least(part, got))

@@ -7,7 +7,7 @@ the last of them finds all others there, so their bytes and that bound stay with
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labdash.planner.engine import Rules
@@ -28,6 +28,12 @@ class Queued:
     column: Column
     size: float
     wanted: float
+    users: int
+
+    @property
+    def sure_size(self) -> float:
+        """What it takes at least, whoever else uses the same runner."""
+        return self.size / self.users
 
     @property
     def delay(self) -> float:
@@ -39,21 +45,28 @@ def add_rows(
     made: Rows,
     rules: Rules,
     rooms: Mapping[str, int],
-    columns: Iterable[tuple[int, Column]],
+    columns: Sequence[tuple[int, Column]],
+    sharing: Mapping[tuple[str, str], int],
 ) -> None:
-    """Add the rows of one server, for columns whose runner only one deployment can use."""
+    """Add the rows of one server.
+
+    What several deployments may share counts for each of them as its part of their number.
+    """
     by_gpu: dict[str, list[Queued]] = defaultdict(list)
     for number, column in columns:
         if column.sure and is_compared(column.choice, rules):
             for device, size in column.loads:
                 wanted = wanted_bytes(column.choice) * 100 / MOST_SHARE
-                by_gpu[device].append(Queued(number, column, size / GIB, wanted / GIB))
+                users = sharing[column.runner]
+                by_gpu[device].append(Queued(number, column, size / GIB, wanted / GIB, users))
+    kept = {column.runner for _, column in columns if column.group.resident}
     firsts = {gpu: made.variable(1.0, whole=True) for gpu in sorted(by_gpu)}
     made.most(dict.fromkeys(firsts.values(), 1.0), 1.0)
     for gpu, queued in sorted(by_gpu.items()):
         room = rooms[gpu] / GIB
         staying = [each for each in queued if each.column.group.resident]
-        guests = [each for each in queued if not each.column.group.resident]
+        # A guest that a resident's runner may serve is not compared then.
+        guests = [each for each in queued if each.column.runner not in kept]
         _in_line(made, room, staying, firsts[gpu], rules.most_loaded)
         _beside(made, room, staying, guests)
 
@@ -67,8 +80,9 @@ def _in_line(made: Rows, room: float, staying: Sequence[Queued], first: int, mos
             continue
         alone = made.variable(1.0, whole=True)
         made.most({alone: 1.0, first: -1.0}, 0.0)
-        made.most({each.number: 1.0 for each in some} | {alone: most - 1.0}, float(most))
-        sizes = {each.number: each.size for each in some}
+        ones = {each.number: 1.0 / each.users for each in some}
+        made.most(ones | {alone: most - 1.0}, float(most))
+        sizes = {each.number: each.sure_size for each in some}
         made.unless((alone, first), Row(sizes | {alone: margin - bound}, room - bound))
 
 
@@ -88,4 +102,4 @@ def _beside(made: Rows, room: float, staying: Sequence[Queued], guests: Sequence
         by_wanted[each.column.wanted][each.number] = max(each.size, min(each.wanted, room))
     for entries in by_wanted.values():
         made.floor(turn, entries)
-    made.most({each.number: each.size for each in staying} | {turn: 1.0}, room)
+    made.most({each.number: each.sure_size for each in staying} | {turn: 1.0}, room)

@@ -138,7 +138,7 @@ def small_lab(seed: int) -> Lab:
     random = Random(seed)  # noqa: S311 - for tests
     nodes = tuple(_node(random, f"n{index}", cards=2) for index in range(random.randint(1, 3)))
     count = random.randint(2, 4)
-    wanted = [_wanted(random, f"d{index}", nodes, small=True) for index in range(count)]
+    wanted = [_wanted(random, f"d{index}", nodes) for index in range(count)]
     return Lab(nodes=nodes, deployments=_apart(random, wanted))
 
 
@@ -148,8 +148,16 @@ def middle_lab(seed: int) -> Lab:
     count = random.randint(8, 12)
     nodes = tuple(_node(random, f"n{index:02}", cards=4) for index in range(count))
     count = random.randint(20, 40)
-    wanted = [_wanted(random, f"d{index:02}", nodes, small=False) for index in range(count)]
+    names = _models(random, count)
+    wanted = [_wanted(random, f"d{index:02}", nodes, names[index]) for index in range(count)]
     return Lab(nodes=nodes, deployments=_apart(random, wanted))
+
+
+def _models(random: Random, count: int) -> list[str]:
+    """Choose models, each again only when all have been chosen."""
+    return [
+        name for _ in range(count // len(MODELS) + 1) for name in random.sample(MODELS, len(MODELS))
+    ]
 
 
 def even_lab(seed: int, *, nodes: int, cards: int, deployments: int) -> Lab:
@@ -159,8 +167,9 @@ def even_lab(seed: int, *, nodes: int, cards: int, deployments: int) -> Lab:
     machines = tuple(
         gpu_node(f"n{index:03}", *kinds[index % 4], ram_gib=128) for index in range(nodes)
     )
+    names = _models(random, deployments)
     wanted = [
-        _wanted(random, f"d{index:03}", machines, small=False) for index in range(deployments)
+        _wanted(random, f"d{index:03}", machines, names[index]) for index in range(deployments)
     ]
     return Lab(nodes=machines, deployments=tuple(wanted))
 
@@ -208,8 +217,12 @@ def _strange(random: Random, node: Node) -> Node:
     return replace(node, cards=tuple(cards), instances=tuple(instances), disk_free_bytes=disk)
 
 
-def _wanted(random: Random, name: str, nodes: tuple[Node, ...], *, small: bool) -> Deployment:
-    chosen = random.choice(SMALL if small else MODELS)
+def _wanted(
+    random: Random, name: str, nodes: tuple[Node, ...], model: str | None = None
+) -> Deployment:
+    """Wish for something; without a model for a small one, with few choices."""
+    small = model is None
+    chosen = model or random.choice(SMALL)
     most = 2 if small else 3
     first = random.randint(0, 3)
     last = min(len(QUANTS) - 1, first + random.randint(0, most - 1))
