@@ -24,9 +24,9 @@ SLACK = 1e-3
 # Millionths of a satisfaction are counted in thousandths, for numbers of a handy size.
 POINT = 1e-3
 # Of the gap that is asked for, how much the solver may leave.
-SOLVED_GAP = 0.8
+SOLVED_GAP = 0.3
 # What is done to mend what a solution gets wrong.
-MENDING_EFFORT = 4000
+MENDING_EFFORT = 30_000
 CHOSEN = 0.5
 
 
@@ -167,7 +167,14 @@ class Search:
         return Part("served", lambda sums: sums.served[number], serves, most)
 
     def _value(self) -> Part:
-        return Part("points", _points, _hopes, self.bound, POINT, self.gap)
+        return Part("points", _points, self._hoped, self.bound, POINT, self.gap)
+
+    def _hoped(self, column: Column) -> int:
+        """Tell what a column may come to.
+
+        Where a gap is left, a split is not hoped to come out better beside others than alone.
+        """
+        return column.group.points if self.gap else column.group.hope
 
     def _better(self, part: Part) -> bool:
         """Improve one part and tell whether it is proved to be near its best."""
@@ -250,7 +257,7 @@ class Search:
         verdict = self.problem.verdict(node, columns)
         worse = {
             "cpu": verdict.cpu - sum(column.group.cpu for column in columns),
-            "points": sum(column.group.hope for column in columns) - verdict.points,
+            "points": sum(map(self._hoped, columns)) - verdict.points,
         }
         for name, lost in worse.items():
             if lost > 0 and (name, node) in self._losses:
@@ -294,7 +301,3 @@ def _spares(column: Column) -> int:
 
 def _points(sums: Sums) -> int:
     return sums.points
-
-
-def _hopes(column: Column) -> int:
-    return column.group.hope
