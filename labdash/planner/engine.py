@@ -3,6 +3,7 @@
 These settings belong to the server: a request cannot change them, a restart can.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,13 @@ OLD_RESERVE_MIB = 457
 OLD_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 LOADED_PER_GPU = 3
 MOST_SLOTS = 256
+# More blocks than any model has.
+ALL_BLOCKS = 10_000
 # Go's strconv.ParseBool; Ollama takes any other text that is set as true.
 FALSE = frozenset(("0", "f", "false"))
 # llama.cpp, common/arg.cpp: what switches a flag off by the environment.
 OFF = frozenset(("off", "disabled", "0", "false"))
+ON = frozenset(("on", "enabled", "1", "true"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,8 @@ class Rules:
 
     ``targets_mib`` is what LLAMA_ARG_FIT_TARGET gives, empty where it is unset. ``fit`` is False
     where the engine was told not to keep a margin. ``gpu_overhead_bytes`` counts in old ones only.
+    ``kept_blocks`` is how many blocks leave their experts to the host, from the first one on.
+    ``tensor_split`` are the shares of the GPUs where it was told them.
     """
 
     build: int
@@ -43,6 +49,8 @@ class Rules:
     spread: bool = False
     most_loaded: int = LOADED_PER_GPU
     gpu_overhead_bytes: int = 0
+    kept_blocks: int = 0
+    tensor_split: tuple[float, ...] = ()
 
     def slots_for(self, variant: Variant) -> int:
         """Tell how many requests a model serves at once."""
@@ -89,6 +97,8 @@ def rules_of(instance: Instance) -> Rules:
         spread=_is_true(env, "OLLAMA_SCHED_SPREAD", default=False),
         most_loaded=_count(env, "OLLAMA_MAX_LOADED_MODELS") or automatic,
         gpu_overhead_bytes=_count(env, "OLLAMA_GPU_OVERHEAD") if old else 0,
+        kept_blocks=0 if old else _kept_blocks(env),
+        tensor_split=() if old else _shares(env),
     )
 
 
@@ -119,6 +129,23 @@ def _count(env: Mapping[str, str], key: str) -> int:
         if text.isascii() and text.isdigit() and len(text) <= len("18446744073709551615")
         else 0
     )
+
+
+def _kept_blocks(env: Mapping[str, str]) -> int:
+    """Read of how many blocks the experts stay on the host."""
+    if _text(env, "LLAMA_ARG_CPU_MOE").lower() in ON:
+        return ALL_BLOCKS
+    return min(_count(env, "LLAMA_ARG_N_CPU_MOE"), ALL_BLOCKS)
+
+
+def _shares(env: Mapping[str, str]) -> tuple[float, ...]:
+    """Read how the layers are shared out. llama.cpp parts the numbers at commas and slashes."""
+    parts = _text(env, "LLAMA_ARG_TENSOR_SPLIT").replace("/", ",").split(",")
+    try:
+        shares = tuple(float(part) for part in parts)
+    except ValueError:
+        return ()
+    return shares if all(0 <= each < math.inf for each in shares) and sum(shares) > 0 else ()
 
 
 def _targets(env: Mapping[str, str]) -> tuple[int, ...]:

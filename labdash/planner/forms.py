@@ -15,12 +15,15 @@ from labdash.planner.outcome import (
     all_layers,
     fit_is_off,
     judged,
+    kept_experts,
     learned_of,
     margins_of,
     settings_of,
 )
 
 type Way = Callable[[Trial], Found]
+
+EXPERTS_KEPT = "its server leaves experts to the CPU"
 
 
 def refusing(way: Way) -> Way:
@@ -65,6 +68,8 @@ def _file(
 @refusing
 def whole(trial: Trial) -> Found:
     """Load all layers on the seat's one GPU."""
+    if kept_experts(trial):
+        return Miss(limit="instance", text=EXPERTS_KEPT)
     num_gpu = all_layers(trial.variant) if fit_is_off(trial) else None
     return judged(trial, "gpu", settings_of(trial, sized=False), num_gpu=num_gpu)
 

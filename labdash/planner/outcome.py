@@ -8,6 +8,7 @@ from typing import NamedTuple
 from labdash.planner.lab import Card, Variant
 from labdash.planner.memory.companions import image_bytes
 from labdash.planner.memory.estimate import estimate
+from labdash.planner.memory.fit import EXPERTS
 from labdash.planner.memory.overhead import Overhead
 from labdash.planner.memory.result import Estimate
 from labdash.planner.memory.split import split_layers
@@ -81,15 +82,16 @@ def judged(
 ) -> Found:
     """Estimate a load and keep it where the seat has the memory for it.
 
-    ``experts`` are the blocks whose experts the host computes. ``margins`` are kept free on each
-    GPU, None for the usual ones. Raises ``PlannerError`` where the engine would refuse it.
+    ``experts`` are the blocks whose experts the host computes, beside those that the server always
+    leaves to it. ``margins`` are kept free on each GPU, None for the usual ones. Raises
+    ``PlannerError`` where the engine would refuse it.
     """
     variant, ctx, seat = trial
     found = estimate(variant.model, settings, learned=learned_of(seat.cards))
     # Ollama keeps a projector off the GPU where layers are by request.
     sees = bool(settings.gpus) and not (num_gpu and num_gpu < all_layers(variant))
     projector = projector_bytes(variant, settings)
-    layers = _layers(trial, settings, found, experts)
+    layers = _layers(trial, settings, found, experts or kept_experts(trial))
     made = Outcome(
         variant=variant,
         form=form,
@@ -157,8 +159,28 @@ def settings_of(trial: Trial, *, sized: bool) -> Settings:
         batch=batch,
         ubatch=batch,
         gpus=tuple(_gpu(card, sized=sized) for card in seat.cards),
+        tensor_split=_shares(seat),
+        cpu_override=_pattern(kept_experts(trial)),
         dry_run=False,
     )
+
+
+def kept_experts(trial: Trial) -> tuple[int, ...]:
+    """Return the blocks whose experts a server was told to leave to the host."""
+    blocks = trial.variant.model.shape.layers[: trial.seat.rules.kept_blocks]
+    return tuple(index for index, block in enumerate(blocks) if block.experts)
+
+
+def _pattern(blocks: Sequence[int]) -> str | None:
+    """Write which tensors that are."""
+    return rf"blk\.(?:{'|'.join(map(str, blocks))})\.{EXPERTS}" if blocks else None
+
+
+def _shares(seat: Seat) -> tuple[float, ...] | None:
+    """Return the shares that a server was told, None where it divides by what is free."""
+    told, count = seat.rules.tensor_split, len(seat.cards)
+    shares = (*told, *(0.0,) * count)[:count]
+    return shares if seat.joined and sum(shares) > 0 else None
 
 
 def _gpu(card: Card, *, sized: bool) -> Gpu:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from labdash.planner.forms import refusing
+from labdash.planner.forms import EXPERTS_KEPT, refusing
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.fit import fit
 from labdash.planner.ollama import fits_one_gpu
@@ -14,6 +14,7 @@ from labdash.planner.outcome import (
     all_layers,
     fit_is_off,
     judged,
+    kept_experts,
     learned_of,
     margins_of,
     predicted_bytes,
@@ -48,6 +49,8 @@ def spread(trial: Trial) -> Found:
     """Load all layers on the GPUs of a server, where it would not take one of them."""
     if not would_spread(trial):
         return Miss(limit="gpu", text="Ollama would put it on one GPU")
+    if kept_experts(trial):
+        return Miss(limit="instance", text=EXPERTS_KEPT)
     division = divided(trial)
     if not division.is_whole(trial):
         return _short_together(trial)
@@ -61,12 +64,13 @@ def left_in_part(trial: Trial) -> Found:
     Unlike a number of layers that is said it drives out what is in its way.
     """
     seat = trial.seat
-    if seat.rules.old or not seat.rules.fit or fit_is_off(trial):
+    kept = bool(kept_experts(trial))
+    if seat.rules.old or not (kept or (seat.rules.fit and not fit_is_off(trial))):
         return Miss(limit="gpu", text="the engine is told not to divide it")
     if seat.joined and not would_spread(trial):
         return Miss(limit="gpu", text="Ollama would put it on one GPU")
     division = divided(trial)
-    if division.is_whole(trial) or not division.settings.gpu_layers:
+    if (division.is_whole(trial) and not kept) or not division.settings.gpu_layers:
         return Miss(limit="gpu", text="the engine leaves nothing, or all, to the host")
     return _judged(trial, division, "partial")
 
