@@ -11,7 +11,7 @@ from labdash.planner.lab import Deployment, Variant
 from labdash.planner.model import Model
 from labdash.planner.stock import stock_model
 from labdash.queries.opening import DEFAULT_QUANT
-from labdash.queries.quant_ladder import below, ladder, loss_of, quant_name, worth
+from labdash.queries.quant_ladder import NATIVE, below, ladder, loss_of, quant_name, worth
 from labdash.queries.shelf import Have, Shelf, default_quant, find, quant_of
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name, repository_of
 
@@ -148,7 +148,7 @@ def _bounds(asked: _Asked, floor: str, wish: str) -> tuple[str, str]:
 def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant | None:
     """Make a variant; None where llama-quantize cannot make it and nobody asked for it."""
     try:
-        plain_one = _stock(asked.known.name, quant)
+        plain_one = _stock(asked.known.name, quant, on_hub=is_on_hub(asked.name))
     except PlannerError as error:
         if not required:
             return None
@@ -161,19 +161,21 @@ def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant
 def _has_no_tensors(known: CatalogModel) -> bool:
     """Whether the model itself is not known well enough, whatever the quant."""
     try:
-        _stock(known.name, "F16")
+        _stock(known.name, "F16", on_hub=False)
     except PlannerError:
         return True
     return False
 
 
 @lru_cache(maxsize=1024)
-def _stock(name: str, quant: str) -> Variant:
+def _stock(name: str, quant: str, *, on_hub: bool) -> Variant:
     """Make what depends on model and quant alone: one object each, so that work on it is kept."""
     found = find(name)
     assert found is not None  # noqa: S101 - the name is the catalog's own
     known = found.model
     model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
+    if (known.arch, quant) == ("gpt-oss", NATIVE) and not on_hub:
+        model = _unconverted(model)
     projector, is_estimate = _projector(known, model)
     return Variant(
         name="",
@@ -186,6 +188,15 @@ def _stock(name: str, quant: str) -> Variant:
         projector_bytes=projector,
         assumed=(ESTIMATED_PROJECTOR,) if is_estimate else (),
     )
+
+
+def _unconverted(model: Model) -> Model:
+    """Return a model as the library has it: what llama-quantize makes Q8_0 is still BF16."""
+    tensors = tuple(
+        replace(each, type="bf16", bytes=2 * prod(each.shape)) if each.type == "q8_0" else each
+        for each in model.tensors
+    )
+    return replace(model, tensors=tensors)
 
 
 def _projector(known: CatalogModel, model: Model) -> tuple[int, bool]:

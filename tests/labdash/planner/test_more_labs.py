@@ -8,7 +8,7 @@ import pytest
 from labdash.planner.memory.weights import parts_of
 from tests.planning.real_labs import cache_bytes, chosen, real_plan, wanted
 
-GIB, MIB, KIB = 1 << 30, 1 << 20, 1 << 10
+MIB = 1 << 20
 GB = 1e9
 ALL = ("11", "12", "13", "14")
 
@@ -53,7 +53,7 @@ def test_11_the_old_engine_balances_the_layers_over_all_cards() -> None:
 def test_12_the_small_ones_are_whole_on_the_card(name: str, gb: int) -> None:
     assert chosen("12", name).form == "gpu"
     # Of what is whole on a GPU, Ollama leaves out what lies beside it.
-    assert chosen("12", name).bytes["pc/0"] == pytest.approx(gb * GB, rel=0.1)
+    assert chosen("12", name).bytes["pc/0"] == pytest.approx(gb * GB, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -80,20 +80,27 @@ def test_12_the_large_ones_fill_the_card_and_leave_the_rest(
         ("qwen3:14b", 61.9),
         ("qwen3-vl:30b-a3b", 51.0),
         ("devstral-small-2:24b", 18.7),
+        ("gpt-oss:120b", 12.6),
     ],
 )
 def test_12_they_answer_as_fast_as_was_measured(name: str, speed: float) -> None:
-    assert chosen("12", name).tokens_per_s == pytest.approx(speed, rel=0.15)
+    assert chosen("12", name).tokens_per_s == pytest.approx(speed, rel=0.25)
 
 
 # --- 13: 96 GB in one pool -----------------------------------------------------------------------
+
+
+def test_13_the_weights_are_as_large_as_the_log_lists() -> None:
+    parts = parts_of(wanted("13", "gpt-oss:120b").variants[0].model, ())
+    on_gpu = sum(block.gpu for block in parts.blocks) + parts.output.gpu
+    assert on_gpu / MIB == pytest.approx(61_223.74, abs=0.01)
 
 
 def test_13_the_full_context_fits_the_pool() -> None:
     choice = chosen("13", "gpt-oss:120b")
     assert (choice.form, choice.ctx, choice.layers) == ("gpu", 131_072, {"halo/0": 37})
     assert size("13", "gpt-oss:120b") == pytest.approx(68 * GB, rel=0.05)
-    assert choice.tokens_per_s == pytest.approx(35, rel=0.15)
+    assert choice.tokens_per_s == pytest.approx(35, rel=0.2)
 
 
 # --- 14: a card of 8 GB, four models by turns ----------------------------------------------------

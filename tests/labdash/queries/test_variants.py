@@ -184,3 +184,10 @@ def test_what_is_installed_needs_no_registry() -> None:
     have = (Have(name="qwen3:8b-q6_K"),)
     found = variants_of("qwen3:8b", "Q4_K_M", "Q8_0", shelf=Shelf(have, frozenset({"qwen3:8b"})))
     assert [each.quant for each in found] == ["Q8_0", "Q6_K", "Q4_K_M"]
+
+
+def test_the_librarys_gpt_oss_is_larger_than_the_file_of_llama_quantize() -> None:
+    (library,), (hub,) = variants_of("gpt-oss:20b"), variants_of("hf.co/ggml-org/gpt-oss-20b-GGUF")
+    published = 13_780_154_624
+    assert library.model.weight_bytes == pytest.approx(published, rel=0.002)
+    assert hub.model.weight_bytes == pytest.approx(12_109_565_632, rel=0.002)
