@@ -108,6 +108,8 @@ def _check_pool(table: Table, node: NodeEntry) -> None:
     share, ram = node.gpu_share_bytes, node.ram_bytes
     if share is not None and len(node.gpus) != 1:
         raise table.error("gpu_share_gib is for a node with one GPU")
+    if share == 0:
+        raise table.error("gpu_share_gib is 0: leave out a GPU that may take nothing")
     if share is not None and ram is not None and share > ram:
         raise table.error("gpu_share_gib is more than ram_gib, of which it is a part")
     if ram is not None and (node.ram_used_bytes or 0) > ram:

@@ -221,6 +221,7 @@ WANTED = '[[deployment]]\nmodel = "qwen3:8b"\n'
         (f"{NODE}ram_gib = inf", "node 1 (a): ram_gib is inf, and no number"),
         (f"{NODE}ram_gib = 4\nram_used_gib = 5", "ram_used_gib is more than ram_gib"),
         (f"{NODE}gpu_share_gib = 5", "gpu_share_gib is for a node with one GPU"),
+        (f'{NODE}gpu_share_gib = 0\n[[node.gpu]]\nname = "Apple M4"', "gpu_share_gib is 0"),
         (f'{NODE}kind = "linus"', "kind is 'linus', and not one of linux, windows, mac"),
         (f"{NODE}asleep = 1", "asleep is 1, and not true or false"),
         (f"{NODE}tags = [1]", "tags is 1, and no text"),
