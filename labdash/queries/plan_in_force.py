@@ -17,6 +17,7 @@ from labdash.models import (
     Residency,
     Verdict,
 )
+from labdash.planner.engine import is_old
 from labdash.planner.staying import Stay
 from labdash.queries.memory_now import devices_of
 from labdash.queries.plan_marks import IN_FORCE
@@ -75,13 +76,13 @@ def read_stays() -> dict[str, Stay]:
 
 
 def stay_of(item: PlanItem) -> Stay:
-    """Tell where and how an item is served."""
-    gpus = devices_of(item.bytes)
+    """Tell where and how an item is served. An old Ollama chooses among its GPUs by itself."""
+    gpus = () if is_old(item.instance.version) else tuple(devices_of(item.bytes))
     return Stay(
         node=item.instance.node.slug,
         ctx=item.ctx or 0,
         quant=item.quant,
-        pin=next(iter(gpus)) if len(gpus) == 1 else None,
+        pin=gpus[0] if len(gpus) == 1 else None,
     )
 
 
