@@ -61,6 +61,7 @@ planner_urls = [
     path("apply/", planner_apply.planner_apply, name="planner_apply"),
     path("cancel/", planner_apply.planner_cancel, name="planner_cancel"),
     path("again/", planner_apply.planner_again, name="planner_again"),
+    path("let-go/", planner_apply.planner_let_go, name="planner_let_go"),
     path("back/", planner_apply.planner_back, name="planner_back"),
     path("back/apply/", planner_apply.planner_back_apply, name="planner_back_apply"),
     path("what-if/", planner_what_if.planner_what_if, name="planner_what_if"),

@@ -21,10 +21,10 @@ _STEPS: Mapping[Cause, str] = {
     "soon": "Nothing: it is brought back by itself. See who loads other models there.",
     "away": "It is brought back once that is over.",
     "busy": "Wait: it is brought back afterwards.",
-    "hand": "Press Resume on Planner to have it brought back, or apply a plan without it.",
+    "hand": "Press Try again on Planner to have it brought back, or apply a plan without it.",
     "used": "It is brought back when that model leaves. To have it sooner, unload that one.",
     "room": "End what holds the memory, or plan anew on Planner: the plan then does without it.",
-    "given-up": "See who loads other models there, then press Resume on Planner, or plan anew.",
+    "given-up": "See who loads other models there, then press Try again on Planner, or plan anew.",
 }
 
 

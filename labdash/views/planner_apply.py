@@ -111,6 +111,12 @@ def planner_again(request: Request) -> HttpResponse:
     return _with_force(request, applying.resume)
 
 
+@button("planner")
+def planner_let_go(request: Request) -> HttpResponse:
+    """Keep nothing up any more."""
+    return _with_force(request, applying.let_go)
+
+
 def _with_force(request: Request, verb: Callable[..., None]) -> HttpResponse:
     plan = applying.in_force()
     if plan is None:

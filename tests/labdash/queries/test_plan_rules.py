@@ -142,7 +142,7 @@ def test_model_that_was_unloaded_by_hand_is_told_with_the_way_back(instance: Ins
     seen()
     problem = only()
     assert "It was unloaded by hand" in problem.text
-    assert problem.next_step.startswith("Press Resume on Planner")
+    assert problem.next_step.startswith("Press Try again on Planner")
 
 
 def test_known_fault_is_named(instance: Instance) -> None:

@@ -271,6 +271,16 @@ def test_cancel_stops_what_is_not_done(page: Client) -> None:
     assert item.state == "waiting"
 
 
+def test_a_plan_is_let_go_by_a_button_of_the_page(page: Client) -> None:
+    lab()
+    item = in_force()
+    assert 'id="let-go"' in page.get("/planner/").content.decode()
+    page.post("/planner/let-go/", headers=HTMX)
+    item.plan.refresh_from_db()
+    assert item.plan.state == PlanState.REPLACED
+    assert 'id="let-go"' not in page.get("/planner/").content.decode()
+
+
 def test_cancel_without_a_plan_says_so(page: Client) -> None:
     response = page.post("/planner/cancel/", headers=HTMX)
     assert response.status_code == 422
