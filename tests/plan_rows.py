@@ -3,7 +3,7 @@
 from typing import Any
 
 from labdash.models import Instance, ItemState, ItemWish, Plan, PlanItem, PlanState, Residency
-from tests.factories import GIB
+from tests.factories import GIB, WHEN
 
 
 def make_plan(**fields: Any) -> Plan:
@@ -12,7 +12,8 @@ def make_plan(**fields: Any) -> Plan:
 
 
 def make_item(plan: Plan, instance: Instance, name: str = "chat", **fields: Any) -> PlanItem:
-    """Store a resident model of 6 GiB on the node's first GPU."""
+    """Store a resident model of 6 GiB on the node's first GPU, of a server that told its models."""
+    Instance.objects.filter(pk=instance.pk, inventory_at=None).update(inventory_at=WHEN)
     device = f"{instance.node.slug}/0"
     values: dict[str, Any] = {
         "deployment_name": name,

@@ -19,6 +19,7 @@ from labdash.domain.cancelling import lower_apply_flag
 from labdash.domain.errors import LabDashError
 from labdash.models import (
     InstalledModel,
+    Instance,
     ItemState,
     ItemWish,
     LoadJob,
@@ -138,8 +139,8 @@ def _finish(plan: Plan, *, now: datetime) -> None:
 
 
 def _place(items: list[PlanItem], view: NodeView, *, now: datetime) -> steps.Place:
-    names = {item.instance.name for item in items}
-    down = [(name, why_down(view, name)) for name in sorted(names)]
+    servers = {item.instance.name: item.instance for item in items}
+    down = [(name, why_down(view, name) or _untold(servers[name])) for name in sorted(servers)]
     installed = _installed(items)
     return steps.Place(
         waits=_waits(view),
@@ -157,6 +158,11 @@ def _waits(view: NodeView) -> str:
     if view.liveness == "silent":
         return f"Waits: {slug} has not reported for {lasted(view.age_s or 0)}."
     return ""
+
+
+def _untold(instance: Instance) -> str:
+    """Say that nobody knows yet what a server has, so that nothing is downloaded twice."""
+    return "" if instance.inventory_at else f"Waits: {instance} has not told its models yet."
 
 
 def _installed(items: Iterable[PlanItem]) -> set[tuple[int, str]]:

@@ -260,6 +260,16 @@ def test_server_that_does_not_answer_is_waited_for(instance: Instance) -> None:
     assert after(item).reason == "Waits: Ollama (ollama) on rog does not answer."
 
 
+def test_server_of_which_nobody_knows_what_it_has_is_asked_for_no_download(
+    instance: Instance,
+) -> None:
+    item = make_item(make_plan(), instance)
+    Instance.objects.update(inventory_at=None)
+    item = after(item)
+    assert item.reason == "Waits: rog/ollama has not told its models yet."
+    assert not PullJob.objects.exists()
+
+
 def test_job_by_hand_is_waited_for_and_told(instance: Instance, plan: Plan) -> None:
     item = make_item(plan, instance)
     carry_on()
