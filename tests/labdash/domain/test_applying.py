@@ -38,7 +38,7 @@ from labdash.planner import lab as wanted
 from labdash.planner import plan as planned
 from labdash.queries.plan_in_force import plan_before
 from labdash.queries.variants import variants_of
-from tests.factories import GIB, gpu, loaded, make_installed, make_instance, ollama, seen
+from tests.factories import GIB, WHEN, gpu, loaded, make_installed, make_instance, ollama, seen
 from tests.plan_rows import make_item, make_plan
 from workers import wire
 
@@ -102,6 +102,8 @@ def put(instance: Instance, *placements: planned.Placement, **fields: Any) -> Pl
 @pytest.fixture
 def instance() -> Instance:
     instance = make_instance()
+    instance.inventory_at = WHEN
+    instance.save()
     seen()
     return instance
 
