@@ -1,5 +1,6 @@
 """A plan with its sentences: why, why not, and what has to happen."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from labdash.planner.lab import Lab
@@ -8,6 +9,7 @@ from labdash.planner.plan import Plan
 from labdash.planner.reasons import with_reasons
 from labdash.planner.refusals import with_refusals
 from labdash.planner.ways_out import Smaller
+from labdash.planner.words import all_of
 
 
 def explained(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:
@@ -16,4 +18,13 @@ def explained(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:
     ``smaller`` gives further variants of a deployment's model below its floor.
     """
     told = with_refusals(lab, with_reasons(lab, plan), smaller=smaller)
-    return replace(told, moves=moves(lab, told))
+    warnings = dict.fromkeys((*plan.warnings, *_of_nobody(lab)))
+    return replace(told, moves=moves(lab, told), warnings=tuple(warnings))
+
+
+def _of_nobody(lab: Lab) -> Iterator[str]:
+    """Say which names to keep apart from mean nothing."""
+    known = {each.name for each in lab.deployments}
+    for each in lab.deployments:
+        if unknown := sorted(each.keep_apart - known):
+            yield f"{each.name} is kept apart from {all_of(unknown)}, which no deployment is named."

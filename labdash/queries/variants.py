@@ -148,7 +148,7 @@ def _bounds(asked: _Asked, floor: str, wish: str) -> tuple[str, str]:
 def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant | None:
     """Make a variant; None where llama-quantize cannot make it and nobody asked for it."""
     try:
-        plain_one = _stock(asked.known.name, quant, on_hub=is_on_hub(asked.name))
+        plain_one = _stock(asked.known.name, quant, converted=_is_converted(asked, shelf))
     except PlannerError as error:
         if not required:
             return None
@@ -161,20 +161,20 @@ def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant
 def _has_no_tensors(known: CatalogModel) -> bool:
     """Whether the model itself is not known well enough, whatever the quant."""
     try:
-        _stock(known.name, "F16", on_hub=False)
+        _stock(known.name, "F16", converted=False)
     except PlannerError:
         return True
     return False
 
 
 @lru_cache(maxsize=1024)
-def _stock(name: str, quant: str, *, on_hub: bool) -> Variant:
+def _stock(name: str, quant: str, *, converted: bool) -> Variant:
     """Make what depends on model and quant alone: one object each, so that work on it is kept."""
     found = find(name)
     assert found is not None  # noqa: S101 - the name is the catalog's own
     known = found.model
     model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
-    if (known.arch, quant) == ("gpt-oss", NATIVE) and not on_hub:
+    if (known.arch, quant) == ("gpt-oss", NATIVE) and not converted:
         model = _unconverted(model)
     projector, is_estimate = _projector(known, model)
     return Variant(
@@ -188,6 +188,19 @@ def _stock(name: str, quant: str, *, on_hub: bool) -> Variant:
         projector_bytes=projector,
         assumed=(ESTIMATED_PROJECTOR,) if is_estimate else (),
     )
+
+
+def _is_converted(asked: _Asked, shelf: Shelf) -> bool:
+    """Whether llama-quantize made a file of gpt-oss: the library's own is larger than that."""
+    if is_on_hub(asked.name) or asked.known.arch != "gpt-oss":
+        return True
+    haves = shelf.by_model.get(asked.known.name, ())
+    sizes = [have.size_bytes for have in haves if have.size_bytes and not is_on_hub(have.name)]
+    own, made = (
+        _stock(asked.known.name, NATIVE, converted=converted).model.weight_bytes
+        for converted in (False, True)
+    )
+    return bool(sizes) and max(sizes) < (own + made) / 2
 
 
 def _unconverted(model: Model) -> Model:

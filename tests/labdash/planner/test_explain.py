@@ -27,6 +27,15 @@ def test_a_plan_gets_reasons_refusals_and_moves() -> None:
     assert replace(told, placements=plan.placements, refusals=plan.refusals, moves=()) == plan
 
 
+def test_a_name_to_keep_apart_from_that_nobody_has_is_told() -> None:
+    first, second = lab().deployments
+    apart = replace(first, keep_apart=frozenset({"second", "whisper", "comfy"}))
+    here = replace(lab(), deployments=(apart, second))
+    assert explained(here, quick(here)).warnings == (
+        "first is kept apart from comfy and whisper, which no deployment is named.",
+    )
+
+
 @pytest.mark.parametrize("seed", range(0, 40, 3))
 def test_every_sentence_is_one(seed: int) -> None:
     here = small_lab(seed)

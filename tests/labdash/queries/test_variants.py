@@ -191,3 +191,11 @@ def test_the_librarys_gpt_oss_is_larger_than_the_file_of_llama_quantize() -> Non
     published = 13_780_154_624
     assert library.model.weight_bytes == pytest.approx(published, rel=0.002)
     assert hub.model.weight_bytes == pytest.approx(12_109_565_632, rel=0.002)
+
+
+def test_gpt_oss_is_taken_to_be_as_large_as_it_is_installed() -> None:
+    sizes = {12_108_853_504: 12_109_565_632, 13_780_154_624: 13_780_154_624}
+    for installed, weights in sizes.items():
+        have = Have(name="gpt-oss:20b", quant="MXFP4", digest="a", size_bytes=installed)
+        (found,) = variants_of("gpt-oss:20b", shelf=Shelf((have,)))
+        assert found.model.weight_bytes == pytest.approx(weights, rel=0.002)
