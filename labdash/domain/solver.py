@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 from labdash.planner.explain import explained
 from labdash.planner.lab import Deployment, Lab, Variant
@@ -60,7 +60,8 @@ class LabUnpickler(pickle.Unpickler):
 
     def persistent_load(self, number: Any) -> Deployment | Variant:
         """Return the part of the lab with a number."""
-        return self._parts[number]
+        part: Deployment | Variant = self._parts[number]
+        return part
 
 
 def parts(lab: Lab) -> list[Deployment | Variant]:
@@ -74,7 +75,7 @@ def frame(content: bytes) -> bytes:
     return len(content).to_bytes(LENGTH_BYTES, "big") + content
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """Read one frame, None where the stream ends before its end."""
     length = stream.read(LENGTH_BYTES)
     if len(length) < LENGTH_BYTES:
