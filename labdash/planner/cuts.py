@@ -1,6 +1,6 @@
 """What rows left out: sets of columns that a node does not hold, and all that are no smaller."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from labdash.planner.loading import is_same_load
 from labdash.planner.problem import Column, Problem
@@ -35,8 +35,34 @@ class Cutter:
             if len({column.wanted for column in users}) > 1
         }
 
-    def cut(self, node: int, columns: Sequence[Column]) -> Row:
-        """Forbid a set that a node does not hold."""
+    def cuts(self, node: int, columns: Sequence[Column]) -> Iterator[Row]:
+        """Forbid a set that a node does not hold, and its like in places that are alike."""
+        yield self._cut(node, columns)
+        if _at_odds(columns) or not all(column.sure for column in columns):
+            return
+        least = self._least(node, columns)
+        for place, alike in self._elsewhere(least):
+            if not self._problem.verdict(place, alike).holds:
+                yield self._cut(place, alike)
+
+    def _elsewhere(self, columns: Sequence[Column]) -> Iterator[tuple[int, list[Column]]]:
+        """Find the columns of the same deployments on other GPUs that are alike."""
+        members = [column.group.profile.members for column in columns]
+        here = [
+            each[column.number - column.group.number] for each, column in _pairs(members, columns)
+        ]
+        if len(set(here)) > 1 or not here[0].gpus:
+            return
+        for member in members[0]:
+            if member != here[0] and all(member in each for each in members):
+                alike = [
+                    self._problem.column(column.group, each.index(member))
+                    for each, column in _pairs(members, columns)
+                ]
+                if all(column.number in self._numbers for column in alike):
+                    yield alike[0].node, alike
+
+    def _cut(self, node: int, columns: Sequence[Column]) -> Row:
         if pair := _at_odds(columns):
             return self._one_runner(*pair)
         plain = self._limit(node, columns) in PLAIN
@@ -44,7 +70,7 @@ class Cutter:
             return self.exactly(node, columns)
         least = self._least(node, columns)
         guests = [column for column in least if not column.group.resident]
-        if len(guests) > 1 and not plain:
+        if len(guests) > 1 and self._limit(node, least) == "eviction":
             return self._meeting(node, columns, least)
         if self._limit(node, least) in OF_SIZE and all(column.sure for column in least):
             return self._no_smaller(least)
@@ -116,6 +142,12 @@ class Cutter:
             if other.runner not in self._shared
             and all(a >= b for a, b in zip(_sizes(other), sizes, strict=True))
         }
+
+
+def _pairs[Each](
+    members: Sequence[Each], columns: Sequence[Column]
+) -> Iterator[tuple[Each, Column]]:
+    return zip(members, columns, strict=True)
 
 
 def _at_odds(columns: Sequence[Column]) -> tuple[Column, Column] | None:

@@ -64,6 +64,11 @@ class Column:
         return self.group.wanted
 
     @property
+    def position(self) -> int:
+        """Which of the group's places it is at."""
+        return self.number - self.group.number
+
+    @property
     def sure(self) -> bool:
         """Whether its bytes on each GPU do not follow from what else is loaded."""
         return self.group.sure

@@ -59,7 +59,7 @@ def _runners(made: Rows, numbered: Numbered) -> None:
         if len({column.wanted for _, column in users}) == 1:
             continue
         entries: dict[int, float] = {}
-        for same in _parted(users, _way).values():
+        for same in _parted(users, way_of).values():
             if len(same) == 1:
                 entries[same[0][0]] = 1.0
                 continue
@@ -70,7 +70,7 @@ def _runners(made: Rows, numbered: Numbered) -> None:
         made.most(entries, 1.0)
 
 
-def _way(column: Column) -> tuple[object, ...]:
+def way_of(column: Column) -> tuple[object, ...]:
     """Tell how a runner runs: deployments share it only where that is the same."""
     choice = column.choice
     return (

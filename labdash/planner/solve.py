@@ -16,8 +16,9 @@ from labdash.planner.improve import shake
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
 from labdash.planner.problem import Problem
+from labdash.planner.program import Ended, Outcome
 from labdash.planner.rows import Row, Rows
-from labdash.planner.search import Budget, Ended, Outcome, Search
+from labdash.planner.search import Budget, Search
 
 USUAL_GAP = 0.01
 USUAL_LIMIT_S = 10.0

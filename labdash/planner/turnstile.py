@@ -83,7 +83,9 @@ def _in_line(made: Rows, room: float, staying: Sequence[Queued], first: int, mos
         ones = {each.number: 1.0 / each.users for each in some}
         made.most(ones | {alone: most - 1.0}, float(most))
         sizes = {each.number: each.sure_size for each in some}
-        made.unless((alone, first), Row(sizes | {alone: margin - bound}, room - bound))
+        after = max(0.0, room - bound)
+        more = max(0.0, room - margin - after)
+        made.unless((alone, first), Row(sizes | {alone: -more}, after))
 
 
 def _bounds(staying: Sequence[Queued]) -> list[float]:
