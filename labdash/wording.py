@@ -37,4 +37,4 @@ def age(seconds: float) -> str:
 
 def lasted(seconds: float) -> str:
     """Write a span as ``age`` does, but below a minute in seconds."""
-    return f"{seconds // 1:.0f} s" if seconds < MINUTE_S else age(seconds)
+    return f"{max(0.0, seconds) // 1:.0f} s" if seconds < MINUTE_S else age(seconds)

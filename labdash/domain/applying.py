@@ -26,6 +26,7 @@ from labdash.models import (
     PlanState,
     Residency,
 )
+from labdash.models.plan import CANCELLED
 from labdash.planner import names
 from labdash.planner import plan as planned
 from labdash.planner.lab import Lab
@@ -42,7 +43,6 @@ log = logging.getLogger(__name__)
 REASON_LENGTH = 1000
 # So many plans are remembered, and those to which they return.
 KEPT = 100
-CANCELLED = "Cancelled."
 # Drivers of makers of whom nobody measured one are said to take 50 to 500 MiB; 150 to 350 are
 # assumed.
 DOUBT_BYTES = 200 * 2**20
@@ -148,9 +148,12 @@ def resume(*, plan: Plan) -> None:
     """Try once more what failed or was given up, also where somebody changed it by hand."""
     now = timezone.now()
     failed = plan.items.filter(state=ItemState.FAILED)
-    failed.update(**{**fresh(), "state": ItemState.WAITING, "cleared": False})
+    begun = failed.update(**{**fresh(), "state": ItemState.WAITING, "cleared": False})
     plan.items.update(mended=0, mended_at=None)
     Plan.objects.filter(pk=plan.pk).update(resumed_at=now)
+    if begun:
+        # Its steps are shown, and can be cancelled once more.
+        Plan.objects.in_force().filter(pk=plan.pk).update(state=PlanState.APPLYING)
     plan.refresh_from_db()
 
 
@@ -194,7 +197,8 @@ def _put_in_force(stored: Plan, items: list[PlanItem], *, replaces: Plan | None)
     if replaces is not None and former != replaces:
         raise Outdated("Another plan was applied meanwhile.")
     ended = endings(items, lab=lab, former=former)
-    stored.without = _given_back()
+    is_asked_back = stored.returns_to is not None and replaces is None
+    stored.without = _given_back([] if is_asked_back else items)
     # What comes later is told as new.
     stored.others = {
         device: dict(sizes) for view in lab.nodes for device, sizes in others_on(view).items()
@@ -287,9 +291,15 @@ def _copy(item: PlanItem) -> PlanItem:
     return PlanItem(**{name: getattr(item, name) for name in _REPEATED}, instance=item.instance)
 
 
-def _given_back() -> list[int]:
-    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True))
-    return list(rows.order_by("pk").values_list("pk", flat=True))
+def _given_back(items: list[PlanItem]) -> list[int]:
+    """Return the cards that their owners have; one that ``items`` still use is yet to be freed."""
+    used = {(item.instance.node_id, device) for item in items for device in item.bytes}
+    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True)).select_related("node")
+    return [
+        gpu.pk
+        for gpu in rows.order_by("pk")
+        if (gpu.node_id, f"{gpu.node.slug}/{gpu.index}") not in used
+    ]
 
 
 # --- ends of steps -------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from labdash.models.load import LoadJob
 from labdash.models.node import Gpu, Instance
 from labdash.models.pull import PullJob
 
+# Why an item failed that its owner stopped.
+CANCELLED = "Cancelled."
+
 
 class PlanState(models.TextChoices):
     """At most one plan is ``applying`` or ``current``."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from labdash.models import InstalledModel, ItemWish, Plan, PlanItem, Residency
+from django.db.models import Q
+
+from labdash.models import Gpu, InstalledModel, ItemWish, Plan, PlanItem, Residency
 from labdash.planner.lab import CPU
 from labdash.planner.plan import Move
 from labdash.planner.words import all_of, gib, tokens
@@ -29,8 +31,11 @@ def view_back(before: Plan, lab: LabView) -> Back:
     now = in_force()
     loaded, installed = _loaded(lab), _installed()
     count = len(wanted)
+    given = _given_back(wanted)
+    verb = "is" if len(given) == 1 else "are"
+    whose = f" It uses {all_of(given)}, which {verb} given back now." if given else ""
     return Back(
-        summary=f"It was applied on {before.created_at:%d %b, %H:%M} and served {count}.",
+        summary=f"It was applied on {before.created_at:%d %b, %H:%M} and served {count}.{whose}",
         moves=(
             *_pulls(wanted, installed),
             *_ends(_served(now) if now else (), wanted, loaded),
@@ -42,6 +47,13 @@ def view_back(before: Plan, lab: LabView) -> Back:
 def _served(plan: Plan) -> tuple[PlanItem, ...]:
     items = plan.items.filter(wish=ItemWish.SERVE)
     return tuple(items.select_related("instance__node"))
+
+
+def _given_back(wanted: Iterable[PlanItem]) -> list[str]:
+    """Return the cards among those of a plan that their owners have."""
+    used = {device for item in wanted for device in item.bytes}
+    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True)).select_related("node")
+    return sorted({f"{gpu.node.slug}/{gpu.index}" for gpu in rows} & used)
 
 
 def _place(item: PlanItem) -> Place:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from labdash.models import Gpu, ItemState, ItemWish, PlanItem, Residency, Verdict
+from labdash.models.plan import CANCELLED
 from labdash.planner.faults import Fault
 from labdash.planner.keeping import Cause, Place, Stay, why_not
 from labdash.queries.lab import LabView, NodeView
@@ -35,7 +36,9 @@ def find(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         return
     place = places(upkeep, (view,), now=lab.now).get(view.node.pk)
     here = [item for item in upkeep.items if item.instance.node_id == view.node.pk]
-    yield from (_failed(view, item) for item in here if item.state == ItemState.FAILED)
+    failed = [item for item in here if item.state == ItemState.FAILED]
+    yield from (_failed(view, item) for item in failed if item.reason != CANCELLED)
+    yield from _cancelled(view, [item for item in failed if item.reason == CANCELLED])
     if place is not None:
         yield from _drifts(view, lab, here, place)
     yield from _returned(view, upkeep)
@@ -62,6 +65,16 @@ def _failed(view: NodeView, item: PlanItem) -> ProblemView:
     text = f"{name} {verb} on {item.instance}: {_inner(item.reason)}"
     step = "On Planner: press Try again once that is mended, or plan anew."
     return about(view, "plan_failed", text, step, severity="bad", subject=_subject(item))
+
+
+def _cancelled(view: NodeView, items: list[PlanItem]) -> Iterator[ProblemView]:
+    """Tell in one line of a node what its owner stopped; what was to leave is no matter."""
+    lacks = [item.deployment_name for item in items if item.wish == ItemWish.SERVE]
+    if lacks:
+        verb = "is" if len(lacks) == 1 else "are"
+        text = f"The plan was cancelled, so {_listed(lacks)} {verb} not served on {view.node.slug}."
+        step = "On Planner: press Try again to go on with it, or plan anew."
+        yield about(view, "plan_cancelled", text, step, severity="attention")
 
 
 def _inner(reason: str) -> str:
@@ -127,10 +140,25 @@ def _returned(view: NodeView, upkeep: Upkeep) -> Iterator[ProblemView]:
         if not (gpu.given_back or gpu.game_on):
             continue
         device = f"{view.node.slug}/{gpu.index}"
+        used = [item.deployment_name for item in upkeep.served if device in item.bytes]
+        if used and gpu.pk in upkeep.plan.without:
+            yield _kept_from(view, gpu, used)
+            continue
         who = "" if gpu.given_back else _who(others.get(device, {}), device)
-        did = f" {upkeep.plan.why}" if upkeep.plan.instead_of is not None else ""
-        text = f"{who or owner_text(gpu, view.node.slug)}{_dot(did)}"
+        did = _dot(upkeep.plan.why) if upkeep.plan.instead_of is not None else ""
+        if not who and not did.startswith(f"{device} "):
+            who = owner_text(gpu, view.node.slug)
+        text = " ".join(filter(None, (who, did)))
         yield about(view, "gpu_returned", text, _way_back(gpu), severity="info", subject=gpu.uuid)
+
+
+def _kept_from(view: NodeView, gpu: Gpu, used: Iterable[str]) -> ProblemView:
+    """Tell that a plan that was asked back uses a card all the same."""
+    text = (
+        f"{owner_text(gpu, view.node.slug)} The plan that you asked back has {_listed(used)} there."
+    )
+    step = "To leave the card to its owner: plan anew on Planner, and apply that."
+    return about(view, "gpu_returned", text, step, subject=gpu.uuid)
 
 
 def _dot(text: str) -> str:

@@ -23,7 +23,8 @@ def test_a_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (34.6, "34 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h")]
+    ("seconds", "text"),
+    [(-0.4, "0 s"), (0, "0 s"), (34.6, "34 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h")],
 )
 def test_a_span_that_lasts_is_told_in_seconds_below_a_minute(seconds: float, text: str) -> None:
     assert lasted(seconds) == text

@@ -275,6 +275,23 @@ def test_resume_tries_again_what_failed_or_was_given_up(instance: Instance) -> N
     assert plan.resumed_at is not None
 
 
+def test_plan_that_is_tried_again_can_be_cancelled_again(instance: Instance) -> None:
+    plan = put(instance)
+    cancel(plan=plan)
+    resume(plan=plan)
+    assert plan.state == PlanState.APPLYING
+    cancel(plan=plan)
+    assert plan.state == PlanState.CURRENT
+
+
+def test_plan_of_which_nothing_failed_stays_as_it_is(instance: Instance) -> None:
+    plan = put(instance)
+    plan.items.update(state=ItemState.READY)
+    Plan.objects.update(state=PlanState.CURRENT)
+    resume(plan=plan)
+    assert plan.state == PlanState.CURRENT
+
+
 def test_plan_that_is_let_go_is_kept_up_no_more(instance: Instance) -> None:
     let_go(plan=put(instance))
     assert in_force() is None
@@ -292,7 +309,7 @@ def test_old_plans_are_forgotten_but_those_to_which_one_returns(instance: Instan
 
 
 def test_plan_remembers_what_was_given_back_and_what_others_held(instance: Instance) -> None:
-    row = Gpu.objects.create(node=instance.node, index=0, name="RTX 3090", given_back=True)
+    row = Gpu.objects.create(node=instance.node, index=1, name="RTX 3090", given_back=True)
     process = wire.GpuProcess(pid=5, name="Xorg", used_bytes=GIB)
     seen(gpus=(gpu(processes=(process,)),))
     plan = make_plan(state=PlanState.REPLACED)

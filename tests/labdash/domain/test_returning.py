@@ -158,6 +158,21 @@ def test_what_fits_nowhere_else_is_left_out_and_named(instance: Instance) -> Non
     assert where() == {"rog/0"}
 
 
+def test_card_that_is_given_back_while_a_plan_is_made_is_freed_after_it(
+    instance: Instance,
+) -> None:
+    now = timezone.now()
+    planned(now)
+    lab = snapshot(now=now)
+    give_back(gpu=card(0))
+    late = applying.apply(plan=quick(lab), lab=lab, by=None)
+    assert where() == {"rog/0"}
+    tick(now)
+    shrunk = applying.in_force()
+    assert shrunk
+    assert (where(), shrunk.instead_of) == ({"rog/1"}, late)
+
+
 def test_card_on_which_nothing_was_planned_changes_no_plan(instance: Instance) -> None:
     now = timezone.now()
     plan = planned(now, pin="rog/1")

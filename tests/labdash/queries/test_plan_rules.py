@@ -17,6 +17,7 @@ from labdash.models import (
     Plan,
     PlanItem,
 )
+from labdash.models.plan import CANCELLED
 from labdash.queries.lab import read_lab
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.status import read_status
@@ -75,6 +76,18 @@ def test_item_that_failed_says_why_and_what_to_do(instance: Instance) -> None:
     assert "Try again" in problem.next_step
     PlanItem.objects.filter(pk=item.pk).update(wish=ItemWish.UNLOAD)
     assert only().text.startswith("chat could not be ended on rog/ollama")
+
+
+def test_what_its_owner_cancelled_is_one_line_of_a_node(instance: Instance) -> None:
+    plan = in_force(instance, state=ItemState.FAILED, reason=CANCELLED).plan
+    make_item(plan, instance, "code", state=ItemState.FAILED, reason=CANCELLED)
+    gone: dict[str, Any] = {"state": ItemState.FAILED, "wish": ItemWish.UNLOAD}
+    make_item(plan, instance, "old", reason=CANCELLED, **gone)
+    seen()
+    problem = only()
+    assert (problem.code, problem.severity) == ("plan_cancelled", "attention")
+    assert problem.text == "The plan was cancelled, so chat, code are not served on rog."
+    assert problem.next_step == "On Planner: press Try again to go on with it, or plan anew."
 
 
 def test_load_of_a_plan_that_failed_is_not_told_twice(instance: Instance) -> None:
@@ -240,7 +253,21 @@ def test_cards_of_their_owners_are_told_with_what_the_plan_does(instance: Instan
     assert problem.text == (f"game.exe holds 6.0 GiB of rog/0: the plan leaves it the card. {why}")
     assert "a minute after those programs end" in problem.next_step
     Gpu.objects.update(given_back=True)
-    assert only().text == f"rog/0 is given back to its owner. {why}"
+    assert only().text == why
+
+
+def test_plan_that_was_asked_back_onto_a_card_of_its_owner_is_told(instance: Instance) -> None:
+    Gpu.objects.update(game_on=True, game_bytes=4 * GIB)
+    in_force(instance)
+    Plan.objects.update(without=[Gpu.objects.get().pk])
+    seen(gpus=holding(6))
+    problem = only()
+    assert problem.text == (
+        "rog/0 is used by another program. The plan that you asked back has chat there."
+    )
+    assert (
+        problem.next_step == "To leave the card to its owner: plan anew on Planner, and apply that."
+    )
 
 
 def test_status_tells_the_plan_with_its_verdicts(instance: Instance) -> None:

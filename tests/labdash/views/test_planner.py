@@ -299,6 +299,16 @@ def test_one_click_goes_back_to_the_plan_before(page: Client) -> None:
     assert plan.items.get(wish="serve").ctx == 4096
 
 
+def test_way_back_onto_a_card_that_its_owner_has_is_said_before(page: Client) -> None:
+    lab()
+    in_force(PlanState.REPLACED)
+    in_force(alias="labdash/other")
+    assert "given back" not in bare(text_of(page.get("/planner/back/")))
+    Gpu.objects.update(given_back=True)
+    shown = bare(text_of(page.get("/planner/back/")))
+    assert "It uses rog/0, which is given back now." in shown
+
+
 def test_there_is_no_way_back_without_a_plan_before(page: Client) -> None:
     lab()
     in_force()
