@@ -64,7 +64,7 @@ def _unloads(lab: Lab, plan: Plan) -> Iterator[Move]:
             model=running.name,
             bytes=freed,
             text=f"{running.name} leaves the memory of {instance.name}{much}:"
-            " nothing planned there uses it.",
+            " the plan does not use it there.",
         )
 
 

@@ -160,7 +160,7 @@ def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
         return f"cannot be used: {clause(found.text)}"
     others = stage.beside(found.device, but={key_of(placement)})
     beside = f" beside {names_beside(others)}" if others else ""
-    return f"lacks {gib(short)}{beside}."
+    return f"{device_name(found.device)} lacks {gib(short)} for it{beside}."
 
 
 def _held_already(lab: Lab, placement: Placement) -> Iterator[str]:

@@ -24,14 +24,16 @@ MOST_ENDED = 8
 # No context below it is of use; those that embed do with less.
 LEAST_CTX = 2048
 LEAST_EMBEDDING_CTX = 256
-# What no change of memory helps.
-HOPELESS: frozenset[Limit] = frozenset({"model", "quant", "context"})
+# What nothing helps but another wish.
+HOPELESS: frozenset[Limit] = frozenset({"model", "quant"})
 
 
 def ways_out(search: Search, limit: Limit, *, smaller: Smaller | None = None) -> tuple[WayOut, ...]:
     """List changes after which the deployment fits, what changes least first."""
     if limit in HOPELESS or not search.deployment.variants:
         return ()
+    if limit == "context":
+        return tuple(_as_trained(search))
     more = smaller(search.deployment) if smaller is not None else ()
     return tuple(islice(_all_ways(search, limit, more), MOST_WAYS))
 
@@ -46,6 +48,16 @@ def _all_ways(search: Search, limit: Limit, more: tuple[Variant, ...]) -> Iterat
     if limit in ("runner", "eviction"):
         yield from another_server(search)
     yield from _ended(search)
+
+
+def _as_trained(search: Search) -> Iterator[WayOut]:
+    """Yield the longest context that fits, of those that the model was trained with."""
+    last = search.deployment.variants[-1]
+    steps = steps_of(replace(search.deployment, ctx_floor=1), last.model.shape.ctx_train)
+    shorter = [(last, ctx) for ctx in reversed(steps) if ctx >= _least_ctx(search.deployment)]
+    choice = _best(search, shorter)
+    if choice is not None:
+        yield _way("ctx", choice)
 
 
 def _less(search: Search, more: tuple[Variant, ...]) -> Iterator[WayOut]:
@@ -67,12 +79,16 @@ def _less(search: Search, more: tuple[Variant, ...]) -> Iterator[WayOut]:
 
 def _steps_below(deployment: Deployment) -> list[int]:
     """List contexts below the floor, the longest first."""
-    embedding = any(variant.embedding for variant in deployment.variants)
-    least = LEAST_EMBEDDING_CTX if embedding else LEAST_CTX
+    least = _least_ctx(deployment)
     if deployment.ctx_floor <= least:
         return []
     lower = replace(deployment, ctx_floor=least, ctx_wish=deployment.ctx_floor)
     return sorted(steps_of(lower, deployment.ctx_floor), reverse=True)[1:]
+
+
+def _least_ctx(deployment: Deployment) -> int:
+    embedding = any(variant.embedding for variant in deployment.variants)
+    return LEAST_EMBEDDING_CTX if embedding else LEAST_CTX
 
 
 def _way(kind: str, choice: Choice) -> WayOut:

@@ -136,7 +136,7 @@ def _instance(entry: InstanceEntry, node: NodeEntry) -> Instance:
         build=build.number,
         gpus=gpus,
         env=entry.env,
-        installed=entry.installed,
+        installed=tuple(dict.fromkeys((*entry.installed, *(each.model for each in entry.loaded)))),
         running=tuple(_running(each, gpus) for each in entry.loaded),
         url=entry.url,
     )

@@ -21,11 +21,8 @@ from labdash.wording import size
 
 REFUSED = 1
 COLUMNS = ("deployment", "where", "variant", "context", "GPU", "RAM", "tokens/s")
-WORDS = {
-    "optimal": "This is the best plan",
-    "feasible": "A better plan may be possible",
-    "infeasible": "Nothing can be placed",
-}
+# A smaller gap is written as none.
+LEAST_GAP = 0.0005
 
 
 class Command(LabDashCommand):
@@ -154,8 +151,17 @@ def _device(device: DeviceLoad) -> str:
 
 
 def _verdict(plan: Plan) -> str:
-    gap = "" if plan.gap is None else f", at most {100 * plan.gap:.1f} % from the best value"
-    ended = ", ended by its time limit" if plan.limited_by else ""
-    if plan.gap is None and plan.status == "feasible":
-        gap = ", how far it is from the best is not known"
-    return f"{WORDS[plan.status]}{gap}{ended}."
+    ended = " The search was ended by its time limit." if plan.limited_by else ""
+    return f"{_how_good(plan)}.{ended}"
+
+
+def _how_good(plan: Plan) -> str:
+    if plan.status == "infeasible":
+        return "Nothing can be placed"
+    if plan.gap is None:
+        return "A better plan may be possible; how far it is from the best is not known"
+    if plan.gap >= LEAST_GAP:
+        return f"It is at most {100 * plan.gap:.1f} % from the best value"
+    if plan.status == "optimal":
+        return "This is the best plan"
+    return "No plan has a better value, but one may have less to move"

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from labdash.env import ROOT
+from labdash.management.commands.plan import _verdict
 from labdash.models import Deployment, Plan
 from tests.factories import GIB, gpu, make_node, seen
 from tests.labdash.management.conftest import Run
+from tests.planning.choices import plan_of
 from workers import wire
 
 LABS = ROOT / "tests" / "fixtures" / "labs"
@@ -56,7 +59,27 @@ def test_a_plan_that_serves_all_is_0() -> None:
 def test_a_lab_is_read_from_standard_input(manage: Run) -> None:
     result = manage("plan", "--lab", "-", "--quick")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "at most 0.0 % from the best value" in result.stdout
+    assert result.stdout == "No plan has a better value, but one may have less to move.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"status": "infeasible", "gap": 0.0}, "Nothing can be placed."),
+        ({"status": "optimal", "gap": 0.0}, "This is the best plan."),
+        ({"status": "optimal", "gap": 0.004}, "It is at most 0.4 % from the best value."),
+        (
+            {"status": "feasible", "gap": 0.02, "limited_by": "time"},
+            "It is at most 2.0 % from the best value. The search was ended by its time limit.",
+        ),
+        (
+            {"status": "feasible", "gap": None},
+            "A better plan may be possible; how far it is from the best is not known.",
+        ),
+    ],
+)
+def test_how_good_a_plan_is_contradicts_nothing(changes: dict[str, Any], verdict: str) -> None:
+    assert _verdict(replace(plan_of(), **changes)) == verdict
 
 
 def test_bad_input_is_one_line_and_2(manage: Run, tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def test_a_resident_that_nothing_planned_uses_is_unloaded() -> None:
     move = only_move(lab(running))
     assert (move.kind, move.deployment, move.bytes) == ("unload", None, 3 * GIB)
     assert move.text == (
-        "old:7b leaves the memory of rog:11434 and leaves 3.0 GiB free on rog/0 and rog/1: nothing"
-        " planned there uses it."
+        "old:7b leaves the memory of rog:11434 and leaves 3.0 GiB free on rog/0 and rog/1: the plan"
+        " does not use it there."
     )
 
 

@@ -81,7 +81,8 @@ def test_a_faster_place_that_is_full_is_named_with_what_it_lacks() -> None:
     plan = replace(plan, placements=(*plan.placements, placed(SMALL, second, order=2)))
     reason = one(told(here, plan), "It answers with")
     assert "; rog/0 would give about" in reason
-    assert reason.endswith("GiB beside other.")
+    assert ", but rog/0 lacks " in reason
+    assert reason.endswith("GiB for it beside other.")
 
 
 def test_a_pinned_one_says_so() -> None:

@@ -217,3 +217,11 @@ def test_a_cache_type_offered_for_a_lone_deployment_works() -> None:
     changed = {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}
     here = with_env(Lab(nodes=(node("rog", 8.5),), deployments=(wanted,)), "rog:11434", changed)
     assert packed(here).placements
+
+
+def test_a_context_beyond_the_trained_one_is_answered_with_the_longest_that_fits() -> None:
+    wanted = replace(BIG, ctx_floor=200_000, ctx_wish=200_000)
+    found = refusal(node("rog", 48), wanted=wanted)
+    assert found.limit == "context"
+    assert [(each.kind, each.value) for each in found.nearest] == [("ctx", 131_072)]
+    assert refusal(node("rog", 4), wanted=wanted).nearest == ()

@@ -190,6 +190,12 @@ def test_installed_files_are_what_deployments_are_served_with() -> None:
     assert lab.deployments[0].variants[0].name == hub
 
 
+def test_what_is_in_memory_is_on_the_disk_too() -> None:
+    text = 'installed = ["qwen3:8b"]\nloaded = [{ model = "qwen3:14b" }, { model = "qwen3:8b" }]'
+    (instance,) = the_node(f'[[node]]\nname = "a"\n[[node.instance]]\n{text}').instances
+    assert instance.installed == ("qwen3:8b", "qwen3:14b")
+
+
 def test_a_model_without_a_known_shape_is_refused_by_the_plan() -> None:
     found = the_deployment('model = "moondream"')
     assert (found.variants, found.unknown) == ((), "model")
