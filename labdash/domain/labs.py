@@ -67,6 +67,7 @@ def _node(entry: NodeEntry) -> Iterator[str]:
             return
         row = _add(entry)
         yield f"node {entry.name}: added, agentless, with {len(entry.gpus)} GPUs"
+        yield from _servers(entry, row)
     elif row.agentless != entry.agentless:
         kind = "agentless" if row.agentless else "no agentless node"
         raise LabDashError(f"node {entry.name} is {kind} here: its file says otherwise")
@@ -103,6 +104,10 @@ def _agentless(entry: NodeEntry, row: Node) -> Iterator[str]:
     if entry.ram_bytes is not None and entry.ram_bytes != row.declared_ram_bytes:
         Node.objects.filter(pk=row.pk).update(declared_ram_bytes=entry.ram_bytes)
         yield f"node {entry.name}: {size(entry.ram_bytes)} of RAM"
+    yield from _servers(entry, row)
+
+
+def _servers(entry: NodeEntry, row: Node) -> Iterator[str]:
     pairs = zip(entry.instances, row.instances.all(), strict=False)
     for each, instance in pairs:
         yield from _declared(each, instance)

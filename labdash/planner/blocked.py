@@ -148,6 +148,8 @@ def _short(lab: Lab, nearest: _Try) -> Blocked:
         else f"those of {member.instance} have"
     )
     on = "one GPU" if miss.card is not None else "the GPUs together"
+    if seat.joined and miss.card is not None:
+        on = f"{member.node}/{member.gpus[miss.card]}, split over the GPUs of {member.instance}"
     kept = f" ({margin:.1f} GiB of it is kept free)" if margin > 0 else ""
     text = f"It needs {needed} on {on}; {where} {room:.1f} free of {total:.1f}{kept}."
     return Blocked(limit="gpu", short_bytes=miss.short_bytes, text=text)

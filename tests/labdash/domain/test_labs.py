@@ -46,7 +46,7 @@ def test_an_agentless_node_is_added_with_its_hardware() -> None:
 
 def test_an_agentless_node_follows_its_file() -> None:
     store(NAS)
-    store(NAS)
+    assert store(NAS).changes == ()
     instance = Node.objects.get().instances.get()
     assert instance.declared_settings == {"OLLAMA_KV_CACHE_TYPE": "q8_0"}
     assert instance.declared_gpus == [0]

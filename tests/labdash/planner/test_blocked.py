@@ -1,5 +1,6 @@
 """Why a deployment can be served nowhere."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,3 +59,10 @@ def test_the_nearest_of_several_places_is_told() -> None:
     places = lab(node("small", 6.0), node("rog", 10.0))
     found = why_none(places, deployment(Q14))
     assert "rog/0" in found.text
+
+
+def test_a_part_of_a_split_is_not_told_as_a_need_of_one_gpu() -> None:
+    place = node("rog", 8.0, 8.0)
+    kept = replace(place.cards[0], reserve_bytes=4 * GIB)
+    found = why_none(lab(replace(place, cards=(kept, place.cards[1]))), deployment(Q14))
+    assert " GiB on rog/0, split over the GPUs of rog:11434; rog/0 has" in found.text
