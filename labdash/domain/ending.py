@@ -1,4 +1,7 @@
-"""What a plan ends: models that were loaded to stay, and names of LabDash's own, without use."""
+"""What a plan ends: models that were loaded to stay, and names of LabDash's own, without use.
+
+On nodes that sleep or are paused nothing is ended: a plan would wait for them.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -22,7 +25,10 @@ def endings(items: Iterable[PlanItem], *, lab: LabView, former: Plan | None) -> 
         key = _key(instance.pk, model.name)
         if key not in served and (model.stays or _weights(key, bases, placed)):
             found[key] = _ending(instance, model.name)
+    reached = {view.node.pk for view in lab.nodes if _is_reachable(view)}
     for instance, name in (*_own_names(), *_own_names_of(former)):
+        if instance.node_id not in reached:
+            continue
         key = _key(instance.pk, name)
         # Weights of which no other name is left would be deleted with this one.
         if key not in served and key not in bases:

@@ -27,6 +27,7 @@ from labdash.models import (
     ItemWish,
     LoadJob,
     LoadWish,
+    Node,
     Plan,
     PlanItem,
     PlanState,
@@ -193,6 +194,17 @@ def test_names_of_labdash_without_use_go_and_those_of_others_stay(instance: Inst
     for name in ("labdash/old:latest", "labdash/chat:latest", "llama3:8b"):
         make_installed(instance, name)
     assert endings(put(instance)) == {("labdash/old", "labdash/old")}
+
+
+def test_names_on_a_node_that_is_paused_stay_so_that_no_plan_waits_for_it(
+    instance: Instance,
+) -> None:
+    make_installed(instance, "labdash/old:latest")
+    Node.objects.update(paused=True)
+    other = make_instance("twin")
+    seen("twin")
+    plan = put(other)
+    assert not plan.items.filter(wish=ItemWish.UNLOAD).exists()
 
 
 def test_name_that_a_plan_made_a_moment_ago_goes_too(instance: Instance) -> None:

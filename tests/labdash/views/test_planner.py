@@ -237,6 +237,7 @@ def in_force(of: PlanState = PlanState.CURRENT, **fields: object) -> PlanItem:
             "chat on rog failed The disk is full.",
         ),
         ({"residency": "on-demand"}, "In force 0 of 1 as planned, 1 on demand"),
+        ({"residency": "on-demand"}, "1 placement needs no look"),
         (
             {"residency": "on-demand", "verdict": "not-loaded", "verdict_text": "Not there."},
             "ready, loads when asked",
