@@ -4,17 +4,19 @@ from labdash.planner.assemble import plan_of
 from labdash.planner.bound import best_of, gap_between, sums_of
 from labdash.planner.improve import USUAL_EFFORT, improve
 from labdash.planner.lab import Lab
-from labdash.planner.plan import Plan
+from labdash.planner.plan import Choice, Plan
 from labdash.planner.problem import Group, Problem
 from labdash.planner.state import State
 
 
-def start(problem: Problem, *, effort: int = USUAL_EFFORT) -> State:
-    """Place what can be placed, and improve it."""
+def start(problem: Problem, *, like: Plan | None = None, effort: int = USUAL_EFFORT) -> State:
+    """Place what can be placed, ``like`` another plan where that still holds, and improve it."""
     state = State(problem)
+    if like is not None:
+        _resume(state, like)
     for wanted in _hardest_first(problem):
-        for _ in range(problem.wanted[wanted].replicas):
-            _place_smallest(state, wanted)
+        while state.open_replicas(wanted) and _place(state, wanted):
+            pass
     improve(state, effort=effort)
     return state
 
@@ -29,6 +31,34 @@ def _hardest_first(problem: Problem) -> list[int]:
         return problem.wanted[wanted].priority, -need, places, wanted
 
     return sorted((n for n, groups in enumerate(problem.groups) if groups), key=key)
+
+
+def _resume(state: State, plan: Plan) -> None:
+    """Take over what a plan places, by name."""
+    names = {each.name: number for number, each in enumerate(state.problem.wanted)}
+    for placement in plan.placements:
+        wanted = names.get(placement.deployment.name)
+        if wanted is not None and state.open_replicas(wanted):
+            seen = _look(placement.choice)
+            for column in state.problem.columns_of(wanted):
+                if _look(column.choice) == seen and state.put(column):
+                    break
+
+
+def _look(choice: Choice) -> tuple[object, ...]:
+    return (
+        choice.instance,
+        choice.variant.name,
+        choice.ctx,
+        choice.form,
+        choice.main_gpu,
+        choice.num_gpu,
+    )
+
+
+def _place(state: State, wanted: int) -> bool:
+    """Serve one replica: by a runner that is there, or else with the least that will do."""
+    return any(map(state.put, state.sharing(wanted))) or _place_smallest(state, wanted)
 
 
 def _place_smallest(state: State, wanted: int) -> bool:

@@ -270,6 +270,20 @@ class Problem:
         return min(self.wanted[wanted].replicas, len({each.instance for each in members}))
 
     @cached_property
+    def users(self) -> dict[str, set[int]]:
+        """Which deployments could be served with each file."""
+        found: dict[str, set[int]] = {}
+        for number, groups in enumerate(self.groups):
+            for group in groups:
+                found.setdefault(self.runner(group, 0)[1], set()).add(number)
+        return found
+
+    @property
+    def column_count(self) -> int:
+        """How many columns there are."""
+        return self._count
+
+    @cached_property
     def rooms(self) -> dict[str, int]:
         """What planned models may take of each GPU."""
         return {

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from labdash.planner.bound import Sums
 from labdash.planner.cuts import Cutter
-from labdash.planner.problem import Column, Problem
+from labdash.planner.problem import Column, Group, Problem
 from labdash.planner.relaxation import rows_of
 from labdash.planner.rows import Row, Rows
 from labdash.planner.slim import stand_in
@@ -64,7 +64,7 @@ class Part:
 
     name: Name
     of: Callable[[Sums], int]
-    costs: Callable[[Column], int]
+    costs: Callable[[Group], int]
     most: int
     unit: float = 1.0
     gap: float = 0.0
@@ -114,7 +114,7 @@ class Model:
 
     def _costs(self, part: Part) -> dict[int, float]:
         """Tell what each variable gives to a part, and takes where a split comes out worse."""
-        counted = ((number, part.costs(column)) for number, column in enumerate(self.columns))
+        counted = ((number, part.costs(column.group)) for number, column in enumerate(self.columns))
         costs = {number: count * part.unit for number, count in counted if count}
         lost = {number: -1.0 for (name, _), number in self._losses.items() if name == part.name}
         return costs | lost

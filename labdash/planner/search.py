@@ -7,12 +7,13 @@ from math import floor, inf
 
 from labdash.planner.assemble import plan_of
 from labdash.planner.bound import Sums, best_of, gap_between, sums_of
+from labdash.planner.classes import class_rows
 from labdash.planner.cuts import by_node
-from labdash.planner.improve import improve
+from labdash.planner.improve import improve, shake
 from labdash.planner.plan import Plan
-from labdash.planner.problem import Column, Problem
+from labdash.planner.problem import Column, Group, Problem
 from labdash.planner.program import POINT, Build, Model, Outcome, Part
-from labdash.planner.rows import GIB
+from labdash.planner.rows import GIB, Row
 from labdash.planner.slim import slim
 from labdash.planner.state import Set, State, without
 
@@ -70,12 +71,42 @@ class Search:
         """Prove or improve each part, keeping those before it."""
         self._build = build
         with suppress(Spent):
+            before = self.state.total
             proved = [self._better(part) for part in self._leading_parts()]
             self.leading = all(proved)
         with suppress(Spent):
+            if self.state.total > before:
+                shake(self.state)
             self.is_near = self._better(self._value())
             if not self.gap:
-                self._better(Part("moved", _moved, lambda each: -each.group.moved, 0, 1 / GIB))
+                self._better(Part("moved", _moved, lambda group: -group.moved, 0, 1 / GIB))
+
+    def compare(self, build: Build) -> None:
+        """Bound each part by a lab whose places of a kind are one, and improve nothing."""
+        rows, groups = class_rows(self.problem)
+        program = build(rows)
+        proved = True
+        with suppress(Spent):
+            for part in (*self._leading_parts(), self._value()):
+                costs = {n: part.costs(g) * part.unit for n, g in enumerate(groups)}
+                outcome = program.maximize(
+                    costs, start=(), gaps=(0.0, 0.0), limits=self.budget.limits()
+                )
+                got, bound = part.of(self.sums()), part.most
+                if outcome.bound < inf:
+                    bound = min(bound, floor(outcome.bound / part.unit + SLACK))
+                near = part.is_near(got, bound)
+                if part.name == "points":
+                    self.leading, self.bound, self.is_near = proved, bound, near
+                proved &= near
+                entries = {n: cost for n, cost in costs.items() if cost}
+                program.add(Row(entries, upper=inf, lower=got * part.unit - SLACK))
+
+    def is_done(self) -> bool:
+        """Whether each part is as good as it could be in a lab of its own."""
+        sums, best = self.sums(), self.best
+        near = self._value().is_near(sums.points, best.points)
+        return sums.served == best.served and sums.cpu == best.cpu and near
 
     def plan(self) -> Plan:
         """Write down what was found."""
@@ -100,16 +131,16 @@ class Search:
     def _serving(self, number: int, most: int) -> Part:
         priority, wanted = self.problem.priorities[number], self.problem.wanted
 
-        def serves(column: Column) -> int:
-            return int(wanted[column.wanted].priority == priority)
+        def serves(group: Group) -> int:
+            return int(wanted[group.wanted].priority == priority)
 
         return Part("served", lambda sums: sums.served[number], serves, most)
 
     def _value(self) -> Part:
         return Part("points", _points, self._hoped, self.bound, POINT, self.gap)
 
-    def _hoped(self, column: Column) -> int:
-        return column.group.points if self.gap else column.group.hope
+    def _hoped(self, group: Group) -> int:
+        return group.points if self.gap else group.hope
 
     def _better(self, part: Part) -> bool:
         """Improve one part and tell whether it is proved to be near its best."""
@@ -179,7 +210,7 @@ class Search:
         verdict = self.problem.verdict(node, columns)
         return {
             "cpu": verdict.cpu - sum(column.group.cpu for column in columns),
-            "points": sum(map(self._hoped, columns)) - verdict.points,
+            "points": sum(self._hoped(column.group) for column in columns) - verdict.points,
         }
 
     def _mended(self, node: int, columns: Sequence[Column]) -> Set:
@@ -208,8 +239,8 @@ def _spared(sums: Sums) -> int:
     return -sums.cpu
 
 
-def _spares(column: Column) -> int:
-    return -column.group.cpu
+def _spares(group: Group) -> int:
+    return -group.cpu
 
 
 def _points(sums: Sums) -> int:

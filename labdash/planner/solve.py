@@ -29,6 +29,8 @@ OPTIONS: Mapping[str, bool | int | float | str] = {
     "random_seed": 0,
     "mip_feasibility_tolerance": 1e-7,
 }
+# A lab with more columns is bounded by kinds of places, and not improved further.
+MOST_COLUMNS = 60_000
 # By how much a solution's objective may be off before it is not believed, as a part of it.
 DOUBT = 1e-6
 
@@ -60,7 +62,7 @@ class Program:
         numbers, values = _sparse(costs)
         every[numbers] = -values
         model = _model(self._rows, every)
-        first = self._rows.completed(frozenset(start))
+        first = self._rows.completed(frozenset(start)) if any(self._rows.whole) else ()
         found = self._run(model, gaps, limits, first)
         # HiGHS 1.16 sometimes loses what its presolve fixes where it is given a start.
         return found if found.ended != "failed" else self._run(model, gaps, limits, ())
@@ -92,7 +94,7 @@ class Program:
 
 
 def _outcome(solver: highspy.Highs, costs: NDArray[np.float64]) -> Outcome:
-    info = solver.getInfo()
+    info, kinds = solver.getInfo(), solver.getLp().integrality_
     ends: dict[object, Ended] = {
         highspy.HighsModelStatus.kOptimal: "proved",
         highspy.HighsModelStatus.kTimeLimit: "time",
@@ -106,7 +108,8 @@ def _outcome(solver: highspy.Highs, costs: NDArray[np.float64]) -> Outcome:
     told = float(costs @ values)
     if ended == "failed" or abs(told - info.objective_function_value) > DOUBT * max(1, abs(told)):
         return Outcome(values.tolist(), inf, "failed", nodes)
-    return Outcome(values.tolist(), -info.mip_dual_bound, ended, nodes)
+    bound = -info.mip_dual_bound if highspy.HighsVarType.kInteger in kinds else -told
+    return Outcome(values.tolist(), bound, ended, nodes)
 
 
 def _model(rows: Rows, costs: NDArray[np.float64]) -> highspy.HighsLp:
@@ -133,25 +136,26 @@ def _sparse(entries: Mapping[int, float]) -> tuple[NDArray[np.int32], NDArray[np
     return numbers, np.fromiter(entries.values(), dtype=np.float64, count=len(entries))
 
 
-def solve(
+def solve(  # noqa: PLR0913 - the planner's one door
     lab: Lab,
     *,
     exact: bool = True,
     gap: float = USUAL_GAP,
     limit_s: float = USUAL_LIMIT_S,
     node_limit: int = USUAL_NODES,
+    start: Plan | None = None,
     clock: Callable[[], float] | None = None,
 ) -> Plan:
     """Plan a lab: at once where not ``exact``, else until the value is within ``gap`` of the best.
 
-    ``clock`` tells seconds; without one only HiGHS's own are counted.
+    ``start`` is a plan to begin with, as far as it still holds. ``clock`` tells seconds; without
+    one only HiGHS's own are counted.
     """
     began = clock() if clock else 0.0
     problem = Problem(lab)
-    state = greedy.start(problem)
+    state = greedy.start(problem, like=start)
     if not exact:
         return greedy.told(problem, state)
-    shake(state)
     programs: list[Program] = []
 
     def program(rows: Rows) -> Program:
@@ -162,5 +166,10 @@ def solve(
         return clock() - began if clock else sum(each.seconds for each in programs)
 
     search = Search(problem, state, gap=gap, budget=Budget(limit_s, node_limit, used))
-    search.run(program)
+    if problem.column_count > MOST_COLUMNS:
+        search.compare(program)
+    else:
+        if not search.is_done():
+            shake(state)
+        search.run(program)
     return search.plan()

@@ -6,9 +6,10 @@ from labdash.planner.loading import Settled
 from labdash.planner.problem import Column, Group, Problem, Verdict
 
 type Set = tuple[Column, ...]
-# What it takes to settle a node, and one where the engine divides a load, in looks at a column.
+# What it takes to settle a node, in looks at a column.
 SETTLING_EFFORT = 10
-DIVIDING_EFFORT = 200
+# As many places where the engine divides a load are looked at for one deployment at a time.
+MOST_DIVIDED = 2
 # Of many places that are alike so many are tried, the fullest first.
 MOST_PLACES = 16
 
@@ -21,6 +22,8 @@ class State:
         self.sets: list[Set] = [()] * len(problem.nodes)
         self.worths = [0] * len(problem.nodes)
         self.held: list[list[Column]] = [[] for _ in problem.wanted]
+        # What is served of each file, by its name.
+        self._running: dict[str, list[Column]] = {}
         self.total = 0
         self.rooms = problem.rooms
         # What is left beside all planned ones, and beside the residents alone.
@@ -44,9 +47,9 @@ class State:
         """Tell what would come of columns on a node, None where that is plain or too much work."""
         self.tried += 1
         if not self.problem.is_known(node, columns):
-            if not self._may_fit(columns):
+            if not self._may_fit(columns) or _is_laborious(columns):
                 return None
-            self.tried += SETTLING_EFFORT + _dividing_effort(columns)
+            self.tried += SETTLING_EFFORT
         return self.problem.verdict(node, columns)
 
     def _may_fit(self, columns: Set) -> bool:
@@ -84,9 +87,11 @@ class State:
         for gone in before:
             if gone not in columns:
                 self.held[gone.wanted].remove(gone)
+                self._running[gone.runner[1]].remove(gone)
         for new in columns:
             if new not in before:
                 self.held[new.wanted].append(new)
+                self._running.setdefault(new.runner[1], []).append(new)
         self.sets[node] = columns
         self.total += verdict.worth - self.worths[node]
         self.worths[node] = verdict.worth
@@ -108,10 +113,14 @@ class State:
 
     def options(self, wanted: int, *, above: int) -> Iterator[Column]:
         """Return columns of a deployment worth more than ``above`` that may fit, the best first."""
+        divided = 0
         for group in self.problem.groups[wanted]:
             if group.worth <= above:
                 return
-            yield from self.places(group)
+            for column in self.places(group):
+                divided += not group.sure
+                if group.sure or divided <= MOST_DIVIDED:
+                    yield column
 
     def places(self, group: Group) -> Iterator[Column]:
         """Return a group's columns that may fit, the fullest places first."""
@@ -133,6 +142,18 @@ class State:
         node = self.problem.node_numbers[group.profile.members[position].node]
         return any(column.runner == runner for column in self.sets[node])
 
+    def sharing(self, wanted: int) -> Iterator[Column]:
+        """Return columns of a deployment that a runner can serve which is there already."""
+        problem = self.problem
+        for group in problem.groups[wanted]:
+            choice = group.profile.choice
+            for other in self._running.get(problem.runner(group, 0)[1], ()):
+                if (other.choice.ctx, other.choice.form) == (choice.ctx, choice.form):
+                    member = other.group.profile.members[other.position]
+                    if member in group.profile.members:
+                        position = group.profile.members.index(member)
+                        yield problem.column(group, position)
+
     def copy_sets(self) -> list[Set]:
         """Remember where the search stands."""
         return list(self.sets)
@@ -145,12 +166,20 @@ class State:
                 self._apply(node, columns, verdict)
 
 
-def _dividing_effort(columns: Set) -> int:
-    """Tell what dividing takes: a single resident comes first, and out as in an empty lab."""
+def _is_laborious(columns: Set) -> bool:
+    """Whether a load would have to be divided by what else is there, which takes long to tell.
+
+    One resident comes first, and out as in an empty lab. A guest does so beside no resident and
+    few guests.
+    """
     divided = [column for column in columns if not column.group.sure]
-    if len(divided) == 1 and divided[0].group.resident:
-        return SETTLING_EFFORT
-    return DIVIDING_EFFORT * len(divided)
+    if not divided or len(columns) == 1:
+        return False
+    if len(divided) > 1:
+        return True
+    return not divided[0].group.resident and any(
+        set(each.reach) & set(divided[0].reach) for each in columns if each is not divided[0]
+    )
 
 
 def without(columns: Set, *gone: Column) -> Set:
