@@ -5,7 +5,7 @@ from labdash.planner.bound import best_of, gap_between, sums_of
 from labdash.planner.improve import USUAL_EFFORT, improve
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, Plan
-from labdash.planner.problem import Group, Problem
+from labdash.planner.problem import Column, Group, Problem
 from labdash.planner.state import State
 
 
@@ -34,15 +34,22 @@ def _hardest_first(problem: Problem) -> list[int]:
 
 
 def _resume(state: State, plan: Plan) -> None:
-    """Take over what a plan places, by name."""
+    """Take over what a plan places, by name: whole nodes, or what of them still holds."""
     names = {each.name: number for number, each in enumerate(state.problem.wanted)}
+    sets: dict[int, list[Column]] = {}
     for placement in plan.placements:
         wanted = names.get(placement.deployment.name)
-        if wanted is not None and state.open_replicas(wanted):
-            seen = _look(placement.choice)
-            for column in state.problem.columns_of(wanted):
-                if _look(column.choice) == seen and state.put(column):
-                    break
+        known = state.problem.columns_of(wanted) if wanted is not None else ()
+        seen = _look(placement.choice)
+        column = next((each for each in known if _look(each.choice) == seen), None)
+        if column is not None and placement.replica < state.problem.wanted[column.wanted].replicas:
+            sets.setdefault(column.node, []).append(column)
+    for node, columns in sorted(sets.items()):
+        if state.problem.verdict(node, columns).holds:
+            state.set(node, tuple(columns))
+        else:
+            for column in columns:
+                state.put(column)
 
 
 def _look(choice: Choice) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from labdash.planner.loading import Settled
 from labdash.planner.problem import Column, Group, Problem, Verdict
 
 type Set = tuple[Column, ...]
-# What it takes to settle a node, in looks at a column.
+# What it takes to settle a node, in looks at a column; guests that may meet take more.
 SETTLING_EFFORT = 10
 # As many places where the engine divides a load are looked at for one deployment at a time.
 MOST_DIVIDED = 2
@@ -49,7 +49,8 @@ class State:
         if not self.problem.is_known(node, columns):
             if not self._may_fit(columns) or _is_laborious(columns):
                 return None
-            self.tried += SETTLING_EFFORT
+            guests = sum(not column.group.resident for column in columns)
+            self.tried += SETTLING_EFFORT + guests**3 // 8
         return self.problem.verdict(node, columns)
 
     def _may_fit(self, columns: Set) -> bool:
