@@ -63,11 +63,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stranger:
-    """A model in memory that the plan does not place. No devices: nobody tells where it lies."""
+    """A model in memory that the plan does not place. No devices: nobody tells where it lies.
+
+    ``takes`` are the models of the plan whose weights these are: a server runs them once.
+    """
 
     name: str
     instance: str
     devices: frozenset[str] = frozenset()
+    takes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +162,10 @@ def _hand(kept: Kept) -> Stay | None:
 
 
 def _used(place: Place, kept: Kept) -> Stay | None:
-    """Leave a card alone while somebody has a model of their own on it."""
+    """Leave a card alone while somebody has a model of their own on it, or the runner."""
     for other in place.strangers:
+        if kept.id in other.takes:
+            return Stay(cause="used", text=f"{other.name} is in use by its own name.")
         meets = other.devices & kept.gpu_bytes.keys()
         if meets or (other.instance == kept.instance and not other.devices):
             where = all_of(sorted(meets)) or other.instance

@@ -153,11 +153,19 @@ def _strangers(items: list[PlanItem], view: NodeView) -> Iterator[Stranger]:
         for item in items
         if item.wish == ItemWish.SERVE
     }
+    weights: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for item in items:
+        weights[item.instance.name, plain_name(item.model).lower()].add(item.pk)
     for instance in view.node.instances.all():
         for model in models_on(view, instance.name) or ():
-            if (instance.name, plain_name(model.name).lower()) not in served:
-                devices = model.devices or frozenset()
-                yield Stranger(name=model.name, instance=instance.name, devices=devices)
+            key = (instance.name, plain_name(model.name).lower())
+            if key not in served:
+                yield Stranger(
+                    name=model.name,
+                    instance=instance.name,
+                    devices=model.devices or frozenset(),
+                    takes=frozenset(weights.get(key, ())),
+                )
 
 
 def _away(view: NodeView) -> str:

@@ -135,6 +135,16 @@ def test_nothing_is_done_where_somebody_has_a_model_of_their_own(instance: Insta
     assert orders() == []
 
 
+def test_runner_that_somebody_took_by_the_models_own_name_is_left_to_them(
+    instance: Instance,
+) -> None:
+    in_force(instance)
+    theirs = wire.GpuProcess(pid=9, name="llama-server", used_bytes=6 * GIB, model="qwen3:8b")
+    cards = (gpu(processes=()), gpu(1, processes=(theirs,)))
+    gone_for_long(gpus=cards, instances=(ollama(loaded=(loaded("qwen3:8b"),)),))
+    assert orders() == []
+
+
 def test_nothing_is_done_while_a_download_runs(instance: Instance) -> None:
     in_force(instance)
     running_job(instance, model="x:1b")

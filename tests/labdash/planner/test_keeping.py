@@ -93,6 +93,20 @@ def test_two_samples_are_waited_for() -> None:
             "used",
             "llama3:8b is in use on ollama.",
         ),
+        (
+            {
+                "strangers": (
+                    Stranger(
+                        name="m",
+                        instance="ollama",
+                        devices=frozenset({"rog/1"}),
+                        takes=frozenset({1, 9}),
+                    ),
+                )
+            },
+            "used",
+            "m is in use by its own name.",
+        ),
     ],
 )
 def test_nothing_is_done_against_others(fields: dict[str, Any], cause: str, words: str) -> None:
