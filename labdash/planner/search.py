@@ -1,7 +1,6 @@
 """Prove a plan the best, or make it better: one part of the score after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import floor, inf
 
@@ -47,16 +46,19 @@ class Budget:
 
 
 class Search:
-    """Improves what ``state`` holds.
+    """Improves what ``state`` holds, to within ``gap``; within ``enough`` it counts as proved.
 
     Where a gap is left, who is served and with how many layers on the CPU is decided with the
     smallest loads alone, and a split is not hoped to come out better beside others than alone.
     """
 
-    def __init__(self, problem: Problem, state: State, *, gap: float, budget: Budget) -> None:
+    def __init__(
+        self, problem: Problem, state: State, *, gap: float, budget: Budget, enough: float = 0.0
+    ) -> None:
         self.problem = problem
         self.state = state
         self.gap = gap
+        self.enough = max(gap, enough)
         self.budget = budget
         self.leading = False
         self.best = best_of(problem)
@@ -70,37 +72,46 @@ class Search:
     def run(self, build: Build) -> None:
         """Prove or improve each part, keeping those before it."""
         self._build = build
-        with suppress(Spent):
-            before = self.state.total
-            proved = [self._better(part) for part in self._leading_parts()]
-            self.leading = all(proved)
-        with suppress(Spent):
-            if self.state.total > before:
-                shake(self.state)
+        try:
+            self.leading = self._lead()
+        except Spent:
+            self.leading = False
+        try:
             self.is_near = self._better(self._value())
             if not self.gap:
                 self._better(Part("moved", _moved, lambda group: -group.moved, 0, 1 / GIB))
+        except Spent:
+            return
+
+    def _lead(self) -> bool:
+        """See to who is served and to layers on the CPU, and tell whether both are proved."""
+        before = self.state.total
+        proved = [self._better(part) for part in self._leading_parts()]
+        if self.state.total > before:
+            shake(self.state)
+        return all(proved)
 
     def compare(self, build: Build) -> None:
         """Bound each part by a lab whose places of a kind are one, and improve nothing."""
         rows, groups = class_rows(self.problem)
         program = build(rows)
         proved = True
-        with suppress(Spent):
-            for part in (*self._leading_parts(), self._value()):
-                costs = {n: part.costs(g) * part.unit for n, g in enumerate(groups)}
-                outcome = program.maximize(
-                    costs, start=(), gaps=(0.0, 0.0), limits=self.budget.limits()
-                )
-                got, bound = part.of(self.sums()), part.most
-                if outcome.bound < inf:
-                    bound = min(bound, floor(outcome.bound / part.unit + SLACK))
-                near = part.is_near(got, bound)
-                if part.name == "points":
-                    self.leading, self.bound, self.is_near = proved, bound, near
-                proved &= near
-                entries = {n: cost for n, cost in costs.items() if cost}
-                program.add(Row(entries, upper=inf, lower=got * part.unit - SLACK))
+        for part in (*self._leading_parts(), self._value()):
+            costs = {n: part.costs(group) * part.unit for n, group in enumerate(groups)}
+            got, bound = part.of(self.sums()), part.most
+            try:
+                limits = self.budget.limits()
+            except Spent:
+                return
+            outcome = program.maximize(costs, start=(), gaps=(0.0, 0.0), limits=limits)
+            if outcome.bound < inf:
+                bound = min(bound, floor(outcome.bound / part.unit + SLACK))
+            near = part.is_near(got, bound)
+            if part.name == "points":
+                self.leading, self.bound, self.is_near = proved, bound, near
+            proved &= near
+            entries = {number: cost for number, cost in costs.items() if cost}
+            program.add(Row(entries, upper=inf, lower=got * part.unit - SLACK))
 
     def is_done(self) -> bool:
         """Whether each part is as good as it could be in a lab of its own."""
@@ -110,11 +121,12 @@ class Search:
 
     def plan(self) -> Plan:
         """Write down what was found."""
+        gap = gap_between(self.sums().points, self.bound) if self.leading else None
         return plan_of(
             self.problem,
             self.state.sets,
-            proved=self.leading and self.is_near,
-            gap=gap_between(self.sums().points, self.bound) if self.leading else None,
+            proved=gap is not None and (self.is_near or gap <= self.enough),
+            gap=gap,
             out_of_time=self.budget.out_of_time,
         )
 

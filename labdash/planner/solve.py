@@ -9,7 +9,6 @@ from math import inf
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 
 from labdash.planner import greedy
 from labdash.planner.improve import shake
@@ -19,6 +18,9 @@ from labdash.planner.problem import Problem
 from labdash.planner.program import Ended, Outcome
 from labdash.planner.rows import Row, Rows
 from labdash.planner.search import Budget, Search
+
+type Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+type Integers = np.ndarray[tuple[int], np.dtype[np.int32]]
 
 USUAL_GAP = 0.01
 USUAL_LIMIT_S = 10.0
@@ -31,6 +33,8 @@ OPTIONS: Mapping[str, bool | int | float | str] = {
 }
 # A lab with more columns is bounded by kinds of places, and not improved further.
 MOST_COLUMNS = 60_000
+# With so few the very best is found in a second or two: small labs are planned to the end.
+FEW_COLUMNS = 1000
 # By how much a solution's objective may be off before it is not believed, as a part of it.
 DOUBT = 1e-6
 
@@ -93,7 +97,7 @@ class Program:
         return _outcome(solver, np.array(model.col_cost_))
 
 
-def _outcome(solver: highspy.Highs, costs: NDArray[np.float64]) -> Outcome:
+def _outcome(solver: highspy.Highs, costs: Floats) -> Outcome:
     info, kinds = solver.getInfo(), solver.getLp().integrality_
     ends: dict[object, Ended] = {
         highspy.HighsModelStatus.kOptimal: "proved",
@@ -112,7 +116,7 @@ def _outcome(solver: highspy.Highs, costs: NDArray[np.float64]) -> Outcome:
     return Outcome(values.tolist(), bound, ended, nodes)
 
 
-def _model(rows: Rows, costs: NDArray[np.float64]) -> highspy.HighsLp:
+def _model(rows: Rows, costs: Floats) -> highspy.HighsLp:
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = len(rows.tops), len(rows.rows)
     model.col_cost_ = costs
@@ -131,7 +135,7 @@ def _model(rows: Rows, costs: NDArray[np.float64]) -> highspy.HighsLp:
     return model
 
 
-def _sparse(entries: Mapping[int, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def _sparse(entries: Mapping[int, float]) -> tuple[Integers, Floats]:
     numbers = np.fromiter(entries, dtype=np.int32, count=len(entries))
     return numbers, np.fromiter(entries.values(), dtype=np.float64, count=len(entries))
 
@@ -148,14 +152,15 @@ def solve(  # noqa: PLR0913 - the planner's one door
 ) -> Plan:
     """Plan a lab: at once where not ``exact``, else until the value is within ``gap`` of the best.
 
-    ``start`` is a plan to begin with, as far as it still holds. ``clock`` tells seconds; without
-    one only HiGHS's own are counted.
+    Of a small lab the very best is sought. ``start`` is a plan to begin with, as far as it still
+    holds. ``clock`` tells seconds; without one only HiGHS's own are counted. ``limit_s`` is of the
+    search: the ways to serve each deployment are reckoned before it.
     """
-    began = clock() if clock else 0.0
     problem = Problem(lab)
     state = greedy.start(problem, like=start)
     if not exact:
         return greedy.told(problem, state)
+    began = clock() if clock else 0.0
     programs: list[Program] = []
 
     def program(rows: Rows) -> Program:
@@ -165,7 +170,9 @@ def solve(  # noqa: PLR0913 - the planner's one door
     def used() -> float:
         return clock() - began if clock else sum(each.seconds for each in programs)
 
-    search = Search(problem, state, gap=gap, budget=Budget(limit_s, node_limit, used))
+    aim = 0.0 if problem.column_count <= FEW_COLUMNS else gap
+    budget = Budget(limit_s, node_limit, used)
+    search = Search(problem, state, gap=aim, budget=budget, enough=gap)
     if problem.column_count > MOST_COLUMNS:
         search.compare(program)
     else:
