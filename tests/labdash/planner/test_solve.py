@@ -13,7 +13,7 @@ from tests.planning.enumerating import best_score
 from tests.planning.labs import even_lab, gpu_node, small_lab, want
 
 # Labs of many kinds that are tried out in no time; all others are tried in tests/benchmarks.
-SEEDS = (1, 5, 8, 9, 17, 28, 35, 41, 44, 52, 57, 58, 63, 72, 77, 86, 96, 99, 113, 137, 150)
+SEEDS = (1, 5, 8, 9, 17, 28, 35, 41, 44, 52, 57, 58, 63, 72, 77, 86, 99, 113, 137, 150)
 MOST_WAYS = 3000
 
 
