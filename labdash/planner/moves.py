@@ -139,10 +139,10 @@ def _changed(node: Node, placement: Placement, running: Running) -> Move | None:
     if plain(running.name) == plain(name):
         return None
     text = (
-        f"{running.name} runs on {choice.instance} as planned; it gets the name {name}, with its"
-        " options."
+        f"{running.name} runs on {choice.instance} as planned; it is loaded anew as {name}, the"
+        " name that keeps its options."
     )
-    return _move("change", placement, 0, text)
+    return _move("change", placement, _loaded_bytes(choice), text)
 
 
 def _move(kind: str, placement: Placement, size: int, text: str) -> Move:

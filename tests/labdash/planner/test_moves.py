@@ -55,12 +55,12 @@ def test_what_runs_as_planned_needs_no_move() -> None:
     assert found(here, placed(CHAT, choice(Q4))) == []
 
 
-def test_the_base_model_in_memory_gets_its_alias() -> None:
+def test_the_base_model_in_memory_is_loaded_anew_by_its_alias() -> None:
     move = only_move(lab(Running(name=Q4.name, ctx=8192)), placed(CHAT, choice(Q4)))
-    assert (move.kind, move.bytes) == ("change", 0)
+    assert (move.kind, move.bytes) == ("change", 10 * GIB + GIB // 2)
     assert move.text == (
-        "qwen3:14b-q4_k_m runs on rog:11434 as planned; it gets the name labdash/chat, with its"
-        " options."
+        "qwen3:14b-q4_k_m runs on rog:11434 as planned; it is loaded anew as labdash/chat, the"
+        " name that keeps its options."
     )
 
 
