@@ -50,6 +50,7 @@ _PULLS: Mapping[str, steps.Job] = {
     PullState.FAILED: "failed",
     PullState.CANCELLED: "cancelled",
 }
+WENT_WRONG = "A step went wrong and is tried again: see the hub's log."
 _LOADS: Mapping[str, steps.Job] = {
     LoadState.LOADED: "done",
     LoadState.UNLOADED: "done",
@@ -73,7 +74,7 @@ def carry_on(*, now: datetime | None = None) -> int:
     try:
         views = _views(groups, now=now) if groups else {}
         for node_id, view in views.items():
-            taken += _carry_on(groups[node_id], view, now=now)
+            taken += _carry_on_apart(groups[node_id], view, now=now)
     except live.StoreDown as error:
         log.warning("a plan waits for the store: %s", error)
         return taken
@@ -111,6 +112,19 @@ def _views(groups: Iterable[int], *, now: datetime) -> dict[int, NodeView]:
     if not found.intake_alive:
         return {}
     return {node.pk: view_node(node, found.states.get(node.slug), now=now) for node in nodes}
+
+
+def _carry_on_apart(items: list[PlanItem], view: NodeView, *, now: datetime) -> int:
+    """Let what goes wrong with one node hold up no other; it is tried again at the next tick."""
+    try:
+        return _carry_on(items, view, now=now)
+    except live.StoreDown:
+        raise
+    except Exception:
+        log.exception("a step of the plan went wrong node=%s", view.node.slug)
+        waiting = PlanItem.objects.filter(pk__in=[item.pk for item in items])
+        waiting.exclude(state__in=OVER).update(reason=WENT_WRONG)
+        return 0
 
 
 def _carry_on(items: list[PlanItem], view: NodeView, *, now: datetime) -> int:

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import loads
+from labdash.domain import loads, steps
 from labdash.domain.applying import note_progress
 from labdash.domain.carrying import carry_on
 from labdash.domain.loads import record_load
@@ -279,6 +279,28 @@ def test_job_by_hand_is_waited_for_and_told(instance: Instance, plan: Plan) -> N
     )
     assert "is being loaded just now" in after(item).reason
     assert item.state == ItemState.LOADING
+
+
+def test_what_goes_wrong_with_one_node_holds_up_no_other(
+    instance: Instance, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_instance("nas")
+    make_installed(other, "qwen3:8b")
+    seen("nas")
+    broken, fine = make_item(plan, instance), make_item(plan, other, "other")
+    next_step = steps.next_step
+
+    def failing(place: steps.Place) -> steps.Step | None:
+        if place.items[0].id == broken.pk:
+            raise ValueError("no such step")
+        return next_step(place)
+
+    monkeypatch.setattr(steps, "next_step", failing)
+    carry_on()
+    broken.refresh_from_db()
+    fine.refresh_from_db()
+    assert (broken.state, fine.state) == (ItemState.WAITING, ItemState.CREATING)
+    assert broken.reason == "A step went wrong and is tried again: see the hub's log."
 
 
 def test_second_look_sends_nothing_twice(instance: Instance, plan: Plan) -> None:
