@@ -72,24 +72,21 @@ class Search:
     def run(self, build: Build) -> None:
         """Prove or improve each part, keeping those before it."""
         self._build = build
+        before = self.state.total
         try:
-            self.leading = self._lead()
+            proved = [self._better(part) for part in self._leading_parts()]
+            self.leading = all(proved)
         except Spent:
             self.leading = False
+        if self.state.total > before:
+            improve(self.state)
+            shake(self.state)
         try:
             self.is_near = self._better(self._value())
             if not self.gap:
                 self._better(Part("moved", _moved, lambda group: -group.moved, 0, 1 / GIB))
         except Spent:
             return
-
-    def _lead(self) -> bool:
-        """See to who is served and to layers on the CPU, and tell whether both are proved."""
-        before = self.state.total
-        proved = [self._better(part) for part in self._leading_parts()]
-        if self.state.total > before:
-            shake(self.state)
-        return all(proved)
 
     def compare(self, build: Build) -> None:
         """Bound each part by a lab whose places of a kind are one, and improve nothing."""
