@@ -12,6 +12,8 @@ SETTLING_EFFORT = 10
 MOST_DIVIDED = 2
 # Of many places that are alike so many are tried, the fullest first.
 MOST_PLACES = 16
+# In a lab with so few columns no set is too laborious to look at.
+FEW_COLUMNS = 100
 
 
 class State:
@@ -30,6 +32,7 @@ class State:
         self.free = dict(self.rooms)
         self.beside_residents = dict(self.rooms)
         self.tried = 0
+        self.spares_labor = problem.column_count > FEW_COLUMNS
 
     def open_replicas(self, wanted: int) -> int:
         """Tell how many replicas of a deployment are not served."""
@@ -47,7 +50,8 @@ class State:
         """Tell what would come of columns on a node, None where that is plain or too much work."""
         self.tried += 1
         if not self.problem.is_known(node, columns):
-            if not self._may_fit(columns) or _is_laborious(columns):
+            laborious = self.spares_labor and _is_laborious(columns)
+            if laborious or not self._may_fit(columns):
                 return None
             guests = sum(not column.group.resident for column in columns)
             self.tried += SETTLING_EFFORT + guests**3 // 8
