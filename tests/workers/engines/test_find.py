@@ -219,7 +219,7 @@ def test_who_does_not_come_to_an_end_is_left(bench: FindBench, say: Any) -> None
 
 
 def test_a_look_ends_at_its_limit_with_what_it_has(bench: FindBench) -> None:
-    bench.limits = limits(seconds=0.8, answer_s=10)
+    bench.limits = limits(seconds=3, answer_s=10)
     bench.finder = bench.make()
     with scripted(drip, at="127.0.0.83") as slow, fake_ollama() as fake:
         near = ("127.0.0.1", int(fake.url.rpartition(":")[2]))
