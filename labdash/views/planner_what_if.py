@@ -25,7 +25,8 @@ TEMPLATE = "planner/what_if.html"
 def planner_what_if(request: Request) -> HttpResponse:
     """Plan the lab otherwise than it is."""
     lab = read_lab(now=timezone.now())
-    now = plan_now(lab)
+    # Beside what is asked only the plan of the same lab will do.
+    now = plan_now(lab, or_old=False)
     form = _form(request, now.lab)
     asked = form.asked() if form.is_bound and form.is_valid() else Asked()
     then, trouble = _then(now, asked)

@@ -43,11 +43,14 @@ class Shown:
     key: str = ""
 
 
-def plan_now(view: LabView, *, wait_s: float = GLANCE_S) -> Shown:
-    """Plan the lab as it is. What the plan in force has stays where moving it gains little."""
+def plan_now(view: LabView, *, wait_s: float = GLANCE_S, or_old: bool = True) -> Shown:
+    """Plan the lab as it is. What the plan in force has stays where moving it gains little.
+
+    ``or_old``: until there is one, the plan of before will do.
+    """
     shown = plan_of(snapshot(view), wait_s=wait_s)
     if shown.lab is None or shown.plan is None:
-        return _last[-1] if _last and _is_alike(_last[-1], shown) else shown
+        return _last[-1] if or_old and _last and _is_alike(_last[-1], shown) else shown
     stays = read_stays()
     kept = _keep(shown.lab, shown.plan, stays) if stays else None
     if kept is not None:

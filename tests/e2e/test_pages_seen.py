@@ -44,8 +44,15 @@ def keep(page: Page, path: str, name: str) -> None:
         page.screenshot(path=Path(PICTURES) / f"{place}-{name}.png", full_page=True)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (390, "light"),
+        (1440, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.long),
+        pytest.param(1440, "light", marks=pytest.mark.long),
+    ],
+)
 def test_axe_finds_nothing(window: Page, lab: LiveLab, theme: str, width: int) -> None:
     window.emulate_media(color_scheme="light" if theme == "light" else "dark")
     window.set_viewport_size({"width": width, "height": 900})

@@ -36,7 +36,7 @@ def test_a_name_to_keep_apart_from_that_nobody_has_is_told() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(0, 40, 3))
+@pytest.mark.parametrize("seed", range(3, 40, 9))
 def test_every_sentence_is_one(seed: int) -> None:
     here = small_lab(seed)
     told = explained(here, quick(here))

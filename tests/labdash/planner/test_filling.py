@@ -120,7 +120,7 @@ def picked(chance: Random, where: Node) -> Iterator[Pick]:
             yield Pick(deployment=wanted, replica=0, choice=chance.choice(made))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(0, 20, 2))
 def test_no_choice_is_larger_than_the_room_without_the_margin(seed: int) -> None:
     chance = Random(seed)  # noqa: S311 - any numbers do
     where = some_node(chance)
@@ -129,7 +129,7 @@ def test_no_choice_is_larger_than_the_room_without_the_margin(seed: int) -> None
         require_room(where, choice, Counter())
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_what_is_settled_fits_at_each_load_and_drives_nothing_out(seed: int) -> None:
     chance = Random(seed)  # noqa: S311 - any numbers do
     where = some_node(chance)

@@ -5,9 +5,12 @@ from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labdash.domain import planning
 from labdash.models import Deployment
+from labdash.queries.lab import read_lab
+from labdash.views.planning import plan_now
 from tests.labdash.views.polling import poll, text_of
 from tests.labdash.views.test_overview import bare
 from tests.labdash.views.test_planner import lab, planned, solved, want
@@ -108,3 +111,13 @@ def test_poll_answers_204_once_both_are_the_best(page: Client) -> None:
     want()
     shown = solved(page, "/planner/what-if/?asleep=rog")
     assert poll(page, shown).status_code == 204
+
+
+def test_no_plan_of_before_stands_beside_what_is_asked(page: Client) -> None:
+    lab()
+    want()
+    solved(page)
+    want("big", model="qwen3:14b")
+    shown = plan_now(read_lab(now=timezone.now()), wait_s=0, or_old=False)
+    assert shown.lab is not None
+    assert [each.name for each in shown.lab.deployments] == ["big", "chat"]
