@@ -27,11 +27,11 @@ from labdash.models import (
     Residency,
 )
 from labdash.models.plan import CANCELLED
-from labdash.planner import names
 from labdash.planner import plan as planned
 from labdash.planner.lab import Lab
 from labdash.planner.memory.overhead import Overhead, overhead_of
-from labdash.planner.unseen import left_out_bytes
+from labdash.planner.placing.unseen import left_out_bytes
+from labdash.planner.telling import names
 from labdash.queries.lab import read_lab
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on

@@ -12,7 +12,7 @@ from labdash.domain.names import parse_model_name
 from labdash.models import Deployment, Gpu, InstalledModel, Node, Residency
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import USUAL_ORDER, Variant
-from labdash.planner.names import FOLDER, alias_of
+from labdash.planner.telling.names import FOLDER, alias_of
 from labdash.queries.bars import LoadedView, loaded_models
 from labdash.queries.lab import NodeView, read_lab
 from labdash.queries.library import Library, plain_name, read_library

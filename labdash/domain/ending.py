@@ -6,7 +6,7 @@ On nodes that sleep or are paused nothing is ended: a plan would wait for them.
 from collections.abc import Iterable, Iterator
 
 from labdash.models import InstalledModel, Instance, ItemWish, Plan, PlanItem
-from labdash.planner.names import FOLDER
+from labdash.planner.telling.names import FOLDER
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import InMemory, models_on

@@ -6,8 +6,8 @@ from dataclasses import replace
 from labdash.planner import greedy
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan, Score
-from labdash.planner.problem import Problem
 from labdash.planner.score import score
+from labdash.planner.solving.problem import Problem
 from labdash.planner.staying import Stay, narrowed
 
 # The gap that a search for the best is content with.

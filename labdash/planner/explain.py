@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labdash.planner.lab import Lab
-from labdash.planner.moves import moves
 from labdash.planner.plan import Plan
-from labdash.planner.reasons import with_reasons
-from labdash.planner.refusals import with_refusals
-from labdash.planner.ways_out import Smaller
-from labdash.planner.words import all_of
+from labdash.planner.telling.moves import moves
+from labdash.planner.telling.reasons import with_reasons
+from labdash.planner.telling.refusals import with_refusals
+from labdash.planner.telling.ways_out import Smaller
+from labdash.planner.telling.words import all_of
 
 
 def explained(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:

@@ -6,13 +6,13 @@ Options of llama-server are named as in llama.cpp's ``common/arg.cpp`` and the l
 
 from collections.abc import Iterator
 
-from labdash.planner import names
-from labdash.planner.inventory import is_installed
 from labdash.planner.lab import Instance, Lab, Node
+from labdash.planner.placing.inventory import is_installed
 from labdash.planner.plan import Choice, Placement, Plan
-from labdash.planner.quoting import command, comment, modelfile_value, shell
-from labdash.planner.sight import card_makers, visible_lines
-from labdash.planner.words import gib, tokens
+from labdash.planner.telling import names
+from labdash.planner.telling.quoting import command, comment, modelfile_value, shell
+from labdash.planner.telling.sight import card_makers, visible_lines
+from labdash.planner.telling.words import gib, tokens
 
 FOREVER = "-1s"
 END_OF_FILE = "END_OF_MODELFILE"

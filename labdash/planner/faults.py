@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from labdash.planner.words import all_of, gib
+from labdash.planner.telling.words import all_of, gib
 
 type Code = Literal[
     "driver-lost",

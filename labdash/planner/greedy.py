@@ -1,12 +1,12 @@
 """A plan in milliseconds: all floors first, then what can be given beyond them."""
 
-from labdash.planner.assemble import plan_of
-from labdash.planner.bound import best_of, gap_between, sums_of
-from labdash.planner.improve import USUAL_EFFORT, improve
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, Plan
-from labdash.planner.problem import Column, Group, Problem
-from labdash.planner.state import State
+from labdash.planner.solving.assemble import plan_of
+from labdash.planner.solving.bound import best_of, gap_between, sums_of
+from labdash.planner.solving.improve import USUAL_EFFORT, improve
+from labdash.planner.solving.problem import Column, Group, Problem
+from labdash.planner.solving.state import State
 
 
 def start(problem: Problem, *, like: Plan | None = None, effort: int = USUAL_EFFORT) -> State:

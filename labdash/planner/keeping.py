@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from labdash.planner.ollama import MOST_SHARE
-from labdash.planner.words import all_of, gib
+from labdash.planner.telling.words import all_of, gib
 
 type Standing = Literal["well", "gone", "amiss", "unknown"]
 # Why something stays as it is: "soon" needs nobody, the others are told.

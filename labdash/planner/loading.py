@@ -5,13 +5,22 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, islice, permutations
 
-from labdash.planner.eviction import Loaded, in_turn
-from labdash.planner.filling import Conflict, Fill, Pick, Same, Site, largest, site_of, together
-from labdash.planner.inventory import blob_key
 from labdash.planner.lab import Node
 from labdash.planner.ollama import GIB
+from labdash.planner.placing.eviction import Loaded, in_turn
+from labdash.planner.placing.filling import (
+    Conflict,
+    Fill,
+    Pick,
+    Same,
+    Site,
+    largest,
+    site_of,
+    together,
+)
+from labdash.planner.placing.inventory import blob_key
+from labdash.planner.placing.turns import taking_turns
 from labdash.planner.plan import Choice
-from labdash.planner.turns import taking_turns
 
 __all__ = ["Conflict", "Load", "Pick", "Settled", "settle"]
 

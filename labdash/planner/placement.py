@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import le
 
-from labdash.planner.blocked import Blocked, why_none
-from labdash.planner.groups import groups_of
 from labdash.planner.lab import Deployment, Lab
-from labdash.planner.outcome import Miss, Outcome
+from labdash.planner.placing.blocked import Blocked, why_none
+from labdash.planner.placing.groups import groups_of
+from labdash.planner.placing.outcome import Miss, Outcome
+from labdash.planner.placing.seats import Member, Seat, seats_of
+from labdash.planner.placing.stamping import stamped
+from labdash.planner.placing.ways import ways
 from labdash.planner.plan import Choice
 from labdash.planner.score import satisfaction
-from labdash.planner.seats import Member, Seat, seats_of
-from labdash.planner.stamping import stamped
-from labdash.planner.ways import ways
 
 __all__ = ["Blocked", "Member", "Profile", "choices", "profiles", "why_none"]
 

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from labdash.planner.compare import Comparison, Fate, compare
-from labdash.planner.engine import Rules, rules_of
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Instance, Lab, Node
-from labdash.planner.needs import Needs
 from labdash.planner.ollama import MIB, MOST_SHARE
-from labdash.planner.parting import devices, parted_lines, partings
+from labdash.planner.placing.engine import Rules, rules_of
 from labdash.planner.plan import Plan, Proposal
-from labdash.planner.second import lines_of, second_instance
-from labdash.planner.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
-from labdash.planner.sight import card_makers
+from labdash.planner.telling.compare import Comparison, Fate, compare
+from labdash.planner.telling.needs import Needs
+from labdash.planner.telling.parting import devices, parted_lines, partings
+from labdash.planner.telling.second import lines_of, second_instance
+from labdash.planner.telling.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
+from labdash.planner.telling.sight import card_makers
+from labdash.planner.telling.words import all_of, gib
 from labdash.planner.what_if import with_env, with_instance
-from labdash.planner.words import all_of, gib
 
 type Planner = Callable[[Lab], Plan]
 

@@ -11,13 +11,13 @@ import highspy
 import numpy as np
 
 from labdash.planner import greedy
-from labdash.planner.improve import shake
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
-from labdash.planner.problem import Problem
-from labdash.planner.program import Ended, Outcome
-from labdash.planner.rows import Row, Rows
-from labdash.planner.search import Budget, Search
+from labdash.planner.solving.improve import shake
+from labdash.planner.solving.problem import Problem
+from labdash.planner.solving.program import Ended, Outcome
+from labdash.planner.solving.rows import Row, Rows
+from labdash.planner.solving.search import Budget, Search
 
 type Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 type Integers = np.ndarray[tuple[int], np.dtype[np.int32]]

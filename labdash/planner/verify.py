@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from labdash.planner.words import all_of, gib, tokens
+from labdash.planner.telling.words import all_of, gib, tokens
 
 type Verdict = Literal[
     "as-planned", "more", "spilled", "wrong-gpu", "evicted", "not-loaded", "cannot-check"

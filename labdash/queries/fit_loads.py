@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from labdash.planner.layers import most, most_layers
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse, Estimate
 from labdash.planner.model import Model
-from labdash.planner.pace import parts_of_load
+from labdash.planner.placing.layers import most, most_layers
+from labdash.planner.placing.pace import parts_of_load
 from labdash.planner.reading import Device
 from labdash.planner.settings import Settings
 from labdash.planner.speed import Speed, generation_speed

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 from labdash.planner.errors import PlannerError
-from labdash.planner.layers import NEARLY_ALL, half_beside, layers_beside, most_layers
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse, Estimate
 from labdash.planner.memory.split import split_layers
 from labdash.planner.memory.weights import parts_of, weight_bytes
 from labdash.planner.model import Model
+from labdash.planner.placing.layers import NEARLY_ALL, half_beside, layers_beside, most_layers
 from labdash.planner.settings import Settings
 from labdash.queries.fit_loads import Fit, Load, Verdict, missing_bytes
 from labdash.queries.fit_models import Chosen, quants_of

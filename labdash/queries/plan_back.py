@@ -8,7 +8,7 @@ from django.db.models import Q
 from labdash.models import Gpu, InstalledModel, ItemWish, Plan, PlanItem, Residency
 from labdash.planner.lab import CPU
 from labdash.planner.plan import Move
-from labdash.planner.words import all_of, gib, tokens
+from labdash.planner.telling.words import all_of, gib, tokens
 from labdash.queries.lab import LabView
 from labdash.queries.library import plain_name
 from labdash.queries.plan_in_force import in_force

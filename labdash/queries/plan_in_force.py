@@ -17,7 +17,7 @@ from labdash.models import (
     Residency,
     Verdict,
 )
-from labdash.planner.engine import is_old
+from labdash.planner.placing.engine import is_old
 from labdash.planner.staying import Stay
 from labdash.queries.memory_now import devices_of
 from labdash.queries.plan_marks import IN_FORCE

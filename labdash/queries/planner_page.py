@@ -9,7 +9,7 @@ from labdash.models import Deployment as Wanted
 from labdash.models import Gpu, PlanItem
 from labdash.planner.lab import Lab, Yields
 from labdash.planner.plan import Choice, Placement, Plan, Refusal
-from labdash.planner.words import all_of, tokens
+from labdash.planner.telling.words import all_of, tokens
 from labdash.queries.bars import loaded_models, view_gpus
 from labdash.queries.lab import LabView
 from labdash.queries.library import Library, read_library

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from labdash.models import Deployment, Gpu, InstalledModel, Node
 from labdash.planner.lab import CPU
-from labdash.planner.names import FOLDER
+from labdash.planner.telling.names import FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from typing import Literal
 from labdash.catalog.gpus import find_gpu
 from labdash.models import Deployment as Wanted
 from labdash.planner import what_if
-from labdash.planner.compare import Comparison, compare
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Deployment, Lab
 from labdash.planner.plan import Choice, Plan
-from labdash.planner.words import all_of, tokens
+from labdash.planner.telling.compare import Comparison, compare
+from labdash.planner.telling.words import all_of, tokens
 from labdash.queries.lab_of_entries import make_of, unseen_bytes
 from labdash.queries.planner_page import where
 from labdash.queries.shelf import Have, Shelf

@@ -6,9 +6,9 @@ from functools import cached_property, lru_cache
 
 from labdash.catalog.models import CatalogModel, Found, find_model
 from labdash.planner.errors import PlannerError
-from labdash.planner.inventory import plain
 from labdash.planner.lab import Lab
-from labdash.planner.names import FOLDER
+from labdash.planner.placing.inventory import plain
+from labdash.planner.telling.names import FOLDER
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.tag_names import is_on_hub
 

@@ -14,8 +14,8 @@ from labdash.models import Deployment as StoredDeployment
 from labdash.models import InstalledModel
 from labdash.models import Instance as StoredInstance
 from labdash.planner.errors import PlannerError
-from labdash.planner.inventory import plain
 from labdash.planner.lab import Card, Instance, Lab, Node, Prefer, Residency, Running, Yields
+from labdash.planner.placing.inventory import plain
 from labdash.queries.bars import LoadedView, loaded_models, view_ram
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.lab_entries import Kind, Wanted

@@ -6,9 +6,9 @@ from math import prod
 
 from labdash.catalog.models import CatalogModel, Found, PublishedFile, find_model
 from labdash.planner.errors import PlannerError
-from labdash.planner.inventory import plain
 from labdash.planner.lab import Deployment, Variant
 from labdash.planner.model import Model
+from labdash.planner.placing.inventory import plain
 from labdash.planner.stock import stock_model
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import NATIVE, below, ladder, loss_of, quant_name, worth

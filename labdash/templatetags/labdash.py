@@ -17,8 +17,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from labdash import wording
-from labdash.planner import words
 from labdash.planner.speed import Speed
+from labdash.planner.telling import words
 from labdash.queries.bars import Bar, Segment
 from labdash.wording import DAY_S, GIB, HOUR_S, MINUTE_S
 

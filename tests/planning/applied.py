@@ -7,9 +7,9 @@ from labdash.catalog.engines import build_of_ollama
 from labdash.catalog.gpus import find_gpu
 from labdash.planner.lab import Card, Deployment, Instance, Lab, Node
 from labdash.planner.memory.overhead import overhead_of
-from labdash.planner.names import served
+from labdash.planner.placing.unseen import left_out_bytes
 from labdash.planner.plan import Placement, Plan
-from labdash.planner.unseen import left_out_bytes
+from labdash.planner.telling.names import served
 from labdash.planner.verify import Checked, Expected, Seen, verify
 from tests.planning.stage import Stage
 from workers.wire import GpuReading, InstanceReading, LoadedModel, LoadProgress, Sample

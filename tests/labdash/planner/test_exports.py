@@ -7,7 +7,7 @@ import pytest
 from labdash.planner import exports
 from labdash.planner.lab import Deployment, Lab, Variant
 from labdash.planner.plan import Choice
-from labdash.planner.quoting import comment, modelfile_value, shell
+from labdash.planner.telling.quoting import comment, modelfile_value, shell
 from tests.planning.choices import choice, placed, plan_of
 from tests.planning.labs import GIB, card, gpu_node, variant, want
 

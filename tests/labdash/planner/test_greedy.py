@@ -4,7 +4,7 @@ import pytest
 
 from labdash.planner.greedy import quick, start
 from labdash.planner.lab import Deployment, Lab
-from labdash.planner.problem import Problem
+from labdash.planner.solving.problem import Problem
 from tests.planning.checks import assert_holds
 from tests.planning.labs import gpu_node, mac, small_lab, want
 

@@ -6,10 +6,10 @@ likes of it; what is only inferred there stands in tests whose names say ``likel
 
 import pytest
 
-from labdash.planner.outcome import Trial, pace
 from labdash.planner.placement import choices
-from labdash.planner.seats import seats_of
-from labdash.planner.spreading import divided, would_spread
+from labdash.planner.placing.outcome import Trial, pace
+from labdash.planner.placing.seats import seats_of
+from labdash.planner.placing.spreading import divided, would_spread
 from labdash.planner.what_if import with_ctx
 from tests.planning.real_labs import cache_bytes, chosen, real_lab, real_plan, wanted
 

@@ -6,9 +6,9 @@ import pytest
 
 from labdash.catalog.engines import Build
 from labdash.catalog.gpus import find_gpu
-from labdash.planner.layers import most
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.model import Model
+from labdash.planner.placing.layers import most
 from labdash.queries.fit_loads import Load, fit
 from labdash.queries.fit_models import Chosen, _stock
 from labdash.queries.fit_places import Card, Place, what_if_place
