@@ -20,8 +20,8 @@ from labdash.queries.loads import CONTEXTS
 from labdash.queries.planner_wants import choices
 from labdash.views.http import Request, button, done, posted, refused
 
-MOST_DIGITS = 8
-NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
+WHOLE = re.compile(r"[0-9]{1,8}")
+NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 # What the ways out of a refusal that name no value change of a deployment.
 FREED: Mapping[str, deployments.Fields] = {
     "offload": {"offload_allowed": True},
@@ -91,21 +91,18 @@ def planner_adopt(request: Request) -> HttpResponse:
 
 def _way_out(asked: QueryDict) -> deployments.Fields:
     """Return what a way out changes. Raises ``LabDashError`` where it is none."""
-    kind, value = asked.get("kind", ""), asked.get("value", "")
+    kind, value, ctx = (asked.get(name, "") for name in ("kind", "value", "ctx"))
     if kind in FREED:
         return FREED[kind]
-    if kind == "quant":
-        return {"quant_floor": value, **_floor(asked.get("ctx", ""))}
-    if kind == "ctx" and (fields := _floor(value)):
-        return fields
-    if kind == "speed":
-        return {"min_tokens_per_s": (NUMBER.fullmatch(value) and float(value)) or None}
+    if kind == "quant" and value and WHOLE.fullmatch(ctx or "0"):
+        beside: deployments.Fields = {"ctx_floor": int(ctx)} if ctx else {}
+        return {"quant_floor": value, **beside}
+    if kind == "ctx" and WHOLE.fullmatch(value):
+        return {"ctx_floor": int(value)}
+    if kind == "speed" and NUMBER.fullmatch(value or "0"):
+        # A least speed of nothing is none.
+        return {"min_tokens_per_s": float(value or 0) or None}
     raise LabDashError("There is no such way out.")
-
-
-def _floor(written: str) -> deployments.Fields:
-    is_number = written.isascii() and written.isdecimal() and len(written) <= MOST_DIGITS
-    return {"ctx_floor": int(written)} if is_number else {}
 
 
 def _form(
