@@ -22,9 +22,14 @@ from labdash.models.deployment import (
 )
 from labdash.planner.file_types import FILE_TYPES
 from labdash.planner.lab import USUAL_ORDER, Yields
+from labdash.queries.fit_models import LONGEST_NAME
 
 KIBI = 1024
 MOST_SLOTS = 64
+# Of a context as it is typed.
+MOST_LETTERS = 20
+OUT_OF_RANGE = f"A context has {LEAST_CTX} to {MOST_CTX:,} tokens."
+MOST_SPEED = 100_000
 SEPARATOR = ","
 USUAL = SEPARATOR.join(USUAL_ORDER)
 # Words of what the domain refuses, and the field that they are about.
@@ -54,8 +59,11 @@ class ContextField(forms.CharField):
     def __init__(self, *, label: str) -> None:
         super().__init__(
             label=label,
-            max_length=20,
-            error_messages={"required": "Write the context in tokens, such as 8k."},
+            max_length=MOST_LETTERS,
+            error_messages={
+                "required": "Write the context in tokens, such as 8k.",
+                "max_length": OUT_OF_RANGE,
+            },
             widget=forms.TextInput(attrs={"list": "contexts", **PLAIN_TEXT}),
         )
 
@@ -69,21 +77,23 @@ class ContextField(forms.CharField):
             raise forms.ValidationError("Write the context as a number of tokens: 8192 or 8k.")
         tokens = int(number) * factor
         if not LEAST_CTX <= tokens <= MOST_CTX:
-            raise forms.ValidationError(f"A context has {LEAST_CTX} to {MOST_CTX:,} tokens.")
+            raise forms.ValidationError(OUT_OF_RANGE)
         return tokens
 
 
 class ModelField(forms.CharField):
     """The name of a model, as Ollama has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, label: str, such_as: str, required: bool = True) -> None:
         super().__init__(
-            label="Model",
-            max_length=350,
-            error_messages={"required": "Write a model name, such as qwen3:14b."},
-            widget=forms.TextInput(
-                attrs={"list": "models", "placeholder": "qwen3:14b", **PLAIN_TEXT}
-            ),
+            label=label,
+            max_length=LONGEST_NAME,
+            required=required,
+            error_messages={
+                "required": f"Write a model name, such as {such_as}.",
+                "max_length": f"A model name has at most {LONGEST_NAME} letters.",
+            },
+            widget=forms.TextInput(attrs={"list": "models", "placeholder": such_as, **PLAIN_TEXT}),
         )
 
 
@@ -128,7 +138,7 @@ def _orders() -> list[tuple[str, str]]:
 class DeploymentForm(PlainForm):
     """What is wanted of one model. ``places`` and the like are what can be chosen now."""
 
-    model = ModelField()
+    model = ModelField(label="Model", such_as="qwen3:14b")
     quant_floor = _quant_field("Quant, at least", "as the name says")
     quant_wish = _quant_field("Better, if it fits", "no better")
     ctx_floor = ContextField(label="Context, at least")
@@ -157,10 +167,11 @@ class DeploymentForm(PlainForm):
         label="Tokens a second, at least",
         required=False,
         min_value=0.1,
-        max_value=100_000,
+        max_value=MOST_SPEED,
         error_messages={
             "invalid": "Write a number of tokens a second.",
             "min_value": "Write a number above 0, or nothing.",
+            "max_value": f"Write a number up to {MOST_SPEED:,}.",
         },
     )
     replicas = _whole("Copies, each on another server", 1, MOST_REPLICAS)
@@ -210,11 +221,6 @@ class DeploymentForm(PlainForm):
         self._offer("nodes", [(each, each) for each in places])
         self._offer("keep_apart", [(each, each) for each in others])
         self._offer("pin", [("", "any"), *devices])
-
-    @property
-    def short(self) -> list[forms.BoundField]:
-        """The fields that are always shown."""
-        return [self[name] for name in SHORT]
 
     @property
     def is_unfolded(self) -> bool:

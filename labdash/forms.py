@@ -18,6 +18,8 @@ from workers.wire.tries import MOST_PROMPT
 
 # Below this no answer fits.
 LEAST_CONTEXT = 256
+# Of one GPU, and of what is kept of it.
+MOST_GIB = 4096
 OTHER = "other"
 RULES = "At least 8 characters, not a common password, not digits alone."
 
@@ -263,7 +265,7 @@ class AgentlessNodeForm(MachineForm):
         label="GPU", max_length=100, required=False, help_text="Leave it empty if there is none."
     )
     gpu_gib = forms.FloatField(
-        label="Memory of each GPU in GiB", min_value=0.5, max_value=4096, required=False
+        label="Memory of each GPU in GiB", min_value=0.5, max_value=MOST_GIB, required=False
     )
     gpu_count = forms.IntegerField(
         label="Number of GPUs", min_value=1, max_value=16, required=False, initial=1
@@ -304,29 +306,37 @@ class AgentlessNodeForm(MachineForm):
         return None if ram_gib is None else int(ram_gib * GIB)
 
 
+def _gib_field(
+    label: str, help_text: str, *, least: float = 0, required: str = ""
+) -> forms.FloatField:
+    """Take an amount of a GPU's memory; ``required`` is what to write where it is left out."""
+    wrong = f"Write a number of GiB from {least:g} to {MOST_GIB}."
+    return forms.FloatField(
+        label=label,
+        help_text=help_text,
+        min_value=least,
+        max_value=MOST_GIB,
+        required=bool(required),
+        error_messages={
+            "required": required,
+            **dict.fromkeys(("invalid", "min_value", "max_value"), wrong),
+        },
+    )
+
+
 class GpuOwnerForm(PlainForm):
     """What of a GPU the planner leaves to its owner, in GiB."""
 
-    reserve = forms.FloatField(
-        label="Kept free for you, in GiB",
-        min_value=0,
-        max_value=4096,
-        error_messages={"required": "Write 0 where nothing is kept."},
-        help_text="The plan leaves so much free, beside what other programs hold.",
+    reserve = _gib_field(
+        "Kept free for you, in GiB",
+        "The plan leaves so much free, beside what other programs hold.",
+        required="Write 0 where nothing is kept.",
     )
-    margin = forms.FloatField(
-        label="Safety margin in GiB",
-        min_value=0,
-        max_value=4096,
-        required=False,
-        help_text="Left empty, what the Ollama version keeps itself.",
-    )
-    game = forms.FloatField(
-        label="Give it back when other programs take, in GiB",
-        min_value=0.1,
-        max_value=4096,
-        required=False,
-        help_text="As a game does. Left empty, never by itself.",
+    margin = _gib_field("Safety margin in GiB", "Left empty, what the Ollama version keeps itself.")
+    game = _gib_field(
+        "Give it back when other programs take, in GiB",
+        "As a game does. Left empty, never by itself.",
+        least=0.1,
     )
 
     def sizes(self) -> dict[str, int | None]:

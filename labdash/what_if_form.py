@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from django import forms
 
-from labdash.deployment_form import GONE, MOST_SLOTS, PLAIN_TEXT, ContextField
+from labdash.deployment_form import GONE, MOST_SLOTS, PLAIN_TEXT, ContextField, ModelField
 from labdash.domain.deployments import KV_TYPES
 from labdash.forms import PlainForm
 from labdash.planner.file_types import FILE_TYPES
@@ -45,12 +45,7 @@ class WhatIfForm(PlainForm):
     )
     asleep = _pick("Asleep")
     awake = _pick("Awake")
-    model = forms.CharField(
-        label="A model more",
-        max_length=350,
-        required=False,
-        widget=forms.TextInput(attrs={"list": "models", "placeholder": "qwen3:8b", **PLAIN_TEXT}),
-    )
+    model = ModelField(label="A model more", such_as="qwen3:8b", required=False)
     model_quant = forms.ChoiceField(
         label="Quant",
         required=False,

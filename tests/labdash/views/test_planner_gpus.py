@@ -50,8 +50,9 @@ def test_amounts_are_stored_in_bytes_and_may_be_left_out(page: Client) -> None:
         ({"reserve": ""}, "Write 0 where nothing is kept."),
         ({"reserve": "25"}, "That is more than the card has: 25.8 GiB of 24.0 GiB."),
         ({"game": "25"}, "Other programs cannot take that much: the card has 24.0 GiB."),
-        ({"margin": "-1"}, "greater than or equal to 0"),
-        ({"reserve": "nan"}, "Enter a number"),
+        ({"margin": "-1"}, "Write a number of GiB from 0 to 4096."),
+        ({"game": "5000"}, "Write a number of GiB from 0.1 to 4096."),
+        ({"reserve": "nan"}, "Write a number of GiB from 0 to 4096."),
     ],
 )
 def test_amount_that_cannot_be_is_told_and_nothing_is_lost(

@@ -85,6 +85,7 @@ def test_whole_form_stores_all_of_it(page: Client) -> None:
     ("changes", "field", "said"),
     [
         ({"model": ""}, "model", "Write a model name, such as qwen3:14b."),
+        ({"model": "q" * 351}, "model", "A model name has at most 350 letters."),
         ({"model": "https://x"}, "model", "Leave out what ends with ://"),
         ({"model": "no-such-model"}, "model", "no-such-model"),
         ({"ctx_floor": "many"}, "ctx_floor", "Write the context as a number of tokens"),
@@ -100,6 +101,8 @@ def test_whole_form_stores_all_of_it(page: Client) -> None:
         ({"name": "chat"}, "name", "There is a deployment named chat already."),
         ({"nodes": ["attic"]}, "nodes", "no longer there"),
         ({"pin": "attic/0"}, "pin", "no longer there"),
+        ({"min_tokens_per_s": "1e6"}, "min_tokens_per_s", "Write a number up to 100,000."),
+        ({"ctx_floor": "1" * 21}, "ctx_floor", "A context has 256 to 16,777,216 tokens."),
         ({"min_tokens_per_s": "fast"}, "min_tokens_per_s", "Write a number of tokens a second."),
     ],
 )
@@ -183,14 +186,26 @@ def test_way_out_changes_the_deployment(
     assert getattr(row, field) == stored
 
 
-@pytest.mark.parametrize(("kind", "value"), [("ctx", "many"), ("spell", "1"), ("ctx", "1")])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("ctx", "many"),
+        ("spell", "1"),
+        ("ctx", "1"),
+        ("ctx", ""),
+        ("speed", "fast"),
+        ("speed", "-1"),
+        ("quant", ""),
+        ("quant", "Q4_K_M&ctx=many"),
+    ],
+)
 def test_way_out_that_is_none_changes_nothing(page: Client, kind: str, value: str) -> None:
-    row = deployment(ctx_floor=16384)
+    row = deployment(ctx_floor=16384, quant_floor="Q6_K", quant_wish="Q6_K", min_tokens_per_s=9)
     headers = {"HX-Request": "true"}
     response = page.post(f"/planner/{row.pk}/change/?kind={kind}&value={value}", headers=headers)
     assert response.status_code == 422
     row.refresh_from_db()
-    assert row.ctx_floor == 16384
+    assert (row.ctx_floor, row.quant_floor, row.min_tokens_per_s) == (16384, "Q6_K", 9)
 
 
 def test_first_evening_makes_deployments_of_what_is_there(page: Client) -> None:
