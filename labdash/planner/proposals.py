@@ -164,7 +164,7 @@ def _verb(verb: str, names: list[str]) -> str:
 def _changes(lab: Lab, plan: Plan) -> Iterator[_Change]:
     """Yield what could help: each kind on each server that could serve something that lacks."""
     needs = Needs(lab, plan)
-    for kind in (_cache_type, _one_slot, _parted, _second, _margin, _more_loaded, _no_spread):
+    for kind in (_cache_type, _one_slot, _more_loaded, _parted, _second, _margin, _no_spread):
         for node, instance in needs.servers():
             yield from kind(needs, node, instance)
 
@@ -243,9 +243,8 @@ def _is_low(rules: Rules) -> bool:
 
 
 def _more_loaded(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
-    given = instance.env.get("OLLAMA_MAX_LOADED_MODELS", "").strip()
-    if given and needs.is_held(instance, "runner"):
-        most = 2 * rules_of(instance).most_loaded
+    most = 2 * rules_of(instance).most_loaded
+    if needs.is_full(instance) and needs.is_held(instance, "runner"):
         yield _with_lines(needs, node, instance, {"OLLAMA_MAX_LOADED_MODELS": str(most)})
 
 

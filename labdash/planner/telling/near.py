@@ -1,6 +1,6 @@
 """The places of a refused deployment, that which comes nearest to holding it first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from labdash.planner.lab import Deployment
@@ -9,7 +9,7 @@ from labdash.planner.placement import choices
 from labdash.planner.placing.seats import Member
 from labdash.planner.placing.ways import is_admitted
 from labdash.planner.plan import Choice, Refusal
-from labdash.planner.telling.stage import Place, Stage, lacked_bytes
+from labdash.planner.telling.stage import Place, Stage, distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Search:
         self.refusal = refusal
         self.deployment = refusal.deployment
         self.fits: Choice | None = None
-        self.near = sorted(self._near(), key=_distance)
+        self.near = _nearest_first(self._near())
         self._order = {
             (each.choice.instance, frozenset(each.choice.gpu_devices)): rank
             for rank, each in reversed(list(enumerate(self.near)))
@@ -87,6 +87,13 @@ def _size(choice: Choice) -> tuple[int, int]:
     return sum(choice.bytes[each] for each in choice.gpu_devices), choice.host_bytes
 
 
-def _distance(near: Near) -> tuple[bool, int]:
-    short = lacked_bytes(near.conflict)
-    return short is None, short or 0
+def _nearest_first(found: Iterable[Near]) -> list[Near]:
+    """Sort by what binds. What a server as a whole does not do, it does in none of its places."""
+    all_found = list(found)
+    barred = {each.choice.instance for each in all_found if each.conflict.limit == "runner"}
+
+    def rank(near: Near) -> tuple[bool, bool, tuple[bool, int]]:
+        conflict = near.conflict
+        return near.choice.instance in barred, conflict.limit != "runner", distance(conflict)
+
+    return sorted(all_found, key=rank)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from labdash.planner.lab import Deployment, Instance, Lab, Node, Variant
 from labdash.planner.loading import Conflict
+from labdash.planner.placing.engine import rules_of
 from labdash.planner.placing.outcome import Miss
 from labdash.planner.placing.ways import labels_of, ways_at
 from labdash.planner.plan import Choice, Limit, Placement, Plan, Refusal
@@ -59,6 +60,11 @@ class Needs:
     def is_held(self, instance: Instance, limit: Limit) -> bool:
         """Whether something is kept from a server by a limit."""
         return any(lack.limit == limit for lack in self._of(instance))
+
+    def is_full(self, instance: Instance) -> bool:
+        """Whether one model more may be more than a server holds at once."""
+        here = (p for p in self._plan.placements if p.choice.instance == instance.name)
+        return sum(not each.shares for each in here) >= rules_of(instance).most_loaded
 
     def is_divided(self, instance: Instance) -> bool:
         """Whether a model lies on several GPUs of a server."""

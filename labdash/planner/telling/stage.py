@@ -206,6 +206,12 @@ def lacked_bytes(conflict: Conflict) -> int | None:
     return conflict.short_bytes
 
 
+def distance(conflict: Conflict) -> tuple[bool, int]:
+    """Tell how near a conflict comes to none: what lacks memory by how much, then all others."""
+    short = lacked_bytes(conflict)
+    return short is None, short or 0
+
+
 def key_of(placement: Placement) -> Key:
     """Name one replica of a deployment."""
     return placement.deployment.name, placement.replica

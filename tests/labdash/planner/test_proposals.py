@@ -124,6 +124,20 @@ def test_a_limit_of_models_is_raised_where_it_binds() -> None:
     assert of_lines(found, "OLLAMA_MAX").lines == ("OLLAMA_MAX_LOADED_MODELS=2",)
 
 
+def test_a_limit_of_models_that_nobody_set_is_raised_where_it_binds() -> None:
+    names = ("llama3.2:1b", "llama3.2:3b", "qwen3:4b", "gemma3:4b")
+    wanted = tuple(want(name, name, ("Q4_K_M",), (2048, 2048)) for name in names)
+    found = proposals(*wanted, on=node(40))
+    assert of_lines(found, "OLLAMA_MAX").lines == ("OLLAMA_MAX_LOADED_MODELS=6",)
+
+
+def test_a_limit_of_models_that_is_not_reached_is_not_raised() -> None:
+    first = want("first", "llama3.2:1b", ("Q8_0",), (2048, 2048), priority=1)
+    second = replace(first, name="second", priority=2, ctx_floor=8192, ctx_wish=8192)
+    found = proposals(first, second, on=node(12))
+    assert [each.lines[0] for each in found] == ["OLLAMA_HOST=0.0.0.0:11435"]
+
+
 def test_nothing_is_proposed_where_nothing_lacks() -> None:
     assert proposals(BIG, on=node(24)) == ()
 

@@ -225,3 +225,21 @@ def test_a_context_beyond_the_trained_one_is_answered_with_the_longest_that_fits
     assert found.limit == "context"
     assert [(each.kind, each.value) for each in found.nearest] == [("ctx", 131_072)]
     assert refusal(node("rog", 4), wanted=wanted).nearest == ()
+
+
+def test_a_server_that_may_hold_no_more_models_is_what_binds_whatever_its_card_lacks() -> None:
+    full = node("rog", 11)
+    only = replace(full.instances[0], env={"OLLAMA_MAX_LOADED_MODELS": "1"})
+    wanted = replace(BIG, offload_allowed=True)
+    found = refusal(replace(full, instances=(only,)), wanted=wanted, beside=(SMALL,))
+    assert (found.limit, found.short_bytes) == ("runner", None)
+    assert found.text.endswith(" cannot be on rog:11434: rog:11434 holds 1 models at once at most.")
+
+
+def test_a_server_that_lacks_only_memory_is_nearer_than_one_that_may_hold_no_more() -> None:
+    full = node("rog", 24)
+    only = replace(full.instances[0], env={"OLLAMA_MAX_LOADED_MODELS": "1"})
+    beside = (replace(SMALL, pin="rog/0"), replace(SMALL, name="there", pin="tower/0"))
+    found = refusal(replace(full, instances=(only,)), node("tower", 11), beside=beside)
+    assert found.limit == "gpu"
+    assert "tower/0 has" in found.text
