@@ -12,6 +12,7 @@ from workers.engines.http import CONNECT_S
 from workers.engines.http import explain as explain_http
 
 MOST_ANSWER_BYTES = 64 * 1024
+SILENT = "Ollama does not answer. See whether it runs."
 
 
 class Refused(Exception):  # noqa: N818 - named for what the server did
@@ -27,10 +28,7 @@ class Refused(Exception):  # noqa: N818 - named for what the server did
 async def ask(url: str, method: str, path: str, body: dict[str, Any]) -> None:
     """Send a request that is answered in one piece. Raises ``Refused``."""
     async with asked(url, method, path, body) as answer:
-        content = bytearray()
-        async for chunk in answer.aiter_bytes():
-            content += chunk[: MOST_ANSWER_BYTES - len(content)]
-        raise_refusal(bytes(content), status=answer.status_code)
+        raise_refusal(await start_of(answer), status=answer.status_code)
 
 
 @asynccontextmanager
@@ -50,6 +48,14 @@ async def asked(
         raise Refused(down.reason, meaning=_away(down)) from error
 
 
+async def start_of(answer: httpx.Response) -> bytes:
+    """Read an answer to its end, and return as much of it as any answer of Ollama has."""
+    content = bytearray()
+    async for chunk in answer.aiter_bytes():
+        content += chunk[: MOST_ANSWER_BYTES - len(content)]
+    return bytes(content)
+
+
 def raise_refusal(content: bytes, *, status: int) -> None:
     """Raise ``Refused`` where an answer is one: an error may come with status 200."""
     text = _error_of(content)
@@ -59,7 +65,7 @@ def raise_refusal(content: bytes, *, status: int) -> None:
 
 def _away(down: EngineDown) -> str:
     if down.state in {"refused", "unreachable"}:
-        return "Ollama does not answer. See whether it runs."
+        return SILENT
     return "Ollama went away in the middle of it. See whether it runs."
 
 

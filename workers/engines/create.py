@@ -2,23 +2,27 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
-from workers.engines.asking import MOST_ANSWER_BYTES, Refused, ask, asked, raise_refusal
+from workers.engines.asking import (
+    MOST_ANSWER_BYTES,
+    SILENT,
+    Refused,
+    ask,
+    asked,
+    raise_refusal,
+    start_of,
+)
 from workers.engines.base import EngineDown
 from workers.engines.create_reasons import explain
-from workers.engines.guard import Cut, Guard
+from workers.engines.guard import Cut, Guarded
 from workers.engines.load_reasons import clean
 from workers.engines.ollama import Named
-from workers.engines.watch import InstanceWatch
-from workers.nodewatch import NodeWatch
-from workers.store import Store
-from workers.wire import ApplyPhase, ApplyProgress, CreateOrder, DeleteOrder
+from workers.wire import ApplyPhase, ApplyProgress, ApplyStep, CreateOrder, DeleteOrder
 
 LIST_EVERY_S = 0.3
 # Negative: the engine chooses, as where nothing is set. Of the others, null counts for nothing.
@@ -29,39 +33,25 @@ type NameOrder = CreateOrder | DeleteOrder
 
 def progress(order: NameOrder, phase: ApplyPhase, **told: Any) -> ApplyProgress:
     """Return a report about an order."""
-    step: Literal["create", "delete"] = "create" if isinstance(order, CreateOrder) else "delete"
+    step: ApplyStep = "create" if isinstance(order, CreateOrder) else "delete"
     now = datetime.now(UTC)
     return ApplyProgress(
         node=order.node, sent_at=now, job_id=order.job_id, step=step, phase=phase, **told
     )
 
 
-class Naming:
+class Naming(Guarded[NameOrder]):
     """Carries one order out and says how it stands."""
-
-    def __init__(
-        self,
-        order: NameOrder,
-        *,
-        node: NodeWatch,
-        watch: InstanceWatch,
-        store: Store,
-        stopping: threading.Event,
-    ) -> None:
-        self._order, self._node, self._watch = order, node, watch
-        self._store, self._stopping = store, stopping
 
     async def run(self) -> ApplyProgress:
         """Do it, and return how it ended; never raises for a server."""
-        order, store = self._order, self._store
-        guard = Guard(
-            is_cancelled=lambda: store.is_apply_cancelled(order.job_id),
-            beat=lambda: store.send(progress(order, "working")),
-            stopping=self._stopping,
-            deadline_s=order.deadline_s,
-        )
+        order = self._order
         try:
-            await guard.run(self._act())
+            await self._guarded(
+                self._act(),
+                is_cancelled=self._store.is_apply_cancelled,
+                beat=lambda: progress(order, "working"),
+            )
         except Cut as cut:
             return progress(order, cut.phase, meaning=cut.meaning)
         except Refused as refused:
@@ -110,7 +100,7 @@ class Naming:
     async def _follow(self, answer: httpx.Response) -> None:
         """Read how it goes, to its end."""
         if answer.status_code != httpx.codes.OK:
-            raise_refusal(await _start_of(answer), status=answer.status_code)
+            raise_refusal(await start_of(answer), status=answer.status_code)
         status = ""
         async for line in _lines(answer):
             raise_refusal(line, status=answer.status_code)
@@ -181,26 +171,19 @@ async def _answered[T](question: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(question)
     except EngineDown as down:
-        raise Refused(down.reason, meaning="Ollama does not answer. See whether it runs.") from down
-
-
-async def _start_of(answer: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in answer.aiter_bytes():
-        content += chunk[: MOST_ANSWER_BYTES - len(content)]
-    return bytes(content)
+        raise Refused(down.reason, meaning=SILENT) from down
 
 
 async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the lines of an answer; one that never ends is none of Ollama's."""
+    """Yield the lines of an answer; one that is too long is none of Ollama's."""
     rest = b""
     async for chunk in answer.aiter_bytes():
         *whole, rest = (rest + chunk).split(b"\n")
-        for line in filter(None, whole):
-            yield line
-        if len(rest) > MOST_ANSWER_BYTES:
+        if any(len(line) > MOST_ANSWER_BYTES for line in (*whole, rest)):
             raise Refused("", meaning="What answers there does not answer like Ollama.")
-    if rest:
+        for line in filter(bytes.strip, whole):
+            yield line
+    if rest.strip():
         yield rest
 
 

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from workers.store import StoreDown
+from workers.engines.watch import InstanceWatch
+from workers.nodewatch import NodeWatch
+from workers.store import Store, StoreDown
+from workers.wire import CreateOrder, DeleteOrder, LoadOrder, Report
 from workers.wire.loads import LOAD_BEAT_S
 
 # So often the store is asked whether it is still wanted.
@@ -68,3 +71,36 @@ class Guard:
         if time.monotonic() - self._began_at > self._deadline_s:
             return Cut(f"Given up after {self._deadline_s / 60:.0f} minutes.")
         return None
+
+
+class Guarded[O: LoadOrder | CreateOrder | DeleteOrder]:
+    """One order about a server of a node, and what it takes to carry it out under a guard."""
+
+    def __init__(
+        self,
+        order: O,
+        *,
+        node: NodeWatch,
+        watch: InstanceWatch,
+        store: Store,
+        stopping: threading.Event,
+    ) -> None:
+        self._order, self._node, self._watch = order, node, watch
+        self._store, self._stopping = store, stopping
+
+    async def _guarded[R](
+        self,
+        act: Coroutine[Any, Any, R],
+        *,
+        is_cancelled: Callable[[int], bool],
+        beat: Callable[[], Report],
+    ) -> R:
+        """Do it, and send what ``beat`` makes meanwhile. Raises what ``Guard.run`` raises."""
+        order, store = self._order, self._store
+        guard = Guard(
+            is_cancelled=lambda: is_cancelled(order.job_id),
+            beat=lambda: store.send(beat()),
+            stopping=self._stopping,
+            deadline_s=order.deadline_s,
+        )
+        return await guard.run(act)

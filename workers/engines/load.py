@@ -1,7 +1,6 @@
 """One order about a model in memory: load it, change how long it stays, or unload it."""
 
 import asyncio
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -10,14 +9,11 @@ import httpx
 
 from workers.engines.asking import Refused, ask
 from workers.engines.base import EngineDown
-from workers.engines.guard import Cut, Guard
+from workers.engines.guard import Cut, Guarded
 from workers.engines.load_judge import judge
 from workers.engines.load_reasons import clean, explain
 from workers.engines.server_log import LogTail, read_log
-from workers.engines.watch import InstanceWatch
 from workers.engines.where import HARDWARE_S, find_entry, look
-from workers.nodewatch import NodeWatch
-from workers.store import Store
 from workers.wire import LoadOrder, LoadPhase, LoadProgress
 
 # Ollama lists a model only a moment after it has said that it is loaded, and while it unloads.
@@ -36,32 +32,18 @@ def failed(order: LoadOrder, meaning: str, *, phase: LoadPhase = "failed") -> Lo
     return progress(order, phase, meaning=meaning)
 
 
-class Load:
+class Load(Guarded[LoadOrder]):
     """Carries one order out and says how it stands."""
-
-    def __init__(
-        self,
-        order: LoadOrder,
-        *,
-        node: NodeWatch,
-        watch: InstanceWatch,
-        store: Store,
-        stopping: threading.Event,
-    ) -> None:
-        self._order, self._node, self._watch = order, node, watch
-        self._store, self._stopping = store, stopping
 
     async def run(self) -> LoadProgress:
         """Do it, and return how it ended; never raises for a server."""
-        order, store = self._order, self._store
-        guard = Guard(
-            is_cancelled=lambda: store.is_load_cancelled(order.job_id),
-            beat=lambda: store.send(progress(order, "loading")),
-            stopping=self._stopping,
-            deadline_s=order.deadline_s,
-        )
+        order = self._order
         try:
-            return await guard.run(self._act())
+            return await self._guarded(
+                self._act(),
+                is_cancelled=self._store.is_load_cancelled,
+                beat=lambda: progress(order, "loading"),
+            )
         except Cut as cut:
             return failed(order, cut.meaning, phase=cut.phase)
         except Refused as refused:

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 
 from workers.engines.create import NameOrder, Naming, progress
+from workers.engines.names import canonical_name
 from workers.store import Store, StoreDown
 from workers.telemetry import Telemetry
 from workers.wire import ApplyProgress
@@ -33,7 +34,7 @@ class Namings:
             if order in self._running:
                 return
             self._running.add(order)
-            lane = self._lanes[order.instance_url, order.model]
+            lane = self._lanes[order.instance_url, canonical_name(order.model)]
         try:
             with lane:
                 end = self._end_of(order)

@@ -10,7 +10,6 @@ list that makes no sense is left out of it.
 """
 
 from workers.wire.applies import (
-    ALIAS_FOLDER,
     APPLY_DEADLINE_S,
     AliasName,
     ApplyPhase,
@@ -87,7 +86,6 @@ from workers.wire.tries import (
 )
 
 __all__ = [
-    "ALIAS_FOLDER",
     "APPLY_DEADLINE_S",
     "HIGHEST_PROTOCOL",
     "HUB_NODE",

@@ -8,8 +8,7 @@ from workers.values import Count, Maybe, Moment, Prose, Text
 from workers.wire.base import PROTOCOL_VERSION, Message, Protocol, Slug
 from workers.wire.loads import MOST_CONTEXT, MOST_MAIN_GPU
 
-# Only what lies under it is ever deleted by an order.
-ALIAS_FOLDER = "labdash/"
+# Only such a name is ever deleted by an order.
 AliasName = Annotated[
     str,
     StringConstraints(pattern=r"^labdash/[a-z0-9_][a-z0-9_.\-]{0,79}(:latest)?$", max_length=96),

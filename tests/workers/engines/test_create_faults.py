@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.workers.engines.name_bench import ALIAS, NameBench
-from tests.workers.fake_ollama import Cut, FakeOllama, Hold, Refuse, Repeat, Step, fake_ollama
+from tests.workers.engines.name_bench import ALIAS, LISTED, NameBench
+from tests.workers.fake_ollama import SUCCESS, Cut, FakeOllama, Hold, Refuse, Step, fake_ollama
 from tests.workers.stores import own_store
 
 
@@ -31,7 +31,7 @@ def scripted() -> Iterator[tuple[NameBench, FakeOllama]]:
             "Ollama went away in the middle of it.",
         ),
         ([{"status": "pulling manifest"}, Hold()], None, f"{ALIAS}: its model was deleted in this"),
-        ([Repeat({"status": "x" * 70_000}, 1)], None, "Ollama ended without saying"),
+        ([{"status": "x" * 70_000}, SUCCESS], None, "What answers there does not answer like"),
     ],
     ids=["no success", "error in the stream", "status", "cut", "a pull begins", "long line"],
 )
@@ -66,6 +66,17 @@ def test_what_is_sent_has_numbers_and_nothing_that_was_not_asked_for(
         "parameters": {"num_ctx": 4096, "num_batch": 512},
         "stream": True,
     }
+
+
+def test_orders_about_one_name_wait_for_each_other_however_it_is_written(
+    scripted: tuple[NameBench, FakeOllama],
+) -> None:
+    bench, fake = scripted
+    fake.made[ALIAS] = fake.made[LISTED] = [SUCCESS]
+    bench.create(base="m:1b")
+    lanes = set(bench.namings._lanes)
+    assert bench.create(LISTED, base="m:1b").phase == "done"
+    assert set(bench.namings._lanes) == lanes
 
 
 def test_model_of_the_cloud_gets_no_options(scripted: tuple[NameBench, FakeOllama]) -> None:
