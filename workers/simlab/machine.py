@@ -40,15 +40,14 @@ class _Running:
 class Machine:
     """One machine of the lab. Not safe to use from several threads.
 
-    ``version`` is that of all its Ollama servers, of which there are ``instances``. ``cards`` are
-    keys of ``hardware.CARDS``. ``fit`` is ``LLAMA_ARG_FIT`` in the servers' environment.
-    ``clock`` gives seconds; with the same clock and slug, two machines read alike.
+    ``version`` is that of all its Ollama servers. ``cards`` are keys of ``hardware.CARDS``.
+    ``fit`` is ``LLAMA_ARG_FIT`` in the servers' environment. ``clock`` gives seconds; with the
+    same clock and slug, two machines read alike.
     """
 
     slug: str
     kind: Literal["linux", "windows", "mac"]
     version: str
-    instances: int = 1
     cards: Sequence[str] = ()
     fit: bool = True
     ram_bytes: int = 64 * GIB
@@ -69,13 +68,8 @@ class Machine:
             for index, card in enumerate(self.cards)
         ]
 
-    @property
-    def gpu_count(self) -> int:
-        """GPUs that a server sees, the unified one of a Mac included."""
-        return self.count_gpus(None)
-
     def count_gpus(self, gpus: tuple[int, ...] | None) -> int:
-        """Count what a server sees that may see ``gpus``, ``None`` for all."""
+        """Count what a server sees that may see ``gpus``, ``None`` for all, a Mac's included."""
         return len(self._rooms(gpus))
 
     def total_bytes(self, gpus: tuple[int, ...] | None) -> int:

@@ -60,7 +60,6 @@ class MachinePlan:
             slug=self.slug,
             kind=self.kind,
             version=self.version,
-            instances=len(self.environments),
             cards=self.cards,
             fit=self.environment.get("LLAMA_ARG_FIT") != "off",
             ram_bytes=self.ram_gib * GIB,

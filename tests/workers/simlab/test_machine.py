@@ -112,7 +112,7 @@ def test_a_lost_gpu_has_no_values_and_everything_loads_on_the_cpu() -> None:
     assert other.state == "ok"
     loaded = lab.load(request("qwen3-8b"))
     assert (loaded.size_vram_bytes, loaded.gpu_layers) == (0, 0)
-    assert lab.gpu_count == 0
+    assert lab.count_gpus(None) == 0
 
 
 def test_a_restored_gpu_takes_models_again() -> None:
