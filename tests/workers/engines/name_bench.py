@@ -33,6 +33,8 @@ class NameBench:
     def __init__(self, url: str, server: OwnStore) -> None:
         environ = {"REDIS_URL": server.url, "LABDASH_OLLAMA_URLS": url}
         self.url, self.server, self.jobs = url, server, 0
+        # One for all: each makes a context for TLS, which takes a while.
+        self.client = httpx.Client(base_url=url, trust_env=False, timeout=20)
         self.store = Store(server.url, slug="rog")
         self.telemetry = Telemetry(NodeConfig.from_env(environ, node="rog"), self.store)
         self.telemetry.start()
@@ -48,9 +50,10 @@ class NameBench:
         self.telemetry.stop()
         wait_for_threads()
         self.store._client.close()
+        self.client.close()
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, timeout=20)
+        return self.client.post(path, json=body)
 
     def show(self, model: str) -> dict[str, Any]:
         shown: dict[str, Any] = self.post("/api/show", model=model).json()
@@ -61,10 +64,10 @@ class NameBench:
         return dict(line.split(maxsplit=1) for line in lines)
 
     def names(self) -> set[str]:
-        return {each["name"] for each in httpx.get(f"{self.url}/api/tags").json()["models"]}
+        return {each["name"] for each in self.client.get("/api/tags").json()["models"]}
 
     def ps(self) -> list[str]:
-        return [each["name"] for each in httpx.get(f"{self.url}/api/ps").json()["models"]]
+        return [each["name"] for each in self.client.get("/api/ps").json()["models"]]
 
     def create(self, model: str = ALIAS, base: str = MODEL, **fields: Any) -> ApplyProgress:
         order = self.order(CreateOrder, model=model, base=base, **{"parameters": USUAL} | fields)

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.simlab import FAST, OllamaLab, ollama_lab
@@ -43,7 +42,7 @@ def _clean(request: pytest.FixtureRequest) -> Iterator[None]:
         bench.post("/api/generate", model=name, keep_alive=0)
     bench.wait_for(lambda: not bench.ps())
     for name in bench.names() - {MODEL}:
-        httpx.request("DELETE", f"{bench.url}/api/delete", json={"model": name})
+        bench.client.request("DELETE", "/api/delete", json={"model": name})
 
 
 def test_alias_keeps_the_options_and_shares_the_weights(bench: NameBench) -> None:
