@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from labdash.planner.lab import Deployment, Variant
@@ -19,7 +20,7 @@ type Limit = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """One way to serve a deployment: a variant at a context, on devices of an instance.
 
@@ -52,17 +53,22 @@ class Choice:
     download_bytes: int
     moved_bytes: int = 0
 
-    @property
+    @cached_property
     def cpu_layers(self) -> int:
         """Layers that the host computes."""
         return sum(n for device, n in self.layers.items() if device.endswith("/cpu"))
 
-    @property
+    @cached_property
     def gpu_devices(self) -> tuple[str, ...]:
         """GPUs that hold a part of it."""
         return tuple(each for each in self.bytes if not each.endswith("/cpu"))
 
-    @property
+    @cached_property
+    def gpu_bytes(self) -> Mapping[int, int]:
+        """What it holds of each GPU, by its number on the node."""
+        return {int(each.rpartition("/")[2]): self.bytes[each] for each in self.gpu_devices}
+
+    @cached_property
     def devices(self) -> frozenset[str]:
         """All devices that hold layers."""
         return frozenset(device for device, count in self.layers.items() if count)

@@ -18,7 +18,6 @@ from labdash.planner.placing.filling import (
     Pick,
     Site,
     come_out,
-    gpus_of,
     is_divided,
 )
 from labdash.planner.placing.outcome import all_layers
@@ -44,12 +43,17 @@ def wanted_bytes(choice: Choice) -> int:
 
 def passes(choice: Choice, free_bytes: int) -> bool:
     """Tell whether Ollama loads without evicting. ``free_bytes`` is of the GPUs it would go to."""
-    return wanted_bytes(choice) <= free_bytes * MOST_SHARE // 100
+    return free_bytes >= least_free(choice)
+
+
+def least_free(choice: Choice) -> int:
+    """Tell how many bytes have to be free where a load is compared."""
+    return -(-wanted_bytes(choice) * 100 // MOST_SHARE)
 
 
 def evicts(site: Site, fill: Fill, choice: Choice) -> bool:
     """Tell whether a load would drive out another of its server."""
-    free = sum(max(0, fill.free(site, gpu)) for gpu in gpus_of(choice))
+    free = sum(max(0, fill.free(site, gpu)) for gpu in choice.gpu_bytes)
     return is_compared(choice, site.rules[choice.instance]) and not passes(choice, free)
 
 
@@ -73,28 +77,33 @@ def _loaded(site: Site, fill: Fill, order: Sequence[Pick]) -> tuple[Loaded, ...]
     """Load one after the other."""
     done: list[Loaded] = []
     for pick in order:
-        choice = come_out(site, fill, pick)
+        choice = let_in(site, fill, pick, is_first=not done)
         if isinstance(choice, Conflict):
             return choice
-        if done and evicts(site, fill, choice):
-            return eviction_of(site, fill, pick, choice)
         done.append((pick, choice))
         fill = fill.plus(site, choice)
     return tuple(done)
 
 
-def eviction_of(site: Site, fill: Fill, pick: Pick, choice: Choice) -> Conflict:
+def let_in(site: Site, fill: Fill, pick: Pick, *, is_first: bool) -> Choice | Conflict:
+    """Tell what becomes of a load that is to drive out none of its server."""
+    choice = come_out(site, fill, pick)
+    if not isinstance(choice, Conflict) and not is_first and evicts(site, fill, choice):
+        return _eviction(site, fill, pick, choice)
+    return choice
+
+
+def _eviction(site: Site, fill: Fill, pick: Pick, choice: Choice) -> Conflict:
     """Tell with figures why a load would drive out another."""
-    gpus = gpus_of(choice)
+    gpus = choice.gpu_bytes
     free = sum(max(0, fill.free(site, gpu)) for gpu in gpus)
-    wanted = wanted_bytes(choice)
-    device = site.device(next(iter(gpus)))
+    device, wanted = site.device(next(iter(gpus))), wanted_bytes(choice) / GIB
     return Conflict(
         limit="eviction",
         device=device,
-        short_bytes=-(-wanted * 100 // MOST_SHARE) - free,
+        short_bytes=least_free(choice) - free,
         text=(
-            f"Ollama takes {choice.variant.name} for {wanted / GIB:.1f} GiB, more than"
+            f"Ollama takes {choice.variant.name} for {wanted:.1f} GiB, more than"
             f" {MOST_SHARE} % of the {free / GIB:.1f} GiB that are left on"
             f" {all_of(map(site.device, gpus))}, and would unload another model first."
         ),
@@ -122,5 +131,5 @@ def _is_compared(site: Site, pick: Pick) -> bool:
 def _patience(pick: Pick) -> tuple[int, object]:
     """Tell what may be loaded before a load: those that bear the least come first."""
     choice = pick.choice
-    used = sum(gpus_of(choice).values())
+    used = sum(choice.gpu_bytes.values())
     return used - wanted_bytes(choice) * 100 // MOST_SHARE, pick.rank

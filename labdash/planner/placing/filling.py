@@ -111,7 +111,7 @@ class Fill:
     def plus(self, site: Site, choice: Choice) -> "Fill":
         """Add a load."""
         gpus = dict(self.gpus)
-        for gpu, size in gpus_of(choice).items():
+        for gpu, size in choice.gpu_bytes.items():
             gpus[gpu] = gpus.get(gpu, 0) + size
         return Fill(gpus, self.ram + ram_of(site, choice))
 
@@ -142,16 +142,11 @@ def largest(fills: Iterable[Fill]) -> Fill:
     return Fill(gpus, ram)
 
 
-def gpus_of(choice: Choice) -> dict[int, int]:
-    """Return what a choice holds of each GPU, by its number on the node."""
-    return {int(device.rpartition("/")[2]): choice.bytes[device] for device in choice.gpu_devices}
-
-
 def ram_of(site: Site, choice: Choice) -> int:
     """Tell what a choice takes of the RAM; of shared memory all counts."""
     if not site.node.unified:
         return choice.host_bytes
-    return choice.host_bytes + sum(gpus_of(choice).values())
+    return choice.host_bytes + sum(choice.gpu_bytes.values())
 
 
 def is_divided(site: Site, choice: Choice) -> bool:
@@ -204,7 +199,7 @@ def _conflict(
 
 def _shortage(site: Site, fill: Fill, choice: Choice) -> Conflict | None:
     """Tell which device is short of memory."""
-    for gpu, size in gpus_of(choice).items():
+    for gpu, size in choice.gpu_bytes.items():
         short = size + choice.margin_bytes - fill.free(site, gpu)
         if short > 0 and not is_divided(site, choice):
             return _short(site.device(gpu), "gpu", short)

@@ -1,17 +1,16 @@
 """Models that are loaded on demand: those of one server take turns beside what stays."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
-from labdash.planner.placing.eviction import Loaded, eviction_of, evicts
+from labdash.planner.placing.eviction import Loaded, evicts, is_compared, least_free, let_in
 from labdash.planner.placing.filling import (
     Conflict,
     Fill,
     Pick,
     Site,
     come_out,
-    gpus_of,
     is_divided,
 )
 from labdash.planner.placing.outcome import all_layers
@@ -27,11 +26,9 @@ def taking_turns(
     """Load each beside what stays. ``fill`` is what residents and other servers hold."""
     done: list[Loaded] = []
     for pick in guests:
-        choice = come_out(site, fill, pick)
+        choice = let_in(site, fill, pick, is_first=not has_residents)
         if isinstance(choice, Conflict):
             return choice
-        if has_residents and evicts(site, fill, choice):
-            return eviction_of(site, fill, pick, choice)
         done.append((pick, choice))
     return _meeting(site, fill, done)
 
@@ -44,48 +41,73 @@ def _meeting(site: Site, fill: Fill, done: Sequence[Loaded]) -> tuple[Loaded, ..
     """
     kept: list[Loaded] = []
     for pick, choice in done:
-        settled = choice
-        for crowd in _crowds(done, pick, choice):
-            beside = fill
-            for _, other in crowd:
-                beside = beside.plus(site, other)
-            found = _comes_in(site, beside, pick, settled)
-            if found is None:
-                return _squeezed(site, pick, choice, crowd)
-            settled = found
-        kept.append((pick, settled))
+        found = (
+            choice if _has_room(site, choice) else _beside_others(site, fill, done, pick, choice)
+        )
+        if isinstance(found, Conflict):
+            return found
+        kept.append((pick, found))
     return tuple(kept)
 
 
-def _crowds(done: Sequence[Loaded], pick: Pick, choice: Choice) -> Iterator[tuple[Loaded, ...]]:
-    """Yield whom a guest may meet on its GPUs."""
-    gpus = gpus_of(choice).keys()
-    others = [each for each in done if each[0] is not pick and gpus_of(each[1]).keys() & gpus]
-    for count in range(1, min(len(others), MOST_AT_ONCE) + 1):
-        yield from combinations(others, count)
+def _has_room(site: Site, choice: Choice) -> bool:
+    """Tell whether a guest has room, with its margin, wherever Ollama lets it in."""
+    rules, sizes = site.rules[choice.instance], choice.gpu_bytes.values()
+    if rules.old or not sizes:
+        return True
+    is_plain = len(sizes) == 1 and is_compared(choice, rules) and not is_divided(site, choice)
+    return is_plain and sum(sizes) + choice.margin_bytes <= least_free(choice)
+
+
+def _beside_others(
+    site: Site, fill: Fill, done: Sequence[Loaded], pick: Pick, choice: Choice
+) -> Choice | Conflict:
+    """Try all whom a guest may meet on its GPUs, the fewest first.
+
+    Where it drives some out, or those do not fit together, it never meets them and still more.
+    """
+    gpus = choice.gpu_bytes.keys()
+    others = [each for each in done if each[0] is not pick and each[1].gpu_bytes.keys() & gpus]
+    crowds: deque[tuple[tuple[int, ...], Fill]] = deque([((), fill)])
+    settled = choice
+    while crowds:
+        crowd, beside = crowds.popleft()
+        if not _stay(site, beside, settled):
+            continue
+        if crowd:
+            found = _comes_in(site, beside, pick, settled)
+            if found is None:
+                return _squeezed(site, pick, choice, [others[number] for number in crowd])
+            settled = found
+        if len(crowd) < MOST_AT_ONCE:
+            for number in range(crowd[-1] + 1 if crowd else 0, len(others)):
+                crowds.append(((*crowd, number), beside.plus(site, others[number][1])))
+    return settled
+
+
+def _stay(site: Site, beside: Fill, choice: Choice) -> bool:
+    """Tell whether all that is loaded fits together, and stays when a guest comes."""
+    fits = all(beside.free(site, gpu) >= 0 for gpu in choice.gpu_bytes)
+    return fits and not evicts(site, beside, choice)
 
 
 def _comes_in(site: Site, beside: Fill, pick: Pick, choice: Choice) -> Choice | None:
-    """Tell how a guest is loaded beside others, None where that would go wrong."""
-    free = {gpu: beside.free(site, gpu) for gpu in gpus_of(choice)}
-    are_there = all(each >= 0 for each in free.values())
-    if not are_there or site.rules[choice.instance].old or evicts(site, beside, choice):
-        return choice
+    """Tell how a guest is loaded beside others that stay, None where that would go wrong."""
     if is_divided(site, choice):
         again = come_out(site, beside, pick)
         is_like = not isinstance(again, Conflict) and again.cpu_layers <= choice.cpu_layers
         return choice if is_like else None
-    sizes = gpus_of(choice)
-    if any(size > free[gpu] for gpu, size in sizes.items()):
+    left = [beside.free(site, gpu) - size for gpu, size in choice.gpu_bytes.items()]
+    if min(left) < 0:
         return None
-    is_tight = any(size + choice.margin_bytes > free[gpu] for gpu, size in sizes.items())
+    is_tight = min(left) < choice.margin_bytes
     every = all_layers(choice.variant)
     return replace(choice, num_gpu=every) if is_tight and choice.num_gpu is None else choice
 
 
 def _squeezed(site: Site, pick: Pick, choice: Choice, crowd: Sequence[Loaded]) -> Conflict:
     names = sorted(each.deployment.name for each, _ in crowd)
-    device = site.device(next(iter(gpus_of(choice))))
+    device = site.device(next(iter(choice.gpu_bytes)))
     return Conflict(
         limit="eviction",
         device=device,
