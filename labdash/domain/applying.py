@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from labdash import live
@@ -16,6 +15,7 @@ from labdash.domain.cancelling import raise_apply_flag
 from labdash.domain.ending import endings
 from labdash.domain.errors import LabDashError
 from labdash.models import (
+    ITEM_OVER,
     Deployment,
     Gpu,
     Instance,
@@ -35,7 +35,7 @@ from labdash.planner.telling import names
 from labdash.queries.lab import read_lab
 from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on
-from labdash.queries.plan_in_force import plan_before
+from labdash.queries.plan_in_force import in_force, plan_before
 from workers import wire
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,6 @@ _REPEATED = (
 
 class Outdated(LabDashError):  # noqa: N818 - named for the state of what was asked
     """Another plan came into force meanwhile."""
-
-
-def in_force() -> Plan | None:
-    """Return the plan that is being applied or kept up."""
-    return Plan.objects.in_force().first()
 
 
 def apply(  # noqa: PLR0913 - a plan, and what is to be remembered of it
@@ -132,12 +127,22 @@ def repeat(*, plan: Plan, by: User | None, why: str, replaces: Plan | None = Non
 
 
 def cancel(*, plan: Plan) -> None:
-    """Stop what is not done yet; what was done stays. Raises ``LabDashError``."""
-    open_items = plan.items.exclude(state__in=(ItemState.READY, ItemState.FAILED))
-    items = list(open_items.select_related("instance__node", "pull_job", "load_job"))
-    for item in items:
-        open_items.filter(pk=item.pk).update(state=ItemState.FAILED, reason=CANCELLED)
-        _stop(item, plan)
+    """Stop what is not done yet; what was done stays.
+
+    Raises ``LabDashError`` where something could not be stopped: that stays as it was, so that a
+    second try finds it.
+    """
+    open_items = plan.items.exclude(state__in=ITEM_OVER)
+    refused: LabDashError | None = None
+    for item in list(open_items.select_related("instance__node", "pull_job", "load_job")):
+        try:
+            with transaction.atomic():
+                open_items.filter(pk=item.pk).update(state=ItemState.FAILED, reason=CANCELLED)
+                _stop(item, plan)
+        except LabDashError as error:
+            refused = error
+    if refused is not None:
+        raise refused
     Plan.objects.filter(pk=plan.pk, state=PlanState.APPLYING).update(
         state=PlanState.CURRENT, applied_at=timezone.now()
     )
@@ -185,7 +190,7 @@ def note_progress(report: wire.ApplyProgress, *, arrived_at: datetime) -> bool:
     if report.phase == "done":
         return bool(unchanged.update(**_done(item)))
     why = report.meaning or report.reason or "Its server did not say why."
-    return bool(unchanged.update(**after_failure(item, why, now=arrived_at)))
+    return bool(unchanged.update(**_after_failure(item, why, now=arrived_at)))
 
 
 # --- a plan becomes rows -------------------------------------------------------------------------
@@ -294,12 +299,8 @@ def _copy(item: PlanItem) -> PlanItem:
 def _given_back(items: list[PlanItem]) -> list[int]:
     """Return the cards that their owners have; one that ``items`` still use is yet to be freed."""
     used = {(item.instance.node_id, device) for item in items for device in item.bytes}
-    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True)).select_related("node")
-    return [
-        gpu.pk
-        for gpu in rows.order_by("pk")
-        if (gpu.node_id, f"{gpu.node.slug}/{gpu.index}") not in used
-    ]
+    rows = Gpu.objects.returned().select_related("node").order_by("pk")
+    return [gpu.pk for gpu in rows if (gpu.node_id, f"{gpu.node.slug}/{gpu.index}") not in used]
 
 
 # --- ends of steps -------------------------------------------------------------------------------
@@ -318,7 +319,7 @@ def fresh() -> dict[str, Any]:
     return {"sent_at": None, "attempts": 0, "next_at": None, "reason": "", "load_job": None}
 
 
-def after_failure(item: PlanItem, why: str, *, now: datetime) -> dict[str, Any]:
+def _after_failure(item: PlanItem, why: str, *, now: datetime) -> dict[str, Any]:
     """Return the fields of an item after a try that came to nothing: again later, or never."""
     reason = why[:REASON_LENGTH]
     if item.attempts >= steps.MOST_TRIES - 1:
@@ -330,7 +331,7 @@ def after_failure(item: PlanItem, why: str, *, now: datetime) -> dict[str, Any]:
 
 def _stop_all(plan: Plan, *, wanted: set[tuple[int, str]]) -> None:
     """Stop what a replaced plan had under way; downloads that are ``wanted`` still go on."""
-    open_items = plan.items.exclude(state__in=(ItemState.READY, ItemState.FAILED))
+    open_items = plan.items.exclude(state__in=ITEM_OVER)
     for item in open_items.select_related("instance__node", "pull_job", "load_job"):
         if (item.instance_id, item.model.lower()) in wanted:
             item.pull_job = None

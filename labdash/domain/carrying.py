@@ -18,6 +18,7 @@ from labdash.domain.applying import REASON_LENGTH, fresh
 from labdash.domain.cancelling import lower_apply_flag
 from labdash.domain.errors import LabDashError
 from labdash.models import (
+    ITEM_OVER,
     InstalledModel,
     Instance,
     ItemState,
@@ -35,14 +36,14 @@ from labdash.models import (
 )
 from labdash.queries.lab import NodeView, view_node
 from labdash.queries.library import plain_name
-from labdash.queries.memory_now import InMemory, devices_of, models_on, why_down
+from labdash.queries.memory_now import InMemory, devices_of, why_down
+from labdash.queries.upkeep import in_memory
 from labdash.wording import lasted
 
 log = logging.getLogger(__name__)
 
 # Of one node at one tick; the rest waits for the next.
 MAX_STEPS = 60
-OVER = (ItemState.READY, ItemState.FAILED)
 # Less of a model outside the GPUs is noise of host buffers.
 NOTABLE_SHARE = 0.005
 _PULLS: Mapping[str, steps.Job] = {
@@ -91,14 +92,14 @@ def _leave_one_in_force() -> None:
 def _open_items(plan: Plan) -> dict[int, list[PlanItem]]:
     """Return all items of the nodes on which something is left to do."""
     groups: defaultdict[int, list[PlanItem]] = defaultdict(list)
-    if not plan.items.exclude(state__in=OVER).exists():
+    if not plan.items.exclude(state__in=ITEM_OVER).exists():
         return groups
     for item in _items(plan.items.all()):
         groups[item.instance.node_id].append(item)
     return {
         node: items
         for node, items in groups.items()
-        if any(item.state not in OVER for item in items)
+        if any(item.state not in ITEM_OVER for item in items)
     }
 
 
@@ -123,7 +124,7 @@ def _carry_on_apart(items: list[PlanItem], view: NodeView, *, now: datetime) -> 
     except Exception:
         log.exception("a step of the plan went wrong node=%s", view.node.slug)
         waiting = PlanItem.objects.filter(pk__in=[item.pk for item in items])
-        waiting.exclude(state__in=OVER).update(reason=WENT_WRONG)
+        waiting.exclude(state__in=ITEM_OVER).update(reason=WENT_WRONG)
         return 0
 
 
@@ -143,7 +144,7 @@ def _carry_on(items: list[PlanItem], view: NodeView, *, now: datetime) -> int:
 
 def _finish(plan: Plan, *, now: datetime) -> None:
     """A plan of which nothing is left to do is in force."""
-    if plan.state == PlanState.APPLYING and not plan.items.exclude(state__in=OVER).exists():
+    if plan.state == PlanState.APPLYING and not plan.items.exclude(state__in=ITEM_OVER).exists():
         done = Plan.objects.filter(pk=plan.pk, state=PlanState.APPLYING)
         if done.update(state=PlanState.CURRENT, applied_at=now):
             log.info("plan applied plan=%d", plan.pk)
@@ -188,7 +189,7 @@ def _installed(items: Iterable[PlanItem]) -> set[tuple[int, str]]:
 def _facts(
     item: PlanItem, view: NodeView, installed: set[tuple[int, str]], *, now: datetime
 ) -> steps.Item:
-    found = _in_memory(item, view)
+    found = in_memory(item, view)
     is_loaded = item.residency == Residency.RESIDENT and not item.shares
     return steps.Item(
         id=item.pk,
@@ -215,12 +216,6 @@ def _facts(
         is_other=found is not None and _is_other(item, found),
         memory=found.devices if found else None,
     )
-
-
-def _in_memory(item: PlanItem, view: NodeView) -> InMemory | None:
-    name = plain_name(item.served_name).lower()
-    models = models_on(view, item.instance.name) or ()
-    return next((each for each in models if plain_name(each.name).lower() == name), None)
 
 
 def _is_other(item: PlanItem, found: InMemory) -> bool:
@@ -290,7 +285,7 @@ def _act(step: steps.Step, item: PlanItem, *, now: datetime) -> bool:
 
 def _move(step: steps.Move, item: PlanItem) -> bool:
     changes = {**fresh(), "state": step.state, "reason": step.reason[:REASON_LENGTH]}
-    if step.state in OVER:
+    if step.state in ITEM_OVER:
         # What the job saw is read once more by who checks it.
         del changes["load_job"]
         log.info("item ended item=%d state=%s", item.pk, step.state)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Q
 
 from labdash.domain import applying
 from labdash.domain.errors import LabDashError
@@ -14,12 +13,12 @@ from labdash.models import Gpu, Plan, PlanItem
 from labdash.planner.explain import explained
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan as Answer
-from labdash.planner.staying import Stay, narrowed
+from labdash.planner.staying import narrowed
 from labdash.queries.lab import LabView, NodeView
-from labdash.queries.memory_now import devices_of, taken_by_others
+from labdash.queries.memory_now import taken_by_others
+from labdash.queries.plan_in_force import stay_of
 from labdash.queries.plan_json import plan_json
 from labdash.queries.snapshot import snapshot
-from labdash.queries.upkeep import read_upkeep
 from labdash.queries.variants import smaller
 from labdash.wording import size
 
@@ -72,12 +71,14 @@ def adapt(lab: LabView, *, planner: Planner) -> Plan | None:
     What is applied is a plan for the whole lab, in which all that the card does not concern stays
     where that costs nobody his place.
     """
-    now, rows = applying.in_force(), _given_back()
-    out, was = {gpu.pk for gpu in rows}, set(now.without if now else ())
-    upkeep = read_upkeep() if now and out != was else None
+    upkeep, rows = lab.upkeep, _given_back()
     if upkeep is None:
         return None
-    plan, devices = upkeep.plan, {_device(gpu) for gpu in rows if gpu.pk not in was}
+    plan = upkeep.plan
+    out, was = {gpu.pk for gpu in rows}, set(plan.without)
+    if out == was:
+        return None
+    devices = {_device(gpu) for gpu in rows if gpu.pk not in was}
     hit = [item for item in upkeep.served if devices & item.bytes.keys()]
     if hit:
         why = f"{_names(devices)} was given back to its owner"
@@ -115,8 +116,7 @@ def _set(gpu: Gpu, **changes: Any) -> bool:
 
 
 def _given_back() -> list[Gpu]:
-    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True))
-    return list(rows.select_related("node"))
+    return list(Gpu.objects.returned().select_related("node"))
 
 
 def _device(gpu: Gpu) -> str:
@@ -158,20 +158,10 @@ def _answer(lab: Lab, served: Iterable[PlanItem], planner: Planner) -> tuple[Lab
         for card in node.cards
         if not card.room_bytes
     }
-    stays = {item.deployment_name: _stay(item) for item in served if not away & item.bytes.keys()}
+    stays = {item.deployment_name: stay_of(item) for item in served if not away & item.bytes.keys()}
     narrow = narrowed(lab, stays)
     calm, free = planner(narrow), planner(lab)
     return (narrow, calm) if calm.score.served >= free.score.served else (lab, free)
-
-
-def _stay(item: PlanItem) -> Stay:
-    gpus = devices_of(item.bytes)
-    return Stay(
-        node=item.instance.node.slug,
-        ctx=item.ctx or 0,
-        quant=item.quant,
-        pin=next(iter(gpus)) if len(gpus) == 1 else None,
-    )
 
 
 def _named(answer: Answer) -> set[str]:

@@ -7,7 +7,7 @@ instance in its order. What has to leave leaves first.
 from dataclasses import dataclass
 from typing import Literal
 
-from labdash.models import ItemState, ItemWish
+from labdash.models import ITEM_OVER, ItemState, ItemWish
 
 # Small files are written, on a disk that may have to wake first.
 QUIET_AFTER_S = 200.0
@@ -16,8 +16,6 @@ PAUSES_S = (15.0, 60.0)
 MOST_TRIES = len(PAUSES_S) + 1
 
 type Job = Literal["none", "active", "done", "failed", "cancelled"]
-
-OVER = {ItemState.READY, ItemState.FAILED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class Item:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is done about it."""
-        return self.state in OVER
+        return self.state in ITEM_OVER
 
     @property
     def is_busy(self) -> bool:

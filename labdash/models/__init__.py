@@ -7,6 +7,8 @@ from labdash.models.library import Family, InstalledModel, Variant
 from labdash.models.load import LOAD_ENDED, LoadJob, LoadState, LoadWish
 from labdash.models.node import SLUG, Gpu, GpuSource, Instance, Node, NodeKind
 from labdash.models.plan import (
+    IN_FORCE,
+    ITEM_OVER,
     ItemState,
     ItemWish,
     Plan,
@@ -21,6 +23,8 @@ from labdash.models.sample import GpuPeriod, GpuSample, Tier
 
 __all__ = [
     "ENDED",
+    "IN_FORCE",
+    "ITEM_OVER",
     "LOAD_ENDED",
     "RUNNING",
     "SLUG",

@@ -55,6 +55,14 @@ class GpuSource(models.TextChoices):
     SIMULATED = "simulated", "simulated"
 
 
+class GpuQuerySet(models.QuerySet["Gpu"]):
+    """Reads that more than one page needs."""
+
+    def returned(self) -> "GpuQuerySet":
+        """Return the cards that their owners have, by a button or for a game."""
+        return self.filter(models.Q(given_back=True) | models.Q(game_on=True))
+
+
 class Gpu(models.Model):
     """A GPU that was seen or declared. ``uuid`` is its identity: indexes change between boots."""
 
@@ -88,6 +96,8 @@ class Gpu(models.Model):
     # The samples before this have become periods of history.
     rolled_up_to = models.DateTimeField(null=True, blank=True, editable=False)
 
+    objects = GpuQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["node", "index"]
         constraints: ClassVar = [
@@ -99,6 +109,11 @@ class Gpu(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node} GPU {self.index} ({self.name})"
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether its owner has it, by a button or for a game."""
+        return self.given_back or self.game_on
 
 
 class Instance(models.Model):

@@ -15,11 +15,13 @@ CANCELLED = "Cancelled."
 
 
 class PlanState(models.TextChoices):
-    """At most one plan is ``applying`` or ``current``."""
-
     APPLYING = "applying", "being applied"
     CURRENT = "current", "in force"
     REPLACED = "replaced", "replaced"
+
+
+# Of these at most one plan is.
+IN_FORCE = (PlanState.APPLYING, PlanState.CURRENT)
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
@@ -27,7 +29,7 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 
     def in_force(self) -> "PlanQuerySet":
         """Return the plan that is being applied or kept up, if there is one."""
-        return self.filter(state__in=(PlanState.APPLYING, PlanState.CURRENT))
+        return self.filter(state__in=IN_FORCE)
 
 
 class Plan(models.Model):
@@ -79,6 +81,10 @@ class ItemState(models.TextChoices):
     UNLOADING = "unloading", "unloading"
     READY = "ready", "done"
     FAILED = "failed", "failed"
+
+
+# Nothing more is done about these.
+ITEM_OVER = (ItemState.READY, ItemState.FAILED)
 
 
 class Verdict(models.TextChoices):

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-from django.db.models import Q
+from typing import Literal
 
 from labdash.models import Gpu, InstalledModel, ItemWish, Plan, PlanItem, Residency
 from labdash.planner.lab import CPU
@@ -15,6 +14,7 @@ from labdash.queries.plan_in_force import in_force
 
 # An instance as a plan writes it, and a name there.
 type Place = tuple[str, str]
+type Kind = Literal["pull", "load", "unload"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def _served(plan: Plan) -> tuple[PlanItem, ...]:
 def _given_back(wanted: Iterable[PlanItem]) -> list[str]:
     """Return the cards among those of a plan that their owners have."""
     used = {device for item in wanted for device in item.bytes}
-    rows = Gpu.objects.filter(Q(given_back=True) | Q(game_on=True)).select_related("node")
+    rows = Gpu.objects.returned().select_related("node")
     return sorted({f"{gpu.node.slug}/{gpu.index}" for gpu in rows} & used)
 
 
@@ -110,9 +110,9 @@ def _ends(
             yield _move("unload", item, size, f"{place[1]} leaves the memory of {place[0]}.")
 
 
-def _move(kind: str, item: PlanItem, size: int, text: str) -> Move:
+def _move(kind: Kind, item: PlanItem, size: int, text: str) -> Move:
     return Move(
-        kind="pull" if kind == "pull" else "load" if kind == "load" else "unload",
+        kind=kind,
         deployment=item.deployment_name,
         instance=str(item.instance),
         model=item.served_name,

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db.models import F
 
 from labdash.models import (
+    IN_FORCE,
     ItemState,
     ItemWish,
     Plan,
@@ -20,7 +21,6 @@ from labdash.models import (
 from labdash.planner.placing.engine import is_old
 from labdash.planner.staying import Stay
 from labdash.queries.memory_now import devices_of
-from labdash.queries.plan_marks import IN_FORCE
 from labdash.queries.pulls import PHASES
 from labdash.wording import size, speed
 
@@ -55,7 +55,7 @@ class ForceView:
 
 def in_force() -> Plan | None:
     """Return the plan that is being applied or kept up."""
-    return Plan.objects.filter(state__in=IN_FORCE).first()
+    return Plan.objects.in_force().first()
 
 
 def read_force() -> ForceView:

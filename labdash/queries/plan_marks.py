@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from django.db.models import QuerySet
 
-from labdash.models import Gpu, ItemWish, Node, PlanItem, PlanState, Residency
+from labdash.models import IN_FORCE, Gpu, ItemWish, Node, PlanItem, Residency
 from labdash.queries.bars import GpuView, LoadedView
 from labdash.queries.library import plain_name
 
-IN_FORCE = (PlanState.CURRENT, PlanState.APPLYING)
 EXPECTS = "models as planned"
 GIVEN_BACK = "given back to its owner"
 AT_PLAY = "given back: other programs use it"
@@ -74,7 +73,7 @@ def mark_gpus(
 
 def owner_of(row: Gpu | None) -> str:
     """Say that the plan leaves a card to its owner; nothing where it does not."""
-    if row is None or not (row.given_back or row.game_on):
+    if row is None or not row.is_returned:
         return ""
     return GIVEN_BACK if row.given_back else AT_PLAY
 

@@ -109,7 +109,7 @@ def _used(card: Card, gpu: GpuView, models_bytes: int, sight: _Sight) -> Card:
 
 def _owned(card: Card, row: Gpu | None) -> Card:
     """Leave nothing of a card that is given back."""
-    if row is None or not (row.given_back or row.game_on):
+    if row is None or not row.is_returned:
         return card
     doubt = GIVEN_BACK if row.given_back else GAME_ON
     return replace(card, reserve_bytes=card.total_bytes, doubt=doubt)

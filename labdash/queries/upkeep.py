@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from labdash.models import (
+    ITEM_OVER,
     Gpu,
     ItemState,
     ItemWish,
@@ -33,7 +34,6 @@ __all__ = ["Upkeep", "in_memory", "is_kept", "mends_of", "owner_text", "places",
 # So long after a load or unload by hand nothing is changed on that server.
 HAND_S = 900.0
 HOUR = timedelta(hours=1)
-OVER = (ItemState.READY, ItemState.FAILED)
 _STANDINGS: Mapping[str, Standing] = {
     Verdict.AS_PLANNED: "well",
     Verdict.MORE: "well",
@@ -89,7 +89,7 @@ def owner_text(gpu: Gpu, slug: str) -> str:
 
 def _place(upkeep: Upkeep, items: list[PlanItem], view: NodeView, *, now: datetime) -> Place:
     slug = view.node.slug
-    closed = [gpu for gpu in view.node.gpus.all() if gpu.given_back or gpu.game_on]
+    closed = [gpu for gpu in view.node.gpus.all() if gpu.is_returned]
     return Place(
         node=slug,
         kept=tuple(_kept(item, upkeep, view, now=now) for item in items if is_kept(item)),
@@ -179,7 +179,7 @@ def _away(view: NodeView) -> str:
 
 def _busy(upkeep: Upkeep, items: list[PlanItem]) -> Iterator[tuple[str, str]]:
     """Yield what is under way on the servers of a node; a plan holds up all of them."""
-    is_open = any(item.state not in OVER for item in items)
+    is_open = any(item.state not in ITEM_OVER for item in items)
     for instance in {item.instance for item in items}:
         if is_open:
             yield instance.name, "The plan is being carried out there."

@@ -15,7 +15,7 @@ from labdash.domain.errors import LabDashError
 from labdash.planner.plan import Move, Refusal
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.plan_back import view_back
-from labdash.queries.plan_in_force import plan_before
+from labdash.queries.plan_in_force import in_force, plan_before
 from labdash.queries.plan_json import plan_json
 from labdash.queries.planner_page import certainty, headline
 from labdash.queries.problems import find_problems
@@ -118,7 +118,7 @@ def planner_let_go(request: Request) -> HttpResponse:
 
 
 def _with_force(request: Request, verb: Callable[..., None]) -> HttpResponse:
-    plan = applying.in_force()
+    plan = in_force()
     if plan is None:
         return refused(request, LabDashError(NONE_IN_FORCE), default="planner")
     try:

@@ -12,7 +12,6 @@ from labdash.domain.applying import (
     apply,
     back,
     cancel,
-    in_force,
     let_go,
     prune,
     repeat,
@@ -26,6 +25,7 @@ from labdash.models import (
     ItemState,
     ItemWish,
     LoadJob,
+    LoadState,
     LoadWish,
     Node,
     Plan,
@@ -37,7 +37,7 @@ from labdash.models import (
 )
 from labdash.planner import lab as wanted
 from labdash.planner import plan as planned
-from labdash.queries.plan_in_force import plan_before
+from labdash.queries.plan_in_force import in_force, plan_before
 from labdash.queries.variants import variants_of
 from tests.factories import GIB, WHEN, gpu, loaded, make_installed, make_instance, ollama, seen
 from tests.plan_rows import make_item, make_plan
@@ -276,6 +276,25 @@ def test_cancel_stops_what_is_under_way_and_keeps_what_is_done(instance: Instanc
     assert (load.cancel_requested, plan.state) == (True, PlanState.CURRENT)
     assert plan.items.get(deployment_name="chat").reason == "Cancelled."
     assert carry_on() == 0
+
+
+def test_what_cannot_be_stopped_stays_for_a_second_try(
+    instance: Instance, dead_store: None
+) -> None:
+    plan = make_plan()
+    load = LoadJob.objects.create(instance=instance, model="x", wish=LoadWish.LOAD, by_plan=True)
+    loading = make_item(plan, instance, state=ItemState.LOADING, load_job=load)
+    waiting = make_item(plan, instance, "late", load_order=2)
+    with pytest.raises(LabDashError, match="The store does not answer"):
+        cancel(plan=plan)
+    for row in (plan, loading, waiting):
+        row.refresh_from_db()
+    assert (loading.state, waiting.state) == (ItemState.LOADING, ItemState.FAILED)
+    assert plan.state == PlanState.APPLYING
+    LoadJob.objects.update(state=LoadState.FAILED)
+    cancel(plan=plan)
+    loading.refresh_from_db()
+    assert (loading.state, plan.state) == (ItemState.FAILED, PlanState.CURRENT)
 
 
 def test_resume_tries_again_what_failed_or_was_given_up(instance: Instance) -> None:

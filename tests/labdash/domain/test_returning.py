@@ -14,6 +14,7 @@ from labdash.domain.tending import tend
 from labdash.models import Gpu, Instance, ItemState, ItemWish, Plan, PlanItem, PlanState
 from labdash.planner.greedy import quick
 from labdash.queries.lab import read_lab
+from labdash.queries.plan_in_force import in_force
 from labdash.queries.snapshot import snapshot
 from tests.factories import GIB, gpu, make_installed, make_instance, sample
 from workers import wire
@@ -129,13 +130,13 @@ def test_within_20_s_of_a_game_the_plan_is_on_the_other_card_and_returns_a_minut
     assert where() == {"rog/0"}
     for seconds in range(0, 20, 5):
         tick(start + timedelta(seconds=seconds), 6)
-    shrunk = applying.in_force()
+    shrunk = in_force()
     assert shrunk
     assert (where(), shrunk.instead_of) == ({"rog/1"}, plan)
     assert shrunk.why == "rog/0 was given back to its owner; all are served elsewhere."
     for seconds in range(20, 100, 10):
         tick(start + timedelta(seconds=seconds), 0)
-    again = applying.in_force()
+    again = in_force()
     assert again
     assert (where(), again.returns_to, again.instead_of) == ({"rog/0"}, plan, None)
     assert again.why == "rog/0 is free again"
@@ -146,7 +147,7 @@ def test_what_fits_nowhere_else_is_left_out_and_named(instance: Instance) -> Non
     planned(now, pin="rog/0")
     give_back(gpu=card(0))
     tick(now)
-    shrunk = applying.in_force()
+    shrunk = in_force()
     assert shrunk
     assert (where(), shrunk.why) == (
         set(),
@@ -168,7 +169,7 @@ def test_card_that_is_given_back_while_a_plan_is_made_is_freed_after_it(
     late = applying.apply(plan=quick(lab), lab=lab, by=None)
     assert where() == {"rog/0"}
     tick(now)
-    shrunk = applying.in_force()
+    shrunk = in_force()
     assert shrunk
     assert (where(), shrunk.instead_of) == ({"rog/1"}, late)
 
@@ -178,10 +179,10 @@ def test_card_on_which_nothing_was_planned_changes_no_plan(instance: Instance) -
     plan = planned(now, pin="rog/1")
     give_back(gpu=card(0))
     tick(now)
-    assert applying.in_force() == plan
+    assert in_force() == plan
     take_back(gpu=card(0))
     tick(now)
-    assert applying.in_force() == plan
+    assert in_force() == plan
 
 
 def test_second_card_that_goes_still_returns_to_the_first_plan(instance: Instance) -> None:
@@ -193,12 +194,12 @@ def test_second_card_that_goes_still_returns_to_the_first_plan(instance: Instanc
     assert where() == set()
     take_back(gpu=card(0))
     tick(now)
-    between = applying.in_force()
+    between = in_force()
     assert between
     assert (where(), between.instead_of) == ({"rog/0"}, plan)
     take_back(gpu=card(1))
     tick(now)
-    last = applying.in_force()
+    last = in_force()
     assert last
     assert last.returns_to == plan
 
@@ -210,10 +211,10 @@ def test_plan_that_the_user_applies_meanwhile_is_not_undone(instance: Instance) 
     tick(now)
     own = applying.back(by=None)
     tick(now)
-    assert (applying.in_force(), where()) == (own, {"rog/0"})
+    assert (in_force(), where()) == (own, {"rog/0"})
     take_back(gpu=card(0))
     tick(now)
-    assert applying.in_force() == own
+    assert in_force() == own
 
 
 def test_card_that_a_game_holds_is_not_taken_from_it(instance: Instance) -> None:
@@ -232,5 +233,5 @@ def test_what_the_card_does_not_concern_stays_where_it_is(instance: Instance) ->
     small = PlanItem.objects.get(deployment_name="small")
     give_back(gpu=card(0))
     tick(now)
-    after = PlanItem.objects.get(deployment_name="small", plan=applying.in_force())
+    after = PlanItem.objects.get(deployment_name="small", plan=in_force())
     assert (after.ctx, after.bytes, after.quant) == (small.ctx, small.bytes, small.quant)
