@@ -33,7 +33,7 @@ def find(
 ) -> Iterator[ProblemView]:
     """Yield what is wrong with the Ollama servers of a node that reports.
 
-    ``on_cpu`` are models that a plan has on the CPU, by instance and name in small letters.
+    ``on_cpu`` are models of which a plan minds that, by instance and name in small letters.
     """
     for reading in sample.instances:
         if reading.state == "ok":

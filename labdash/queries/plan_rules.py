@@ -1,8 +1,9 @@
 """What may be wrong with the plan in force: what failed, what drifted, and who took its memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
-from labdash.models import Gpu, ItemState, ItemWish, PlanItem, Residency, Verdict
+from labdash.models import ITEM_OVER, Gpu, ItemState, ItemWish, PlanItem, Residency, Verdict
 from labdash.models.plan import CANCELLED
 from labdash.planner.faults import Fault
 from labdash.planner.keeping import Cause, Place, Stay, why_not
@@ -17,6 +18,8 @@ from labdash.wording import GIB, size
 
 # Less than this comes and goes with windows and browsers.
 NOTABLE_BYTES = GIB // 2
+# What is loaded anew makes room first, and others wait for it: that is over by then.
+PASSES_AFTER = timedelta(minutes=2)
 _DRIFT = {Verdict.SPILLED, Verdict.WRONG_GPU, Verdict.EVICTED, Verdict.NOT_LOADED}
 _STEPS: Mapping[Cause, str] = {
     "soon": "Nothing: it is brought back by itself. See who loads other models there.",
@@ -46,17 +49,24 @@ def find(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
 
 
 def on_cpu(view: NodeView, lab: LabView) -> frozenset[tuple[str, str]]:
-    """Return what the plan has on a node's CPU, in part at least, by instance and name.
+    """Return what may lie on a node's CPU without a word, by instance and name.
 
-    Where more of it lies there than planned, that is its own problem.
+    It is planned so, in part at least, or the plan tells of it itself, or just moves it.
     """
-    served = lab.upkeep.served if lab.upkeep else ()
+    items = lab.upkeep.items if lab.upkeep else ()
     return frozenset(
         (item.instance.name, plain_name(name).lower())
-        for item in served
-        if item.instance.node_id == view.node.pk and item.layers.get(f"{view.node.slug}/cpu")
-        for name in (item.served_name, item.model)
+        for item in items
+        if item.instance.node_id == view.node.pk
+        for name in _on_cpu(item, view)
     )
+
+
+def _on_cpu(item: PlanItem, view: NodeView) -> tuple[str, ...]:
+    if item.wish == ItemWish.SERVE and item.layers.get(f"{view.node.slug}/cpu"):
+        return (item.served_name, item.model)
+    is_minded = is_kept(item) and item.verdict in {*_DRIFT, Verdict.UNCHECKED}
+    return (item.served_name,) if is_minded or item.state not in ITEM_OVER else ()
 
 
 def _failed(view: NodeView, item: PlanItem) -> ProblemView:
@@ -105,6 +115,8 @@ def _kept(view: NodeView, lab: LabView, item: PlanItem, stay: Stay | None) -> It
     """Tell of a resident that is not as planned, unless it is about to be brought back."""
     if stay is None or not stay.text:
         return
+    if stay.cause == "busy" and item.verdict_since and lab.now - item.verdict_since < PASSES_AFTER:
+        return
     fault = _fault(view, lab, item)
     why = f" {fault.text}" if fault else ""
     text = f"{item.deployment_name} on {item.instance}: {item.verdict_text}{why} {stay.text}"
@@ -137,7 +149,7 @@ def _returned(view: NodeView, upkeep: Upkeep) -> Iterator[ProblemView]:
     """Tell of cards that the plan leaves to their owners, and what it does meanwhile."""
     others = others_on(view)
     for gpu in view.node.gpus.all():
-        if not (gpu.given_back or gpu.game_on):
+        if not gpu.is_returned:
             continue
         device = f"{view.node.slug}/{gpu.index}"
         used = [item.deployment_name for item in upkeep.served if device in item.bytes]
@@ -185,7 +197,7 @@ def _taken(view: NodeView, upkeep: Upkeep, here: list[PlanItem]) -> Iterator[Pro
         device = f"{view.node.slug}/{gpu.index}"
         users = [item for item in served if device in item.bytes]
         new = _new(others.get(device, {}), upkeep.plan.others.get(device, {}))
-        if gpu.given_back or gpu.game_on or not users or sum(new.values()) < NOTABLE_BYTES:
+        if gpu.is_returned or not users or sum(new.values()) < NOTABLE_BYTES:
             continue
         total = _total(view, gpu)
         if total is not None:

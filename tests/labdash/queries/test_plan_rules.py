@@ -203,6 +203,35 @@ def test_what_the_plan_has_on_the_cpu_is_no_problem_there(
     assert ("model_on_cpu" in {each.code for each in found()}) is not planned
 
 
+@pytest.mark.parametrize(
+    ("verdict", "state", "told"),
+    [
+        ("spilled", ItemState.READY, set()),
+        ("", ItemState.READY, set()),
+        ("", ItemState.LOADING, set()),
+        ("cannot-check", ItemState.READY, {"model_partly_on_cpu"}),
+    ],
+)
+def test_what_the_plan_brings_back_from_the_cpu_is_nobody_elses_to_unload(
+    instance: Instance, verdict: str, state: ItemState, told: set[str]
+) -> None:
+    drift(instance, verdict, state=state)
+    split = loaded("labdash/chat:latest", vram_gib=4.5)
+    seen(instances=(ollama(loaded=(split,)),), gpus=(gpu(),))
+    assert {each.code for each in found()} == told
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(1, set()), (3, {"plan_drift"})])
+def test_model_that_makes_room_for_another_is_told_only_where_that_lasts(
+    instance: Instance, minutes: int, told: set[str]
+) -> None:
+    since = timezone.now() - timedelta(minutes=minutes)
+    item = drift(instance, verdict_since=since)
+    make_item(item.plan, instance, "wide", state=ItemState.LOADING)
+    seen()
+    assert {each.code for each in found()} == told
+
+
 def test_program_that_took_memory_is_told_at_once_with_what_it_does(instance: Instance) -> None:
     item = in_force(instance, verdict="as-planned", bytes={"rog/0": 20 * GIB})
     seen(gpus=holding(6))
