@@ -228,7 +228,7 @@ def test_a_context_beyond_the_trained_one_is_answered_with_the_longest_that_fits
 
 
 def test_a_server_that_may_hold_no_more_models_is_what_binds_whatever_its_card_lacks() -> None:
-    full = node("rog", 11)
+    full = node("rog", 7)
     only = replace(full.instances[0], env={"OLLAMA_MAX_LOADED_MODELS": "1"})
     wanted = replace(BIG, offload_allowed=True)
     found = refusal(replace(full, instances=(only,)), wanted=wanted, beside=(SMALL,))
