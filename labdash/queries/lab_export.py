@@ -1,6 +1,6 @@
 """The lab as it would stand in its file: what stays, and where asked for what holds right now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from labdash.models import Deployment as StoredDeployment
@@ -62,21 +62,23 @@ def _gpu(card: Card, rows: Mapping[int, Gpu], *, present: bool) -> GpuEntry:
 def _instance(row: StoredInstance, lab: Lab, node: Node, *, present: bool) -> InstanceEntry:
     known = lab.homes.get(str(row))
     seen = known[1] if known else None
+    # Of a server that does not answer now, what its owner declared.
+    gpus = seen.gpus if seen else row.declared_gpus
     return InstanceEntry(
         name=str(row),
         url=row.url,
         ollama=(seen.version if seen else row.version) or None,
-        gpus=_positions(seen, node) if seen else None,
-        env=seen.env if seen else {},
+        gpus=None if gpus is None else _positions(gpus, node),
+        env=seen.env if seen else row.declared_settings,
         installed=seen.installed if seen and present else (),
         loaded=_loaded(seen) if seen and present else (),
     )
 
 
-def _positions(seen: Instance, node: Node) -> tuple[int, ...]:
+def _positions(gpus: Iterable[int], node: Node) -> tuple[int, ...]:
     """Count GPUs as the file does: in the order in which it lists them."""
     places = {card.index: place for place, card in enumerate(node.cards)}
-    return tuple(places[index] for index in seen.gpus)
+    return tuple(places[index] for index in gpus if index in places)
 
 
 def _loaded(seen: Instance) -> tuple[LoadedEntry, ...]:

@@ -62,3 +62,12 @@ def test_a_server_that_does_not_answer_stays_in_the_file() -> None:
     seen("rog", instances=(ollama(state="refused"),))
     node = the_node(present=True)
     assert (node.asleep, node.instances[0].name) == (True, "rog/ollama")
+
+
+def test_what_was_declared_of_a_server_that_does_not_answer_stays_in_the_file() -> None:
+    row = make_node("rog").instances.get()
+    row.declared_settings, row.declared_gpus = {"OLLAMA_NUM_PARALLEL": "2"}, [1]
+    row.save()
+    seen("rog", gpus=(gpu(0), gpu(1, uuid="GPU-1")), instances=(ollama(state="refused"),))
+    (instance,) = the_node(present=False).instances
+    assert (dict(instance.env), instance.gpus) == ({"OLLAMA_NUM_PARALLEL": "2"}, (1,))
