@@ -97,7 +97,8 @@ class ModelField(forms.CharField):
         )
 
 
-def _quant_field(label: str, empty: str) -> forms.ChoiceField:
+def quant_field(label: str, empty: str) -> forms.ChoiceField:
+    """Offer all quants; ``empty`` says what stands for none."""
     return forms.ChoiceField(
         label=label,
         required=False,
@@ -139,8 +140,8 @@ class DeploymentForm(PlainForm):
     """What is wanted of one model. ``places`` and the like are what can be chosen now."""
 
     model = ModelField(label="Model", such_as="qwen3:14b")
-    quant_floor = _quant_field("Quant, at least", "as the name says")
-    quant_wish = _quant_field("Better, if it fits", "no better")
+    quant_floor = quant_field("Quant, at least", "as the name says")
+    quant_wish = quant_field("Better, if it fits", "no better")
     ctx_floor = ContextField(label="Context, at least")
     ctx_wish = ContextField(label="More, if it fits")
     priority = _whole("Priority", LEAST_PRIORITY, MOST_PRIORITY, "1 is most important.")
@@ -225,10 +226,8 @@ class DeploymentForm(PlainForm):
     @property
     def is_unfolded(self) -> bool:
         """Whether a folded field differs from how a form begins, or has an error."""
-        folded = [name for name in self.fields if name not in SHORT and name != "name"]
-        if any(name in self.errors for name in (*folded, "name")):
-            return True
-        return any(str(self[name].value() or "") not in self._usual(name) for name in folded)
+        folded = [name for name in self.fields if name not in SHORT]
+        return any(name in self.errors or self._differs(name) for name in folded)
 
     def clean(self) -> dict[str, Any]:
         """Hold a wished context to be no less than the least."""
@@ -250,8 +249,10 @@ class DeploymentForm(PlainForm):
         data["give_way"] = [] if given == USUAL else given.split(SEPARATOR)
         return cast("Fields", data)
 
-    def _usual(self, name: str) -> set[str]:
-        return {str(self.FIRST.get(name, "")), "", "False", "[]"}
+    def _differs(self, name: str) -> bool:
+        value = self[name].value()
+        # Each has a name: that alone tells nothing.
+        return bool(value) and name != "name" and str(value) != str(self.FIRST.get(name))
 
     def _offer(self, name: str, choices: Iterable[tuple[str, str]]) -> None:
         """Offer what there is now, and what was chosen before though it is gone."""

@@ -5,10 +5,16 @@ from typing import Any, cast
 
 from django import forms
 
-from labdash.deployment_form import GONE, MOST_SLOTS, PLAIN_TEXT, ContextField, ModelField
+from labdash.deployment_form import (
+    GONE,
+    MOST_SLOTS,
+    PLAIN_TEXT,
+    ContextField,
+    ModelField,
+    quant_field,
+)
 from labdash.domain.deployments import KV_TYPES
 from labdash.forms import PlainForm
-from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.planner_what_if import Asked
 
 
@@ -33,6 +39,7 @@ class WhatIfForm(PlainForm):
         label="KV cache",
         required=False,
         choices=[("", "as it is"), *((each, each) for each in KV_TYPES)],
+        error_messages={"invalid_choice": "There is no such type: choose one of the list."},
     )
     slots = forms.IntegerField(
         label="Slots",
@@ -46,11 +53,7 @@ class WhatIfForm(PlainForm):
     asleep = _pick("Asleep")
     awake = _pick("Awake")
     model = ModelField(label="A model more", such_as="qwen3:8b", required=False)
-    model_quant = forms.ChoiceField(
-        label="Quant",
-        required=False,
-        choices=[("", "as its name says"), *((each, each) for each in FILE_TYPES)],
-    )
+    model_quant = quant_field("Quant", "as its name says")
     model_ctx = ContextField(label="Context")
 
     def __init__(

@@ -14,10 +14,10 @@ from labdash.planner.telling.compare import Comparison, compare
 from labdash.planner.telling.words import all_of, tokens
 from labdash.queries.lab_of_entries import make_of, unseen_bytes
 from labdash.queries.planner_page import where
-from labdash.queries.shelf import Have, Shelf
+from labdash.queries.snapshot import read_shelf
 from labdash.queries.variants import variants_of
+from labdash.wording import GIB
 
-GIB = 1 << 30
 KV_TYPE = "OLLAMA_KV_CACHE_TYPE"
 FLASH = "OLLAMA_FLASH_ATTENTION"
 SLOTS = "OLLAMA_NUM_PARALLEL"
@@ -175,19 +175,8 @@ def _with_model(lab: Lab, asked: Asked) -> Lab:
     added = Deployment(
         name=name,
         model=asked.model,
-        variants=variants_of(asked.model, asked.model_quant, asked.model_quant, shelf=_shelf(lab)),
+        variants=variants_of(asked.model, asked.model_quant, asked.model_quant, shelf=read_shelf()),
         ctx_floor=ctx,
         ctx_wish=ctx,
     )
     return what_if.with_deployment(lab, added)
-
-
-def _shelf(lab: Lab) -> Shelf:
-    """Gather what the lab has installed."""
-    return Shelf(
-        tuple(
-            Have(name=name, digest=instance.blobs.get(name))
-            for _, instance in lab.homes.values()
-            for name in instance.installed
-        )
-    )

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from labdash.domain import planning
-from labdash.models import Deployment
+from labdash.models import Deployment, InstalledModel
 from labdash.queries.lab import read_lab
 from labdash.views.planning import plan_now
 from tests.labdash.views.polling import poll, text_of
@@ -74,6 +74,14 @@ def test_node_asleep_refuses_what_ran_there(page: Client) -> None:
     assert "refused chat : Nothing can be planned on rog (it sleeps)." in shown
 
 
+def test_model_that_only_the_lab_knows_can_be_added(page: Client) -> None:
+    lab()
+    want()
+    InstalledModel.objects.update(name="my-chat:latest")
+    shown = asked(page, model="my-chat")
+    assert "my-chat not asked for Q4_K_M at 8k on GPU 0 of rog" in shown
+
+
 def test_questions_can_be_asked_together(page: Client) -> None:
     lab()
     want()
@@ -92,7 +100,8 @@ def test_questions_can_be_asked_together(page: Client) -> None:
         ({"instance": "rog/ollama"}, "Choose a KV cache, or write a number of slots."),
         ({"asleep": "attic"}, "no longer there"),
         ({"model": "no-such-model"}, "no-such-model"),
-        ({"model": "qwen3:8b", "model_quant": "Q99"}, "Select a valid choice"),
+        ({"model": "qwen3:8b", "model_quant": "Q99"}, "There is no such quant"),
+        ({"instance": "rog/ollama", "kv_type": "q9"}, "There is no such type"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
