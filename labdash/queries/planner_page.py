@@ -138,12 +138,13 @@ def view_plan(
     checks = {(item.deployment_name, item.replica): item for item in seen.items}
     colours = {row.name: colour_of(row.model, placements[row.name], seen.library) for row in wanted}
     views = [_view(row, placements[row.name], refusals[row.name], lab, checks) for row in wanted]
+    in_force = bool(checks) and not plan.moves
     return PlanView(
         headline=headline(plan),
-        certainty=certainty(plan, stage, in_force=bool(checks) and not plan.moves),
+        certainty=certainty(plan, stage, in_force=in_force),
         stage=stage,
         plan=plan,
-        in_force=bool(checks) and not plan.moves,
+        in_force=in_force,
         deployments=tuple(replace(view, colour=colours[view.row.name]) for view in views),
         nodes=plan_bars(
             plan,

@@ -172,7 +172,7 @@ def test_preview_shows_what_changes_and_apply_puts_it_in_force(page: Client, own
     assert (item.deployment_name, item.ctx, item.alias) == ("chat", 8192, "labdash/chat")
     applying = bare(text_of(page.get("/planner/")))
     assert "Being applied 0 of 1 steps done" in applying
-    assert "being applied" in applying
+    assert "being applied: another can follow when that is done or cancelled" in applying
     assert "Preview and apply" not in applying
 
 
