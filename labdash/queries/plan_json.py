@@ -1,8 +1,9 @@
 """A plan as ``manage.py plan --json`` prints it. The shape of the dict is what scripts rely on."""
 
+from dataclasses import asdict
 from typing import Any
 
-from labdash.planner.plan import DeviceLoad, Move, Placement, Plan, Proposal, Refusal
+from labdash.planner.plan import Placement, Plan, Refusal
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -13,9 +14,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "gap": plan.gap,
         "placements": [_placement(each) for each in plan.placements],
         "refusals": [_refusal(each) for each in plan.refusals],
-        "proposals": [_proposal(each) for each in plan.proposals],
-        "moves": [_move(each) for each in plan.moves],
-        "devices": [_device(each) for each in plan.devices],
+        "proposals": [asdict(each) for each in plan.proposals],
+        "moves": [asdict(each) for each in plan.moves],
+        "devices": [asdict(each) for each in plan.devices],
         "warnings": list(plan.warnings),
     }
     if plan.limited_by is not None:
@@ -63,35 +64,4 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
         "nearest": [
             {"kind": way.kind, "text": way.text, "value": way.value} for way in refusal.nearest
         ],
-    }
-
-
-def _proposal(proposal: Proposal) -> dict[str, Any]:
-    return {
-        "instance": proposal.instance,
-        "kind": proposal.kind,
-        "lines": list(proposal.lines),
-        "gains": list(proposal.gains),
-        "text": proposal.text,
-    }
-
-
-def _move(move: Move) -> dict[str, Any]:
-    return {
-        "kind": move.kind,
-        "deployment": move.deployment,
-        "instance": move.instance,
-        "model": move.model,
-        "bytes": move.bytes,
-        "text": move.text,
-    }
-
-
-def _device(device: DeviceLoad) -> dict[str, Any]:
-    return {
-        "node": device.node,
-        "device": device.device,
-        "total_bytes": device.total_bytes,
-        "reserved_bytes": device.reserved_bytes,
-        "planned_bytes": device.planned_bytes,
     }

@@ -103,7 +103,25 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
             "planned_bytes": 7,
         }
     ]
-    assert (written["proposals"][0]["lines"], written["moves"][0]["kind"]) == (["A=1"], "load")
+    assert written["proposals"] == [
+        {
+            "instance": "rog:11434",
+            "kind": "environment",
+            "lines": ["A=1"],
+            "gains": ["more"],
+            "text": "so",
+        }
+    ]
+    assert written["moves"] == [
+        {
+            "kind": "load",
+            "deployment": "chat",
+            "instance": "rog:11434",
+            "model": "qwen3:8b",
+            "bytes": 7,
+            "text": "loads",
+        }
+    ]
 
 
 def test_only_a_clock_that_ended_the_search_is_told() -> None:
