@@ -65,12 +65,10 @@ class LinesField(forms.CharField):
     def clean(self, value: Any) -> dict[str, str]:
         """Return the variables by name."""
         lines = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
-        pairs = [line.partition("=") for line in lines]
-        if wrong := next(
-            (line for line, pair in zip(lines, pairs, strict=True) if not pair[1]), ""
-        ):
+        if wrong := next((line for line in lines if "=" not in line), ""):
             raise ValidationError(f"Write NAME=value: {wrong[:60]} has no equals sign.")
-        return {name.strip(): text.strip() for name, _, text in pairs}
+        pairs = (line.split("=", maxsplit=1) for line in lines)
+        return {name.strip(): text.strip() for name, text in pairs}
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare as shown."""

@@ -18,8 +18,8 @@ from labdash.queries.lab_entries import (
 )
 from labdash.queries.shelf import shelf_of
 from labdash.queries.wanted import deployment_of
+from labdash.wording import GIB
 
-GIB = 1 << 30
 # What a system holds of its RAM where nobody said, at most a third of all.
 SYSTEM_BYTES: dict[str, int] = {"linux": 2 * GIB, "windows": 4 * GIB, "mac": 4 * GIB}
 SYSTEM_SHARE = 3

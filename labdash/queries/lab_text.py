@@ -12,8 +12,8 @@ from labdash.queries.lab_entries import (
     NodeEntry,
     Wanted,
 )
+from labdash.wording import GIB
 
-GIB = 1 << 30
 MOST_DIGITS = 17
 
 

@@ -53,7 +53,7 @@ def plan_bars(
 
     ``colours`` are by deployment, ``rows`` and ``measured`` by device: what its models hold now.
     """
-    planned = {(load.node, load.device): load.planned_bytes for load in plan.devices}
+    planned = {load.device: load.planned_bytes for load in plan.devices}
     return tuple(
         NodeBars(
             name=node.name,
@@ -78,7 +78,7 @@ def measured_bytes(slug: str, gpus: Iterable[GpuView]) -> dict[str, int]:
 def _devices(
     node: Node,
     placements: Sequence[Placement],
-    planned: Mapping[tuple[str, str], int],
+    planned: Mapping[str, int],
     colours: Colours,
     rows: Mapping[str, Gpu],
     measured: Mapping[str, int],
@@ -86,7 +86,7 @@ def _devices(
     for card in node.cards:
         device = f"{node.name}/{card.index}"
         held = list(_held(placements, device))
-        size = _planned(planned, node.name, device)
+        size = planned.get(device, 0)
         row = rows.get(device)
         label = "GPU" if len(node.cards) == 1 and card.index == 0 else f"GPU {card.index}"
         models = _models(held, size, colours)
@@ -109,11 +109,6 @@ def _devices(
     ram = _ram(node, placements, planned, colours)
     if ram:
         yield ram
-
-
-def _planned(planned: Mapping[tuple[str, str], int], node: str, device: str) -> int:
-    """Look a device up by the name that a plan gives it."""
-    return planned.get((node, device), planned.get((node, device.rpartition("/")[2]), 0))
 
 
 def _held(placements: Iterable[Placement], device: str) -> Iterator[tuple[Placement, int]]:
@@ -187,7 +182,7 @@ def _filled(
 def _ram(
     node: Node,
     placements: Sequence[Placement],
-    planned: Mapping[tuple[str, str], int],
+    planned: Mapping[str, int],
     colours: Colours,
 ) -> DeviceBar | None:
     """Draw the RAM where layers are planned on the CPU and its size is known."""
@@ -195,7 +190,7 @@ def _ram(
     held = list(_held(placements, device))
     if not held or node.ram_bytes is None:
         return None
-    size = _planned(planned, node.name, device)
+    size = planned.get(device, 0)
     models = _models(held, size, colours)
     total = sum(part.size_bytes for part in models)
     rest = node.ram_bytes - total - node.ram_used_bytes

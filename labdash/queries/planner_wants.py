@@ -34,8 +34,8 @@ def choices(row: Deployment | None) -> Choices:
 def count_present() -> int:
     """Count the models from which a first plan can begin."""
     rows = InstalledModel.objects.filter(is_cloud=False, variant__isnull=False)
-    own = rows.filter(name__startswith=FOLDER)
-    return rows.exclude(pk__in=own).values("instance__node_id", "name").distinct().count()
+    rows = rows.exclude(name__startswith=FOLDER)
+    return rows.values("instance__node_id", "name").distinct().count()
 
 
 def _card(card: Gpu) -> str:

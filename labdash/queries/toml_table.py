@@ -6,8 +6,8 @@ from math import isfinite
 from typing import Any
 
 from labdash.planner.errors import PlannerError
+from labdash.wording import GIB
 
-GIB = 1 << 30
 # Larger than anything in a home.
 MOST_GIB = 1 << 24
 LONGEST = 350
