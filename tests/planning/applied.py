@@ -1,6 +1,5 @@
 """From a running lab to a plan, from the plan to loads, and from what is seen to verdicts."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from labdash.catalog.engines import build_of_ollama
@@ -11,12 +10,10 @@ from labdash.planner.placing.unseen import left_out_bytes
 from labdash.planner.plan import Placement, Plan
 from labdash.planner.telling.names import served
 from labdash.planner.verify import Checked, Expected, Seen, verify
-from tests.planning.stage import Stage
+from tests.planning.stage import Stage, settled
 from workers.wire import GpuReading, InstanceReading, LoadedModel, LoadProgress, Sample
 
 SHORT_S = 300
-# A worker's sample may be of a moment ago.
-SETTLED_S = 5
 
 
 # --- what the planner is given -------------------------------------------------------------------
@@ -117,11 +114,10 @@ def judged(
     stage: Stage, lab: Lab, plan: Plan, *, was_loaded: bool = False, verdicts: set[str]
 ) -> dict[tuple[str, int], Checked]:
     """Check until the verdicts are those that are expected, or for some seconds."""
-    until = time.monotonic() + SETTLED_S
-    while True:
-        found = check(stage, lab, plan, was_loaded=was_loaded)
-        if {each.verdict for each in found.values()} == verdicts or time.monotonic() > until:
-            return found
+    return settled(
+        lambda: check(stage, lab, plan, was_loaded=was_loaded),
+        lambda found: {each.verdict for each in found.values()} == verdicts,
+    )
 
 
 # --- what is seen --------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import asyncio
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests.processes import eventually
 from tests.simlab import CALL_TIMEOUT_S, FAST, event_loop
 from workers.engines.create import Naming
 from workers.engines.load import Load
@@ -104,8 +104,8 @@ class Stage:
         for member in self.members.values():
             member.watch.refresh()
         for slug, member in self.members.items():
-            wait_for(partial(_knows_installed, member))
-            wait_for(partial(self._answers, slug))
+            assert eventually(partial(_knows_installed, member))
+            assert eventually(partial(self._answers, slug))
 
     def _answers(self, slug: str) -> bool:
         return all(each.version for each in self.sample(slug).instances)
@@ -168,12 +168,16 @@ def _knows_installed(member: Member) -> bool:
     )
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until something holds: a worker's sample may be of a moment ago."""
-    until = time.monotonic() + READY_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def settled[T](look: Callable[[], T], is_expected: Callable[[T], bool]) -> T:
+    """Look until it is as expected or time is over: a worker's sample may be of a moment ago."""
+    found: list[T] = []
+
+    def is_settled() -> bool:
+        found.append(look())
+        return is_expected(found[-1])
+
+    eventually(is_settled)
+    return found[-1]
 
 
 @contextmanager

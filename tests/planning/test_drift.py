@@ -9,9 +9,10 @@ from labdash.planner.plan import Placement
 from labdash.planner.solve import solve
 from labdash.planner.verify import Checked
 from tests.planning.applied import apply, expected_of, judged, lab_of, seen_of
-from tests.planning.stage import Stage, running, wait_for
+from tests.planning.stage import Stage, running, settled
 from tests.planning.ten_labs import machine
 from tests.planning.variants import wanted
+from tests.processes import eventually
 from workers.wire import Sample
 
 GIB = 2**30
@@ -46,6 +47,9 @@ class Drift:
     def faults(self, *, reloads: int = 0) -> set[Code]:
         facts = facts_of(self.stage.sample("rog"), self, reloads=reloads)
         return {fault.code for fault in find_faults(facts)}
+
+    def settled_faults(self, expected: set[Code]) -> set[Code]:
+        return settled(self.faults, lambda found: found == expected)
 
     def generate(self, model: str = MODEL, **body: object) -> None:
         asked = {"model": model, "stream": False, **body}
@@ -115,7 +119,7 @@ def stage() -> Iterator[Stage]:
 def drift(stage: Stage) -> Iterator[Drift]:
     found = Drift(stage)
     assert found.checked("as-planned").verdict == "as-planned"
-    assert found.faults() == set()
+    assert found.settled_faults(set()) == set()
     yield found
     stage.do(lambda: _restore(stage))
 
@@ -142,7 +146,7 @@ def test_options_of_another_program_are_told_from_the_plans(drift: Drift) -> Non
     checked = drift.checked("evicted")
     assert checked.verdict == "evicted"
     assert checked.text.startswith("It runs with a context of 4k instead of 8k")
-    assert drift.faults() == {"options-of-others"}
+    assert drift.settled_faults({"options-of-others"}) == {"options-of-others"}
 
 
 def test_base_that_is_asked_for_with_the_same_options_is_the_same_load(drift: Drift) -> None:
@@ -184,7 +188,7 @@ def test_game_that_leaves_no_room_spills_the_next_load(drift: Drift) -> None:
 def test_runner_that_was_killed_stays_listed_and_is_recognised(drift: Drift) -> None:
     drift.control("ollama/0/kill-runner", model=LISTED)
     assert drift.checked("not-loaded").verdict == "not-loaded"
-    assert drift.faults() == {"runner-gone"}
+    assert drift.settled_faults({"runner-gone"}) == {"runner-gone"}
     drift.apply()
     assert drift.checked("as-planned").verdict == "as-planned"
 
@@ -192,25 +196,25 @@ def test_runner_that_was_killed_stays_listed_and_is_recognised(drift: Drift) -> 
 def test_lost_card_ends_the_load_and_the_next_one_runs_on_the_cpu(drift: Drift) -> None:
     drift.control("gpus/1/lose")
     assert drift.checked("not-loaded").verdict == "not-loaded"
-    assert "driver-lost" in drift.faults()
+    assert eventually(lambda: "driver-lost" in drift.faults())
     drift.apply()
     checked = drift.checked("spilled")
     assert checked.verdict == "spilled"
     assert checked.text.startswith("All of it is on the CPU")
     # One card is lost, and Ollama finds none at all any more.
-    assert drift.faults() == {"driver-lost", "cpu-fallback"}
+    assert drift.settled_faults({"driver-lost", "cpu-fallback"}) == {"driver-lost", "cpu-fallback"}
 
 
 def test_deleted_name_stays_in_memory_and_is_recognised(drift: Drift) -> None:
     drift.ask("DELETE", "/api/delete", model=ALIAS)
     drift.stage.members["rog"].watch.refresh()
-    wait_for(lambda: "deleted-stays" in drift.faults())
+    assert eventually(lambda: "deleted-stays" in drift.faults())
 
 
 def test_server_that_is_killed_leaves_an_orphan(drift: Drift) -> None:
     drift.control("ollama/0/kill")
     drift.control("ollama/0/start")
-    wait_for(lambda: "orphan" in drift.faults())
+    assert eventually(lambda: "orphan" in drift.faults())
     assert drift.checked("evicted").verdict == "evicted"
 
 

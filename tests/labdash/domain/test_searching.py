@@ -12,7 +12,7 @@ SLEEPING = (sys.executable, "-c", "import time; time.sleep(60)")
 
 def test_a_searched_plan_is_the_labs_own_and_says_why() -> None:
     asked = lab()
-    found = Search(Question(lab=asked, gap=0.01, limit_s=10.0)).run()
+    found = Search(Question(lab=asked, gap=0.01, limit_s=60.0)).run()
     (placement,), (refusal,) = found.placements, found.refusals
     assert found.status == "optimal"
     assert placement.deployment is asked.deployments[0]
