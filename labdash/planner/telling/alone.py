@@ -9,10 +9,9 @@ from labdash.planner.plan import Choice, Placement
 from labdash.planner.telling.stage import (
     Place,
     Stage,
-    key_of,
+    distance,
     lacked_bytes,
     load_at,
-    names_beside,
     where,
 )
 from labdash.planner.telling.words import clause, gib, one_of
@@ -35,7 +34,7 @@ def why_not_alone(stage: Stage, placement: Placement) -> str | None:
     if found is not None:
         return f"{could}, but not with each model on a GPU of its own: {clause(found.text)}"
     conflicts = [found for _, found in tried if isinstance(found, Conflict)]
-    return f"{could}, but {_why_not(stage, placement, min(conflicts, key=_distance))}"
+    return f"{could}, but {_why_not(stage, placement, min(conflicts, key=distance))}"
 
 
 def _alone(stage: Stage, choice: Choice) -> Iterator[Choice]:
@@ -84,15 +83,9 @@ def _pick(placement: Placement, choice: Choice) -> Pick:
     return Pick(deployment=placement.deployment, replica=placement.replica, choice=choice)
 
 
-def _distance(conflict: Conflict) -> tuple[bool, int]:
-    short = lacked_bytes(conflict)
-    return short is None, short or 0
-
-
 def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
     short = lacked_bytes(found)
     if short is None or found.device is None:
         return f"it cannot be there: {clause(found.text)}"
-    others = stage.beside(found.device, but={key_of(placement)})
-    beside = f" beside {names_beside(others)}" if others else ""
+    beside = stage.told_beside(found.device, placement)
     return f"{found.device} lacks {gib(short)} for it{beside}."

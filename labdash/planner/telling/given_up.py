@@ -9,7 +9,7 @@ from labdash.planner.placing.outcome import Miss
 from labdash.planner.placing.ways import steps_of
 from labdash.planner.plan import Choice, Placement
 from labdash.planner.score import order_of
-from labdash.planner.telling.stage import Stage, key_of, lacked_bytes, names_beside
+from labdash.planner.telling.stage import Stage, lacked_bytes, wished_ctx
 from labdash.planner.telling.words import all_of, clause, device_name, gib, layers, tokens
 
 # A load that fits in an empty lab, or what it lacks even there.
@@ -53,8 +53,7 @@ def _context(stage: Stage, placement: Placement) -> Iterator[str]:
     if choice.ctx >= deployment.ctx_wish:
         return
     said = f"Context {tokens(choice.ctx)} instead of {tokens(deployment.ctx_wish)}"
-    trained = choice.variant.model.shape.ctx_train
-    wish = min(deployment.ctx_wish, trained) if trained else deployment.ctx_wish
+    wish = wished_ctx(placement)
     if choice.ctx >= wish:
         yield f"{said}: the model was trained with no more."
         return
@@ -150,8 +149,7 @@ def _lack(stage: Stage, placement: Placement, other: Other, what: str) -> str | 
     short = lacked_bytes(found)
     if short is None or found.device is None:
         return f"{what} cannot be: {clause(found.text)}"
-    others = stage.beside(found.device, but={key_of(placement)})
-    beside = f" beside {names_beside(others)}" if others else ""
+    beside = stage.told_beside(found.device, placement)
     where = device_name(found.device)
     return f"{what} needs {gib(short)} more than {where} has{beside}."
 

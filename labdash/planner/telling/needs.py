@@ -12,7 +12,7 @@ from labdash.planner.placing.ways import labels_of, ways_at
 from labdash.planner.plan import Choice, Limit, Placement, Plan, Refusal
 from labdash.planner.telling.near import Search
 from labdash.planner.telling.server_ways import beside_weights, takes_type
-from labdash.planner.telling.stage import Stage, lacked_bytes, load_at
+from labdash.planner.telling.stage import Stage, lacked_bytes, load_at, wished_ctx
 
 # So many places are looked at for what has no place even in an empty lab.
 MOST_PLACES = 12
@@ -134,10 +134,8 @@ def _lack_even_empty(miss: Miss, variant: Variant) -> _Lack:
 def has_less(placement: Placement) -> bool:
     """Whether a placement gives less than was wished."""
     deployment, choice = placement.deployment, placement.choice
-    trained = choice.variant.model.shape.ctx_train
-    wish = min(deployment.ctx_wish, trained) if trained else deployment.ctx_wish
     smaller = bool(deployment.variants) and choice.variant is not deployment.variants[0]
-    return choice.ctx < wish or smaller or bool(choice.cpu_layers)
+    return choice.ctx < wished_ctx(placement) or smaller or bool(choice.cpu_layers)
 
 
 def _may_be_on(deployment: Deployment, node: Node) -> bool:

@@ -11,7 +11,7 @@ from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.telling.alone import why_not_alone
 from labdash.planner.telling.given_up import given_up
 from labdash.planner.telling.notes import notes
-from labdash.planner.telling.stage import Stage, key_of, lacked_bytes, names_beside, where
+from labdash.planner.telling.stage import Stage, lacked_bytes, where
 from labdash.planner.telling.words import clause, device_name, gib, rate, sentence, tokens
 
 # Speeds nearer than that are the same.
@@ -158,8 +158,7 @@ def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
     short = lacked_bytes(found)
     if short is None or found.device is None:
         return f"cannot be used: {clause(found.text)}"
-    others = stage.beside(found.device, but={key_of(placement)})
-    beside = f" beside {names_beside(others)}" if others else ""
+    beside = stage.told_beside(found.device, placement)
     return f"{device_name(found.device)} lacks {gib(short)} for it{beside}."
 
 

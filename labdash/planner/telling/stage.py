@@ -148,6 +148,13 @@ class Stage:
                 found.append(each)
         return found
 
+    def told_beside(self, device: str, placement: Placement) -> str:
+        """Write what else is planned on a device, nothing where that is nothing."""
+        names = dict.fromkeys(
+            each.deployment.name for each in self.beside(device, but={key_of(placement)})
+        )
+        return f" beside {all_of(names)}" if names else ""
+
     def beside(self, device: str, *, but: Collection[Key] = ()) -> list[Placement]:
         """Return what else is planned on a device, the largest first."""
         found = [
@@ -217,9 +224,10 @@ def key_of(placement: Placement) -> Key:
     return placement.deployment.name, placement.replica
 
 
-def names_beside(placements: Iterable[Placement]) -> str:
-    """Write the deployments that hold memory, each once."""
-    return all_of(dict.fromkeys(each.deployment.name for each in placements))
+def wished_ctx(placement: Placement) -> int:
+    """Tell the context that was wished, or the longest that the model was trained with."""
+    wish, trained = placement.deployment.ctx_wish, placement.choice.variant.model.shape.ctx_train
+    return min(wish, trained) if trained else wish
 
 
 def where(choice: Choice) -> str:
