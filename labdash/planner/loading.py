@@ -1,5 +1,6 @@
 """What comes of several loads on one node, in an order in which none drives out another."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -224,14 +225,14 @@ def _with_guests(
     site: Site,
     picks: Sequence[Pick],
     order: Sequence[str],
-    residents: tuple[tuple[Loaded, ...], Fill],
+    staying: tuple[tuple[Loaded, ...], Fill],
 ) -> tuple[tuple[Loaded, ...], Fill] | Conflict:
     """Let those take turns that are loaded on demand: one of each server at a time."""
-    done, fill = residents
-    busy = {choice.instance for _, choice in done}
+    done, fill = staying
+    residents = Counter(choice.instance for _, choice in done)
     for name in order:
         guests = [p for p in picks if p.choice.instance == name and not p.deployment.resident]
-        found = taking_turns(site, fill, guests, has_residents=name in busy)
+        found = taking_turns(site, fill, guests, residents=residents[name])
         if isinstance(found, Conflict):
             return found
         done += found

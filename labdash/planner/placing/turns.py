@@ -16,34 +16,41 @@ from labdash.planner.placing.filling import (
 from labdash.planner.placing.outcome import all_layers
 from labdash.planner.plan import Choice
 
-# More than three guests at once are seen to be too many for a GPU without trying.
-MOST_AT_ONCE = 3
+# Unless it is told otherwise Ollama holds three models a GPU. Larger crowds are not tried: there
+# are too many of them.
+LARGEST_CROWD = 3
 
 
 def taking_turns(
-    site: Site, fill: Fill, guests: Sequence[Pick], *, has_residents: bool
+    site: Site, fill: Fill, guests: Sequence[Pick], *, residents: int
 ) -> tuple[Loaded, ...] | Conflict:
-    """Load each beside what stays. ``fill`` is what residents and other servers hold."""
+    """Load each beside what stays. ``fill`` is what residents and other servers hold.
+
+    ``residents`` counts those of the same server.
+    """
     done: list[Loaded] = []
     for pick in guests:
-        choice = let_in(site, fill, pick, is_first=not has_residents)
+        choice = let_in(site, fill, pick, is_first=not residents)
         if isinstance(choice, Conflict):
             return choice
         done.append((pick, choice))
-    return _meeting(site, fill, done)
+    return _meeting(site, fill, done, residents)
 
 
-def _meeting(site: Site, fill: Fill, done: Sequence[Loaded]) -> tuple[Loaded, ...] | Conflict:
+def _meeting(
+    site: Site, fill: Fill, done: Sequence[Loaded], residents: int
+) -> tuple[Loaded, ...] | Conflict:
     """See to what happens where a guest comes while others have not left.
 
-    Ollama unloads them only if it takes the new one for too large to come in beside them. If it
-    does not, the new one has to fit really; the engine must not move layers for its margin then.
+    Ollama unloads them only if it takes the new one for too large to come in beside them, or if
+    it holds as many as it may. If it does not, the new one has to fit really; the engine must not
+    move layers for its margin then.
     """
     kept: list[Loaded] = []
     for pick, choice in done:
-        found = (
-            choice if _has_room(site, choice) else _beside_others(site, fill, done, pick, choice)
-        )
+        most = min(LARGEST_CROWD, site.rules[choice.instance].most_loaded - residents - 1)
+        is_safe = most < 1 or _has_room(site, choice)
+        found = choice if is_safe else _beside_others(site, fill, done, (pick, choice), most)
         if isinstance(found, Conflict):
             return found
         kept.append((pick, found))
@@ -60,12 +67,13 @@ def _has_room(site: Site, choice: Choice) -> bool:
 
 
 def _beside_others(
-    site: Site, fill: Fill, done: Sequence[Loaded], pick: Pick, choice: Choice
+    site: Site, fill: Fill, done: Sequence[Loaded], guest: Loaded, most: int
 ) -> Choice | Conflict:
-    """Try all whom a guest may meet on its GPUs, the fewest first.
+    """Try all whom a guest may meet on its GPUs, ``most`` at once, the fewest first.
 
     Where it drives some out, or those do not fit together, it never meets them and still more.
     """
+    pick, choice = guest
     gpus = choice.gpu_bytes.keys()
     others = [each for each in done if each[0] is not pick and each[1].gpu_bytes.keys() & gpus]
     crowds: deque[tuple[tuple[int, ...], Fill]] = deque([((), fill)])
@@ -79,7 +87,7 @@ def _beside_others(
             if found is None:
                 return _squeezed(site, pick, choice, [others[number] for number in crowd])
             settled = found
-        if len(crowd) < MOST_AT_ONCE:
+        if len(crowd) < most:
             for number in range(crowd[-1] + 1 if crowd else 0, len(others)):
                 crowds.append(((*crowd, number), beside.plus(site, others[number][1])))
     return settled

@@ -165,6 +165,13 @@ def test_a_guest_that_ollama_takes_for_too_small_is_at_odds_with_another() -> No
     assert (found.limit, found.between) == ("eviction", ("big", "tiny"))
 
 
+def test_guests_never_meet_where_a_server_holds_one_model_at_once() -> None:
+    where = node("rog", 7.18, env={"OLLAMA_MAX_LOADED_MODELS": "1"})
+    tiny = chat("tiny", variant("llama3.2:1b"), residency="on-demand")
+    found = settled(where, pick(where, chat("big", Q8, residency="on-demand")), pick(where, tiny))
+    assert {each.choice.num_gpu for each in found.loads} == {None}
+
+
 def test_one_runner_serves_two_deployments_of_the_same_choice() -> None:
     where = node("rog", 12.0)
     one, other = chat("a", Q8), chat("b", Q8)
