@@ -8,7 +8,7 @@ from labdash.planner.loading import Conflict, Settled
 from labdash.planner.placement import choices
 from labdash.planner.placing.seats import Member
 from labdash.planner.placing.ways import is_admitted
-from labdash.planner.plan import Choice, Refusal
+from labdash.planner.plan import Choice, Plan, Refusal
 from labdash.planner.telling.stage import Place, Stage, distance
 
 
@@ -81,6 +81,11 @@ class Search:
             if card is not None
         ]
         return max(rooms, default=0)
+
+
+def first_of_each(plan: Plan) -> dict[str, Refusal]:
+    """Return one refusal of each deployment by its name: its other replicas lack the same."""
+    return {each.deployment.name: each for each in reversed(plan.refusals)}
 
 
 def _size(choice: Choice) -> tuple[int, int]:

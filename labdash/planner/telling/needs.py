@@ -10,7 +10,7 @@ from labdash.planner.placing.engine import rules_of
 from labdash.planner.placing.outcome import Miss
 from labdash.planner.placing.ways import labels_of, ways_at
 from labdash.planner.plan import Choice, Limit, Placement, Plan, Refusal
-from labdash.planner.telling.near import Search
+from labdash.planner.telling.near import Search, first_of_each
 from labdash.planner.telling.server_ways import beside_weights, takes_type
 from labdash.planner.telling.stage import Stage, lacked_bytes, load_at, wished_ctx
 
@@ -81,7 +81,8 @@ class Needs:
     def _lacks(self) -> dict[str, list[_Lack]]:
         """List what keeps loads from each server."""
         found: dict[str, list[_Lack]] = {}
-        refused = (each for refusal in self._plan.refusals for each in self._refused(refusal))
+        refusals = first_of_each(self._plan).values()
+        refused = (each for refusal in refusals for each in self._refused(refusal))
         wished = (each for placement in self._plan.placements for each in self._wished(placement))
         for instance, lack in (*refused, *wished):
             found.setdefault(instance, []).append(lack)

@@ -7,7 +7,7 @@ from labdash.planner.lab import Card, Lab
 from labdash.planner.loading import Conflict
 from labdash.planner.placement import why_none
 from labdash.planner.plan import Choice, Plan, Refusal
-from labdash.planner.telling.near import Near, Search
+from labdash.planner.telling.near import Near, Search, first_of_each
 from labdash.planner.telling.stage import Stage, lacked_bytes, where
 from labdash.planner.telling.ways_out import Smaller, ways_out
 from labdash.planner.telling.words import bare_gib, clause, gib, tokens
@@ -15,13 +15,17 @@ from labdash.planner.telling.words import bare_gib, clause, gib, tokens
 
 def with_refusals(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:
     """Say of each refusal what binds, and what would help."""
-    stage = Stage(lab, plan)
-    told = (explained_refusal(stage, each, smaller=smaller) for each in plan.refusals)
-    return replace(plan, refusals=tuple(told))
+    stage, firsts = Stage(lab, plan), first_of_each(plan)
+    told = {name: _explained(stage, first, smaller) for name, first in firsts.items()}
+    return replace(
+        plan,
+        refusals=tuple(
+            replace(told[each.deployment.name], replica=each.replica) for each in plan.refusals
+        ),
+    )
 
 
-def explained_refusal(stage: Stage, refusal: Refusal, *, smaller: Smaller | None = None) -> Refusal:
-    """Say of one refusal what binds, and what would help."""
+def _explained(stage: Stage, refusal: Refusal, smaller: Smaller | None) -> Refusal:
     search = Search(stage, refusal)
     if search.fits is not None:
         text = (

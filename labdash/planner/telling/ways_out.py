@@ -235,9 +235,11 @@ def _ended(search: Search) -> Iterator[WayOut]:
     other.sort(key=lambda each: (-each.deployment.priority, sum(each.choice.bytes.values())))
     left = MOST_ENDED
     for each in other:
+        if not left:
+            return
         near = [n.choice for n in search.near if each.deployment.name in n.conflict.between]
         gone = {key_of(p) for p in placements if p is each or p.shares == each.deployment.name}
-        for choice in near if left else ():
+        for choice in near:
             fits = search.stage.fitted(deployment, search.refusal.replica, choice, without=gone)
             if fits is not None:
                 text = f"Without {each.deployment.name} it fits on {where(fits)}."

@@ -6,7 +6,10 @@ from labdash.planner.lab import Deployment, Lab, Node, Variant
 from labdash.planner.loading import Pick, Settled, settle
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Plan, Refusal, WayOut
+from labdash.planner.telling import refusals
+from labdash.planner.telling.near import Search
 from labdash.planner.telling.refusals import with_refusals
+from labdash.planner.telling.stage import Stage
 from labdash.planner.what_if import with_env
 from tests.planning.choices import packed, placed, plan_of, refused
 from tests.planning.labs import GIB, card, gpu_node, small_lab, variant, want
@@ -243,3 +246,19 @@ def test_a_server_that_lacks_only_memory_is_nearer_than_one_that_may_hold_no_mor
     found = refusal(replace(full, instances=(only,)), node("tower", 11), beside=beside)
     assert found.limit == "gpu"
     assert "tower/0 has" in found.text
+
+
+def test_copies_that_lack_the_same_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    class Counted(Search):
+        def __init__(self, stage: Stage, refusal: Refusal) -> None:
+            looked.append(refusal.replica)
+            super().__init__(stage, refusal)
+
+    monkeypatch.setattr(refusals, "Search", Counted)
+    here = Lab(nodes=(node("rog", 11), node("tower", 6)), deployments=(replace(BIG, replicas=4),))
+    found = with_refusals(here, packed(here)).refusals
+    assert [each.replica for each in found] == [1, 2, 3]
+    assert len({(each.limit, each.text, each.nearest) for each in found}) == 1
+    assert looked == [1]
