@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from labdash import live
@@ -66,8 +66,7 @@ def carry_on(*, now: datetime | None = None) -> int:
     Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
     now = now or timezone.now()
-    _leave_one_in_force()
-    plan = Plan.objects.in_force().first()
+    plan = _newest_in_force()
     if plan is None:
         return 0
     taken = 0
@@ -83,10 +82,13 @@ def carry_on(*, now: datetime | None = None) -> int:
     return taken
 
 
-def _leave_one_in_force() -> None:
-    """Let the newest plan stand where two were applied in one moment."""
-    newer = Plan.objects.in_force().filter(pk__gt=OuterRef("pk"))
-    Plan.objects.in_force().filter(Exists(newer)).update(state=PlanState.REPLACED)
+def _newest_in_force() -> Plan | None:
+    """Return the plan in force; where two were applied in one moment, let the newest stand."""
+    plans = list(Plan.objects.in_force().defer("content").order_by("-pk"))
+    if len(plans) > 1:
+        older = Plan.objects.in_force().filter(pk__lt=plans[0].pk)
+        older.update(state=PlanState.REPLACED)
+    return plans[0] if plans else None
 
 
 def _open_items(plan: Plan) -> dict[int, list[PlanItem]]:
@@ -104,7 +106,9 @@ def _open_items(plan: Plan) -> dict[int, list[PlanItem]]:
 
 
 def _items(rows: QuerySet[PlanItem]) -> QuerySet[PlanItem]:
-    return rows.select_related("instance__node", "pull_job", "load_job", "plan__requested_by")
+    rows = rows.select_related("instance__node", "pull_job", "load_job", "plan__requested_by")
+    # Long, and read with every item before every step.
+    return rows.defer("plan__content", "instance__node__last_sample")
 
 
 def _views(groups: Iterable[int], *, now: datetime) -> dict[int, NodeView]:

@@ -24,9 +24,9 @@ def tend(*, now: datetime, planner: Planner) -> None:
         return
     if returning.watch(lab.nodes, now=now):
         lab = read_lab(now=now)
-    returning.adapt(lab, planner=planner)
-    carrying.carry_on(now=now)
-    upkeep = read_upkeep()
+    is_new = returning.adapt(lab, planner=planner) is not None
+    is_moved = carrying.carry_on(now=now) > 0
+    upkeep = read_upkeep() if is_new or is_moved else lab.upkeep
     if upkeep is None:
         return
     verifying.check(upkeep, lab.nodes, now=now)

@@ -34,10 +34,13 @@ class Upkeep:
 
 def read_upkeep() -> Upkeep | None:
     """Read the plan in force with all that tells of its state, nothing where there is none."""
-    plan = Plan.objects.in_force().select_related("instead_of").first()
+    # Read at each tick and for each page: without what is long.
+    plans = Plan.objects.in_force().defer("content", "instead_of__content")
+    plan = plans.select_related("instead_of").first()
     if plan is None:
         return None
-    items = plan.items.select_related("instance__node", "load_job", "pull_job")
+    rows = plan.items.select_related("instance__node", "load_job", "pull_job")
+    items = rows.defer("instance__node__last_sample")
     jobs = LoadJob.objects.select_related("instance")
     since = plan.resumed_at or plan.created_at
     hand = jobs.filter(by_plan=False, created_at__gt=since).exclude(wish=LoadWish.KEEP)
