@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from labdash.live import LiveLab, NodeState, StoreDown, read_live
-from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, Problem
+from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, PlanItem, Problem
 from labdash.queries.upkeep_rows import Upkeep, read_upkeep
 from workers import wire
 
@@ -60,6 +60,11 @@ class LabView:
     with_models: frozenset[int] = frozenset()
     failed_loads: tuple[LoadJob, ...] = ()
     upkeep: Upkeep | None = None
+
+    @property
+    def served(self) -> tuple[PlanItem, ...]:
+        """What the plan in force serves; nothing where there is none."""
+        return self.upkeep.served if self.upkeep else ()
 
 
 def read_lab(*, now: datetime) -> LabView:

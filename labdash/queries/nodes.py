@@ -14,7 +14,7 @@ from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import read_library
 from labdash.queries.loads import LoadView, loads_of_node
 from labdash.queries.overview import NodeCard, node_card
-from labdash.queries.plan_marks import read_marks
+from labdash.queries.plan_marks import marks_of
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import JobView, jobs_of_node
 
@@ -69,7 +69,7 @@ def read_node(slug: str, span: Span, *, now: datetime) -> NodePage | None:
     library, problems = read_library(), find_problems(lab)
     return NodePage(
         lab=lab,
-        card=node_card(view, library, problems, {}, read_marks()),
+        card=node_card(view, library, problems, {}, marks_of(lab.served)),
         problems=problems,
         instances=view_instances(view, library),
         history=read_charts(view.node, library, span, now=now),

@@ -20,7 +20,7 @@ from labdash.queries.history import Series, memory_by_node
 from labdash.queries.lab import LabView, NodeView, read_lab
 from labdash.queries.library import Library, read_library
 from labdash.queries.loads import LoadView, active_loads
-from labdash.queries.plan_marks import Marks, mark_gpus, read_marks
+from labdash.queries.plan_marks import Marks, mark_gpus, marks_of
 from labdash.queries.problems import ProblemView, find_problems
 from labdash.queries.pulls import JobView, active_jobs
 from workers import wire
@@ -111,7 +111,7 @@ def read_overview(*, now: datetime) -> OverviewView:
     library = read_library()
     problems = find_problems(lab)
     history = memory_by_node(now=now)
-    marks = read_marks()
+    marks = marks_of(lab.served)
     cards = [node_card(view, library, problems, history, marks) for view in lab.nodes]
     return OverviewView(
         lab=lab,

@@ -22,6 +22,7 @@ from labdash.planner.placing.engine import is_old
 from labdash.planner.staying import Stay
 from labdash.queries.memory_now import devices_of
 from labdash.queries.pulls import PHASES
+from labdash.queries.upkeep_rows import Upkeep
 from labdash.wording import size, speed
 
 FINE = (Verdict.AS_PLANNED, Verdict.UNCHECKED, Verdict.CANNOT_CHECK)
@@ -58,13 +59,11 @@ def in_force() -> Plan | None:
     return Plan.objects.in_force().first()
 
 
-def read_force() -> ForceView:
-    """Read the plan in force with all of its parts; an empty view where there is none."""
-    plan = in_force()
-    if plan is None:
+def force_of(upkeep: Upkeep | None) -> ForceView:
+    """Show the plan in force with all of its parts; an empty view where there is none."""
+    if upkeep is None:
         return ForceView()
-    rows = plan.items.select_related("instance__node", "pull_job")
-    return view_force(plan, [view_item(item) for item in rows])
+    return view_force(upkeep.plan, [view_item(item) for item in upkeep.items])
 
 
 def read_stays() -> dict[str, Stay]:

@@ -4,15 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from django.db.models import QuerySet
-
-from labdash.models import IN_FORCE, Gpu, ItemWish, Node, PlanItem, Residency
+from labdash.models import Gpu, Node, PlanItem, Residency
 from labdash.queries.bars import GpuView, LoadedView
 from labdash.queries.library import plain_name
 
 EXPECTS = "models as planned"
 GIVEN_BACK = "given back to its owner"
-AT_PLAY = "given back: other programs use it"
+AT_PLAY = "given back while other programs use it"
 
 
 @dataclass(kw_only=True)
@@ -30,10 +28,10 @@ class Mark:
 type Marks = Mapping[str, Mark]
 
 
-def read_marks() -> Marks:
-    """Return the marks by device, ``rog/0``; none where no plan is in force."""
+def marks_of(items: Iterable[PlanItem]) -> Marks:
+    """Return the marks by device, ``rog/0``, of what the plan in force serves."""
     marks: defaultdict[str, Mark] = defaultdict(Mark)
-    items = _items().only("bytes", "residency", "alias", "model", "deployment_name", "shares")
+    items = tuple(items)
     stays = {item.deployment_name for item in items if item.residency == Residency.RESIDENT}
     for item in items:
         # It is served by the runner of another, which counts already.
@@ -48,17 +46,12 @@ def read_marks() -> Marks:
     return dict(marks)
 
 
-def items_in_force() -> tuple[PlanItem, ...]:
-    """Return what the plan in force serves; nothing where none is."""
-    return tuple(_items().select_related("plan", "instance__node", "pull_job"))
-
-
-def read_left_out() -> dict[tuple[str, str], int]:
+def left_out_of(items: Iterable[PlanItem]) -> dict[tuple[str, str], int]:
     """Return what Ollama's sizes lack of planned models, by node and the name that is loaded."""
-    rows = _items().filter(left_out_bytes__gt=0).select_related("instance__node")
     return {
-        (row.instance.node.slug, plain_name(row.served_name)): row.left_out_bytes or 0
-        for row in rows
+        (item.instance.node.slug, plain_name(item.served_name)): item.left_out_bytes
+        for item in items
+        if item.left_out_bytes
     }
 
 
@@ -76,10 +69,6 @@ def owner_of(row: Gpu | None) -> str:
     if row is None or not row.is_returned:
         return ""
     return GIVEN_BACK if row.given_back else AT_PLAY
-
-
-def _items() -> QuerySet[PlanItem]:
-    return PlanItem.objects.filter(plan__state__in=IN_FORCE, wish=ItemWish.SERVE)
 
 
 def _marked(

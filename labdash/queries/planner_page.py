@@ -14,7 +14,6 @@ from labdash.queries.bars import loaded_models, view_gpus
 from labdash.queries.lab import LabView
 from labdash.queries.library import Library, read_library
 from labdash.queries.plan_in_force import ItemView, view_item
-from labdash.queries.plan_marks import items_in_force
 from labdash.queries.planner_bars import NodeBars, measured_bytes, plan_bars
 
 type Level = Literal["good", "attention", "bad", "quiet"]
@@ -124,7 +123,7 @@ def read_seen(lab: LabView) -> Seen:
     rows = [(view.node.slug, row) for view in lab.nodes for row in view.node.gpus.all()]
     return Seen(
         library=library,
-        items=items_in_force(),
+        items=lab.served,
         gpus={f"{slug}/{row.index}": row for slug, row in rows},
         measured=measured,
     )

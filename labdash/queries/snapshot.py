@@ -23,7 +23,7 @@ from labdash.queries.lab_of_entries import UNSAID_RAM, system_bytes
 from labdash.queries.learned import learned_overheads
 from labdash.queries.library import Library
 from labdash.queries.memory_now import InMemory, models_on
-from labdash.queries.plan_marks import read_left_out
+from labdash.queries.plan_marks import left_out_of
 from labdash.queries.shelf import Have, Shelf
 from labdash.queries.snapshot_cards import Learned, LeftOut, cards_of
 from labdash.queries.visible import seen_by
@@ -45,7 +45,7 @@ def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab
     by_instance: dict[int, list[InstalledModel]] = {}
     for row in rows:
         by_instance.setdefault(row.instance_id, []).append(row)
-    learned, left_out = learned_overheads(), read_left_out()
+    learned, left_out = learned_overheads(), left_out_of(view.served)
     nodes = tuple(_node(each, by_instance, learned, left_out) for each in view.nodes)
     shelf = shelf_of_rows(rows)
     wanted = map(wanted_of, StoredDeployment.objects.all())

@@ -10,6 +10,7 @@ from labdash.planner.memory.overhead import Overhead
 from labdash.queries.bars import GpuView, LoadedView, view_gpus
 from labdash.queries.lab import NodeView
 from labdash.queries.lab_of_entries import make_of, unseen_bytes
+from labdash.queries.plan_marks import owner_of
 from workers import wire
 
 # GPU's name, driver, and version of Ollama.
@@ -17,8 +18,6 @@ type Learned = Mapping[tuple[str, str, str], Overhead]
 # What Ollama's sizes lack of a loaded model, by its node and name.
 type LeftOut = Mapping[tuple[str, str], int]
 
-GIVEN_BACK = "given back to its owner"
-GAME_ON = "given back while other programs use it"
 NO_SIZE = "its size is not known"
 NOBODY_MEASURES = "nobody measures it, so what a driver keeps is counted"
 AS_OLLAMA_SAYS = "what its models hold is not measured, but as Ollama reports"
@@ -109,10 +108,8 @@ def _used(card: Card, gpu: GpuView, models_bytes: int, sight: _Sight) -> Card:
 
 def _owned(card: Card, row: Gpu | None) -> Card:
     """Leave nothing of a card that is given back."""
-    if row is None or not row.is_returned:
-        return card
-    doubt = GIVEN_BACK if row.given_back else GAME_ON
-    return replace(card, reserve_bytes=card.total_bytes, doubt=doubt)
+    owner = owner_of(row)
+    return replace(card, reserve_bytes=card.total_bytes, doubt=owner) if owner else card
 
 
 def _held_by_models(gpus: Sequence[GpuView], loaded: Iterable[LoadedView]) -> Mapping[int, int]:

@@ -1,6 +1,7 @@
 """The planner: what the lab shall serve, where each goes, and how what is in force does."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -8,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from labdash.models import Deployment
 from labdash.queries.lab import read_lab
-from labdash.queries.plan_in_force import ForceView, plan_before, read_force
+from labdash.queries.plan_in_force import ForceView, force_of, plan_before
 from labdash.queries.planner_page import PlanView, Seen, read_seen, view_plan, wishes_alone
 from labdash.queries.planner_wants import count_present
 from labdash.queries.predictions import read_errors
@@ -25,7 +26,7 @@ def planner(request: Request) -> HttpResponse:
     lab = read_lab(now=timezone.now())
     wanted = list(Deployment.objects.all())
     shown = plan_now(lab) if wanted else Shown()
-    seen, force = read_seen(lab), read_force()
+    seen, force = read_seen(lab), force_of(lab.upkeep)
     view = (
         view_plan(shown.plan, shown.lab, wanted, seen, stage=shown.stage)
         if shown.plan and shown.lab
@@ -77,7 +78,7 @@ def _of_plan(
     ]
 
 
-def _of_force(force: ForceView, now: object) -> list[Fragment]:
+def _of_force(force: ForceView, now: datetime) -> list[Fragment]:
     return [
         fragment(f"{TEMPLATE}#force", "force", force=force, now=now),
         fragment(f"{TEMPLATE}#past", "past", past=read_errors()),

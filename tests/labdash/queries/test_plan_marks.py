@@ -4,8 +4,8 @@ import pytest
 from django.utils import timezone
 
 from labdash.models import Gpu, ItemWish, Node, Plan, PlanItem, PlanState, Residency
+from labdash.queries.lab import read_lab
 from labdash.queries.overview import read_overview
-from labdash.queries.plan_marks import read_marks
 from labdash.queries.snapshot import snapshot
 from tests.labdash.views.sample_lab import GIB, add, gpu, loaded, process, reading, sample
 
@@ -63,17 +63,17 @@ def test_card_that_the_plan_leaves_empty_is_marked_at_nothing() -> None:
 def test_plans_of_the_past_and_what_a_plan_ends_leave_no_mark() -> None:
     node = lab("qwen3:8b")
     item(node, "qwen3:8b", 5, wish=ItemWish.UNLOAD)
-    assert read_marks() == {}
+    assert (read_lab(now=timezone.now()).served, seen()) == ((), (None, ""))
     item(node, "qwen3:8b", 5)
     Plan.objects.update(state=PlanState.REPLACED)
-    assert read_marks() == {}
+    assert read_lab(now=timezone.now()).served == ()
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"given_back": True}, "given back to its owner"),
-        ({"game_on": True}, "given back: other programs use it"),
+        ({"game_on": True}, "given back while other programs use it"),
         ({}, ""),
     ],
 )
