@@ -328,7 +328,12 @@ def _order(
 
 def _load(item: PlanItem, state: ItemState, wish: LoadWish) -> bool:
     job = loads.for_plan(instance=item.instance, model=item.served_name, wish=wish)
-    return _update(item, state=state, load_job=job, reason="", sent_at=None)
+    if _update(item, state=state, load_job=job, reason="", sent_at=None):
+        return True
+    if job.by_plan and not job.plan_items.exists():
+        # Its item was cancelled meanwhile, and nobody else would end it.
+        loads.cancel(job=job)
+    return False
 
 
 def _update(item: PlanItem, **changes: Any) -> bool:

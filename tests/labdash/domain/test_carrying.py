@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import loads, steps
+from labdash.domain import applying, loads, steps
 from labdash.domain.applying import note_progress
 from labdash.domain.carrying import carry_on
 from labdash.domain.loads import record_load
@@ -301,6 +301,24 @@ def test_what_goes_wrong_with_one_node_holds_up_no_other(
     fine.refresh_from_db()
     assert (broken.state, fine.state) == (ItemState.WAITING, ItemState.CREATING)
     assert broken.reason == "A step went wrong and is tried again: see the hub's log."
+
+
+def test_load_that_was_sent_while_its_item_was_cancelled_is_given_up(
+    instance: Instance, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = make_item(plan, instance, state=ItemState.LOADING)
+    for_plan = loads.for_plan
+
+    def late(**wish: Any) -> LoadJob:
+        job = for_plan(**wish)
+        applying.cancel(plan=plan)
+        return job
+
+    monkeypatch.setattr(loads, "for_plan", late)
+    carry_on()
+    item.refresh_from_db()
+    assert (item.state, item.load_job) == (ItemState.FAILED, None)
+    assert LoadJob.objects.get().cancel_requested is True
 
 
 def test_second_look_sends_nothing_twice(instance: Instance, plan: Plan) -> None:
