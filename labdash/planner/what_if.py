@@ -79,23 +79,13 @@ def awake(lab: Lab, node: str) -> Lab:
     return _with_node(lab, node, lambda old: replace(old, away=""))
 
 
-def with_reserve(lab: Lab, node: str, index: int, reserve_bytes: int) -> Lab:
-    """Keep another amount of a card free for its owner."""
-
-    def changed(old: Node) -> Node:
-        cards = (
-            replace(card, reserve_bytes=reserve_bytes) if card.index == index else card
-            for card in old.cards
-        )
-        return replace(old, cards=tuple(cards))
-
-    return _with_node(lab, node, changed)
-
-
 def with_ctx(
     lab: Lab, deployment: str, *, floor: int | None = None, wish: int | None = None
 ) -> Lab:
-    """Ask for another context. What is not given stays, but a wish is no less than its floor."""
+    """Ask for another context. What is not given stays, but a wish is no less than its floor.
+
+    Raises ``PlannerError`` where no deployment has the name.
+    """
 
     def changed(old: Deployment) -> Deployment:
         least = old.ctx_floor if floor is None else floor
@@ -104,12 +94,12 @@ def with_ctx(
             least = min(least, wish)
         return replace(old, ctx_floor=least, ctx_wish=max(least, most))
 
-    return changed_deployment(lab, deployment, changed)
+    return _with_changed(lab, deployment, changed)
 
 
-def changed_deployment(lab: Lab, name: str, change: Callable[[Deployment], Deployment]) -> Lab:
-    """Change one deployment. Raises ``PlannerError`` where none has the name."""
-    _require(lab, name)
+def _with_changed(lab: Lab, name: str, change: Callable[[Deployment], Deployment]) -> Lab:
+    if all(each.name != name for each in lab.deployments):
+        raise PlannerError(f"no deployment is named {name[:80]}")
     changed = (change(each) if each.name == name else each for each in lab.deployments)
     return Lab(nodes=lab.nodes, deployments=tuple(changed))
 
@@ -119,18 +109,6 @@ def with_deployment(lab: Lab, deployment: Deployment) -> Lab:
     if any(each.name == deployment.name for each in lab.deployments):
         raise PlannerError(f"there is a deployment {deployment.name} already")
     return Lab(nodes=lab.nodes, deployments=(*lab.deployments, deployment))
-
-
-def without_deployment(lab: Lab, name: str) -> Lab:
-    """Remove a deployment. Raises ``PlannerError`` where none has the name."""
-    _require(lab, name)
-    kept = (each for each in lab.deployments if each.name != name)
-    return Lab(nodes=lab.nodes, deployments=tuple(kept))
-
-
-def _require(lab: Lab, deployment: str) -> None:
-    if all(each.name != deployment for each in lab.deployments):
-        raise PlannerError(f"no deployment is named {deployment[:80]}")
 
 
 def _with_node(lab: Lab, name: str, change: Callable[[Node], Node]) -> Lab:

@@ -5,7 +5,7 @@ import pytest
 from labdash.planner import what_if
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Instance, Lab
-from tests.planning.labs import GIB, card, gpu_node, mac, want
+from tests.planning.labs import card, gpu_node, mac, want
 
 CHAT = want("chat", "qwen3:14b", ("Q4_K_M",), (4096, 8192))
 OTHER = replace(CHAT, name="other")
@@ -58,11 +58,6 @@ def test_a_node_sleeps_and_wakes() -> None:
     assert what_if.awake(sleeping, "rog").nodes[0].away == ""
 
 
-def test_a_card_is_given_back_in_part() -> None:
-    given = what_if.with_reserve(lab(), "rog", 0, 6 * GIB).nodes[0].cards[0]
-    assert given.room_bytes == lab().nodes[0].cards[0].room_bytes - 6 * GIB
-
-
 @pytest.mark.parametrize(
     ("floor", "wish", "found"),
     [
@@ -80,10 +75,8 @@ def test_a_context_is_asked_for(
     assert changed[1] is OTHER
 
 
-def test_deployments_come_and_go() -> None:
-    fewer = what_if.without_deployment(lab(), "chat")
-    assert [each.name for each in fewer.deployments] == ["other"]
-    more = what_if.with_deployment(fewer, CHAT)
+def test_a_deployment_is_added_under_a_name_of_its_own() -> None:
+    more = what_if.with_deployment(replace(lab(), deployments=(OTHER,)), CHAT)
     assert [each.name for each in more.deployments] == ["other", "chat"]
     with pytest.raises(PlannerError, match="there is a deployment chat already"):
         what_if.with_deployment(more, CHAT)
@@ -94,8 +87,6 @@ def test_what_is_not_there_cannot_be_changed() -> None:
         what_if.asleep(lab(), "nowhere")
     with pytest.raises(PlannerError, match="no instance is named nowhere"):
         what_if.with_env(lab(), "nowhere", {})
-    with pytest.raises(PlannerError, match="no deployment is named nobody"):
-        what_if.without_deployment(lab(), "nobody")
     with pytest.raises(PlannerError, match="no deployment is named nobody"):
         what_if.with_ctx(lab(), "nobody", wish=1)
 
