@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from labdash.planner.ollama import MIB
 from labdash.planner.telling.words import all_of, gib, tokens
 
 type Verdict = Literal[
     "as-planned", "more", "spilled", "wrong-gpu", "evicted", "not-loaded", "cannot-check"
 ]
 
-MIB = 1 << 20
 TOLERANCE_BYTES = 64 * MIB
 TOLERANCE_SHARE = 0.01
 # Below this share of a model on the CPU, it is the noise of host buffers.
@@ -88,11 +88,6 @@ class Checked:
     verdict: Verdict
     text: str
     devices: tuple[Compared, ...] = ()
-
-    @property
-    def is_predicted(self) -> bool:
-        """Whether all that was seen is what was predicted, less than that too being none."""
-        return all(each.agrees for each in self.devices)
 
 
 def verify(expected: Expected, seen: Seen) -> Checked:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from labdash.planner.lab import Lab
 from labdash.planner.loading import Pick, Settled, settle
 from labdash.planner.plan import Placement, Plan
+from labdash.planner.verify import Checked
 
 
 def assert_holds(lab: Lab, plan: Plan) -> None:
@@ -57,3 +58,8 @@ def assert_in_order(placements: list[Placement]) -> None:
         assert [order for order, _ in loads] == list(range(1, len(loads) + 1))
         staying = [resident for _, resident in loads]
         assert staying == sorted(staying, reverse=True)
+
+
+def agrees(told: Checked) -> bool:
+    """Whether all that was seen is what was predicted; less than that is not."""
+    return all(each.agrees for each in told.devices)

@@ -11,6 +11,7 @@ from labdash.planner.solve import solve
 from labdash.planner.verify import Checked
 from tests.planning import variants
 from tests.planning.applied import apply, judged, lab_of
+from tests.planning.checks import agrees
 from tests.planning.stage import Stage, running
 from tests.planning.ten_labs import machine
 
@@ -38,7 +39,7 @@ def verified(stage: Stage, wish: Callable[[], Deployment], verdict: str) -> Chec
 
 def test_nothing_planted_is_as_planned(stage: Stage, wish: Callable[[], Deployment]) -> None:
     found = verified(stage, wish, "as-planned")
-    assert (found.verdict, found.is_predicted) == ("as-planned", True)
+    assert (found.verdict, agrees(found)) == ("as-planned", True)
 
 
 def test_too_small_an_overhead_is_caught(
@@ -61,5 +62,5 @@ def test_too_large_a_cache_is_caught(
 ) -> None:
     monkeypatch.setattr(caches, "CELL_PADDING", 16384)
     found = verified(stage, wish, "as-planned")
-    assert not found.is_predicted
+    assert not agrees(found)
     assert "less on rog/0 than planned" in found.text

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from labdash.planner.lab import CPU
+from labdash.planner.ollama import GIB, MIB
 
 KIBI = 1024
-MIB = 1 << 20
-GIB = 1 << 30
 # Smaller sizes are written in MiB, whose decimal would tell more than GiB's.
 LEAST_GIB = 0.05
 # From here on a decimal of a speed tells nothing.

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from labdash.planner.verify import MIB, Checked, Expected, Seen, tolerance, verify
+from labdash.planner.ollama import GIB, MIB
+from labdash.planner.verify import Checked, Expected, Seen, tolerance, verify
+from tests.planning.checks import agrees
 
-GIB = 1024 * MIB
 ROG0, ROG1, CPU = "rog/0", "rog/1", "rog/cpu"
 
 
@@ -45,7 +46,7 @@ BOTH = {"bytes": {ROG0: 6 * GIB, ROG1: 5 * GIB}, "layers": {ROG0: 17, ROG1: 16}}
 
 def test_load_that_takes_what_was_predicted_is_as_planned() -> None:
     told = judged()
-    assert (told.verdict, told.is_predicted) == ("as-planned", True)
+    assert (told.verdict, agrees(told)) == ("as-planned", True)
     assert told.text == "It takes 10.0 GiB on rog/0; 10.0 GiB were planned."
     assert [(each.device, each.seen_bytes) for each in told.devices] == [(ROG0, 10 * GIB)]
 
@@ -66,7 +67,7 @@ def test_doubt_about_a_card_widens_the_tolerance() -> None:
 
 def test_load_that_takes_less_is_where_it_was_planned_and_was_not_predicted() -> None:
     told = judged(gpu_bytes={ROG0: 8 * GIB})
-    assert (told.verdict, told.is_predicted) == ("as-planned", False)
+    assert (told.verdict, agrees(told)) == ("as-planned", False)
     assert told.text == "It is where it was planned, and takes 2.0 GiB less on rog/0 than planned."
 
 
@@ -151,7 +152,7 @@ class TestWithoutADriver:
 
     def test_only_gpu_is_judged_by_the_sum(self) -> None:
         told = judged(ONE, gpu_bytes=None)
-        assert (told.verdict, told.is_predicted) == ("as-planned", True)
+        assert (told.verdict, agrees(told)) == ("as-planned", True)
         assert told.devices[0].seen_bytes == 10 * GIB
         size = 10 * GIB
         assert judged(ONE, gpu_bytes=None, size_bytes=size, size_vram_bytes=size).verdict == "more"

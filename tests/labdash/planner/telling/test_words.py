@@ -1,7 +1,7 @@
 import pytest
 
+from labdash.planner.ollama import GIB, MIB
 from labdash.planner.telling import words
-from labdash.planner.telling.words import GIB, MIB
 
 
 @pytest.mark.parametrize(
