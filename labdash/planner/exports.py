@@ -4,6 +4,7 @@ Options of llama-server are named as in llama.cpp's ``common/arg.cpp`` and the l
 ``tools/server/README.md``; ``ollama run MODEL ""`` loads a model without asking it anything.
 """
 
+import json
 from collections.abc import Iterator
 
 from labdash.planner.lab import Instance, Lab, Node
@@ -85,12 +86,8 @@ def _load(instance: Instance, placement: Placement) -> str:
         return f"{command(['ollama', 'run', f'--keepalive={FOREVER}', name])} ''"
     # The command line takes no empty text for a model that only embeds.
     url = (instance.url or "http://127.0.0.1:11434").rstrip("/")
-    body = f'{{"model": "{_json(name)}", "input": [], "keep_alive": -1}}'
+    body = json.dumps({"model": name, "input": [], "keep_alive": -1})
     return command(["curl", "--fail", "--silent", f"{url}/api/embed", "-d", body])
-
-
-def _json(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _summary(placement: Placement) -> str:
