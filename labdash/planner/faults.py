@@ -1,7 +1,7 @@
 """Known faults of Ollama, recognised by what is seen of a server. Numbers are of its issues."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from labdash.planner.telling.words import all_of, gib
@@ -81,7 +81,7 @@ class Facts:
     gpus: tuple[Gpu, ...] = ()
     driver_works: bool = True
     loads: tuple[Load, ...] = ()
-    orphans: tuple[Orphan, ...] = field(default=())
+    orphans: tuple[Orphan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
