@@ -4,12 +4,12 @@ from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, Plan
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import best_of, gap_between, sums_of
-from labdash.planner.solving.improve import USUAL_EFFORT, improve
+from labdash.planner.solving.improve import improve
 from labdash.planner.solving.problem import Column, Group, Problem
 from labdash.planner.solving.state import State
 
 
-def start(problem: Problem, *, like: Plan | None = None, effort: int = USUAL_EFFORT) -> State:
+def start(problem: Problem, *, like: Plan | None = None) -> State:
     """Place what can be placed, ``like`` another plan where that still holds, and improve it."""
     state = State(problem)
     if like is not None:
@@ -17,7 +17,7 @@ def start(problem: Problem, *, like: Plan | None = None, effort: int = USUAL_EFF
     for wanted in _hardest_first(problem):
         while state.open_replicas(wanted) and _place(state, wanted):
             pass
-    improve(state, effort=effort)
+    improve(state)
     return state
 
 

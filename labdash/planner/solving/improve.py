@@ -41,7 +41,7 @@ def _shaken(state: State, nodes: tuple[int, int], last: int) -> None:
     problem = state.problem
     order = sorted(gone, key=lambda n: (problem.wanted[n].priority, -_need(state, n), n))
     for wanted in order:
-        while state.open_replicas(wanted) and _first(state, wanted):
+        while state.open_replicas(wanted) and _placed(state, wanted, above=0):
             pass
     _pass(state, last, only=gone | waiting)
     if state.total <= before:
@@ -50,10 +50,6 @@ def _shaken(state: State, nodes: tuple[int, int], last: int) -> None:
 
 def _need(state: State, wanted: int) -> int:
     return min(group.need_bytes for group in state.problem.groups[wanted])
-
-
-def _first(state: State, wanted: int) -> bool:
-    return any(state.put(column) for column in state.options(wanted, above=0))
 
 
 def _pass(state: State, last: int, *, only: Collection[int] = ()) -> bool:
@@ -152,10 +148,11 @@ def _ousted(state: State, column: Column, victims: tuple[Column, ...], base: int
     for number, victim in enumerate(victims):
         last = number == len(victims) - 1
         above = base - state.total if last else 0
-        if not _placed(state, victim, max(0, above)):
+        if not _placed(state, victim.wanted, above=max(0, above)):
             break
     return state.total > base
 
 
-def _placed(state: State, victim: Column, above: int) -> bool:
-    return any(state.put(column) for column in state.options(victim.wanted, above=above))
+def _placed(state: State, wanted: int, *, above: int) -> bool:
+    """Serve one replica where it is worth more than ``above``, at the best place with room."""
+    return any(state.put(column) for column in state.options(wanted, above=above))

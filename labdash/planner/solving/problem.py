@@ -125,9 +125,8 @@ class Problem:
             self._add(number)
         self._columns: dict[int, Column] = {}
         self._verdicts: dict[tuple[int, tuple[int, ...]], Verdict] = {}
-        # By the identity of a group's places, which are kept so that it stays theirs.
+        # By the identity of a group's places, which live as long as the groups.
         self._devices: dict[int, tuple[tuple[str, ...], ...]] = {}
-        self._kept: list[object] = []
 
     def _set_scale(self) -> None:
         """Choose what one of each part of the score is worth, so that the next never makes up."""
@@ -304,7 +303,6 @@ class Problem:
         if found is None:
             found = tuple(tuple(f"{each.node}/{gpu}" for gpu in each.gpus) for each in members)
             self._devices[id(members)] = found
-            self._kept.append(members)
         return found
 
     def runner(self, group: Group, position: int) -> tuple[str, str]:

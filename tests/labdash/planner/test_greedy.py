@@ -2,9 +2,8 @@
 
 import pytest
 
-from labdash.planner.greedy import quick, start
+from labdash.planner.greedy import quick
 from labdash.planner.lab import Deployment, Lab
-from labdash.planner.solving.problem import Problem
 from tests.planning.checks import assert_holds
 from tests.planning.labs import gpu_node, mac, small_lab, want
 
@@ -47,12 +46,6 @@ def test_memory_of_a_mac_counts_once() -> None:
     gpu, ram = plan.devices
     assert (gpu.planned_bytes > 0, ram.planned_bytes > 0) == (True, True)
     assert gpu.planned_bytes + ram.planned_bytes <= 19 * 2**30
-
-
-def test_nothing_is_sought_without_effort() -> None:
-    problem = Problem(Lab(nodes=(gpu_node("rog", 4),), deployments=(wish("one"),)))
-    before, after = start(problem, effort=0), start(problem)
-    assert before.total <= after.total
 
 
 def wish(name: str, **changes: object) -> Deployment:
