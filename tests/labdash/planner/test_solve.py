@@ -98,7 +98,9 @@ def test_a_plan_that_ran_out_of_time_says_so() -> None:
     lab = small_lab(6)
     ticks = count(0, 100)
     plan = solve(lab, gap=0.0, limit_s=1.0, clock=lambda: float(next(ticks)))
-    assert (plan.limited_by, plan.status, plan.gap) == ("time", "feasible", plan.gap)
+    assert (plan.limited_by, plan.status) == ("time", "feasible")
+    assert plan.gap is not None
+    assert plan.gap > 0
     assert_holds(lab, plan)
 
 
