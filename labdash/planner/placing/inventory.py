@@ -12,6 +12,11 @@ def plain(name: str) -> str:
     return name.lower().removesuffix(":latest")
 
 
+def bare_digest(text: str) -> str:
+    """Write a digest as it is compared."""
+    return text.lower().removeprefix("sha256:")
+
+
 def names_of(variant: Variant) -> frozenset[str]:
     """Return all names under which a variant may be installed."""
     return frozenset(plain(name) for name in (variant.name, *variant.names))
@@ -19,7 +24,7 @@ def names_of(variant: Variant) -> frozenset[str]:
 
 def blob_key(variant: Variant) -> str:
     """Name the file that a runner serves: two variants of one key share it."""
-    return _digest(variant.digest) if variant.digest else plain(variant.name)
+    return bare_digest(variant.digest) if variant.digest else plain(variant.name)
 
 
 def download_bytes(variant: Variant) -> int:
@@ -59,13 +64,13 @@ class Inventory:
         """Return the instances that have a variant."""
         found = [self.names.get(name, frozenset()) for name in names_of(variant)]
         if variant.digest:
-            found.append(self.digests.get(_digest(variant.digest), frozenset()))
+            found.append(self.digests.get(bare_digest(variant.digest), frozenset()))
         return frozenset().union(*found)
 
     def spots(self, deployment: Deployment) -> tuple[Spot, ...]:
         """Tell where any variant of a deployment runs now."""
         keys = frozenset().union(*map(names_of, deployment.variants))
-        keys |= {_digest(each.digest) for each in deployment.variants if each.digest}
+        keys |= {bare_digest(each.digest) for each in deployment.variants if each.digest}
         found = (spot for key in sorted(keys) for spot in self.running.get(key, ()))
         return tuple(dict.fromkeys(found))
 
@@ -81,7 +86,7 @@ def inventory_of(lab: Lab) -> Inventory:
             for name in each.installed:
                 names.setdefault(plain(name), set()).add(each.name)
             for digest in each.blobs.values():
-                digests.setdefault(_digest(digest), set()).add(each.name)
+                digests.setdefault(bare_digest(digest), set()).add(each.name)
             for name, spot in _spots(each):
                 running.setdefault(name, []).append(spot)
     return Inventory(
@@ -93,9 +98,9 @@ def inventory_of(lab: Lab) -> Inventory:
 
 def is_installed(variant: Variant, instance: Instance) -> bool:
     """Tell whether one server has a variant."""
-    digests = {_digest(digest) for digest in instance.blobs.values()}
+    digests = {bare_digest(digest) for digest in instance.blobs.values()}
     installed = {plain(name) for name in instance.installed}
-    known = variant.digest is not None and _digest(variant.digest) in digests
+    known = variant.digest is not None and bare_digest(variant.digest) in digests
     return known or bool(names_of(variant) & installed)
 
 
@@ -105,8 +110,4 @@ def _spots(instance: Instance) -> Iterable[tuple[str, Spot]]:
         spot = Spot(instance.name, frozenset(gpu for gpu, size in each.gpu_bytes.items() if size))
         yield plain(each.name), spot
         if digest := blobs.get(plain(each.name)):
-            yield _digest(digest), spot
-
-
-def _digest(text: str) -> str:
-    return text.lower().removeprefix("sha256:")
+            yield bare_digest(digest), spot

@@ -1,7 +1,7 @@
 """Under which names models are known on their instances."""
 
 from labdash.planner.lab import Deployment, Instance, Variant
-from labdash.planner.placing.inventory import names_of, plain
+from labdash.planner.placing.inventory import bare_digest, names_of, plain
 from labdash.planner.plan import Placement
 
 FOLDER = "labdash/"
@@ -29,15 +29,10 @@ def is_of(name: str, variant: Variant, instance: Instance) -> bool:
     """Whether a model of an instance has a variant's weights."""
     blob = blob_of(name, instance)
     if blob is not None and variant.digest is not None:
-        return digest(blob) == digest(variant.digest)
+        return bare_digest(blob) == bare_digest(variant.digest)
     return plain(name) in names_of(variant)
 
 
 def blob_of(name: str, instance: Instance) -> str | None:
     """Tell the digest of the weights behind a name, where it is known."""
     return next((blob for each, blob in instance.blobs.items() if plain(each) == plain(name)), None)
-
-
-def digest(text: str) -> str:
-    """Write a digest as it is compared."""
-    return text.lower().removeprefix("sha256:")
