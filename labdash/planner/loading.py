@@ -136,7 +136,7 @@ def is_same_load(one: Choice, other: Choice) -> bool:
 
 def _runner(one: Pick, other: Pick, text: str) -> Conflict:
     names = tuple(sorted({one.deployment.name, other.deployment.name}))
-    return Conflict(limit="runner", device=None, short_bytes=None, text=text, between=names)
+    return Conflict(limit="runner", text=text, between=names)
 
 
 def _too_many(site: Site, picks: Sequence[Pick]) -> Conflict | None:
@@ -147,7 +147,7 @@ def _too_many(site: Site, picks: Sequence[Pick]) -> Conflict | None:
         if staying + (staying < len(here)) > rules.most_loaded:
             text = f"{name} holds {rules.most_loaded} models at once at most."
             names = tuple(sorted({pick.deployment.name for pick in here}))
-            return Conflict(limit="runner", device=None, short_bytes=None, text=text, between=names)
+            return Conflict(limit="runner", text=text, between=names)
     return None
 
 
@@ -160,7 +160,6 @@ def _disk(site: Site, picks: Iterable[Pick]) -> Conflict | None:
         return None
     return Conflict(
         limit="disk",
-        device=None,
         short_bytes=needed - free,
         text=(
             f"{site.node.name} would have to download {needed / GIB:.1f} GiB and has"
@@ -178,9 +177,7 @@ def _apart(loads: Sequence[Load]) -> Conflict | None:
         names = sorted((one.pick.deployment.name, other.pick.deployment.name))
         if common and other.pick.deployment.name in one.pick.deployment.keep_apart:
             text = f"{names[0]} and {names[1]} are to be kept apart, but share {common[0]}."
-            return Conflict(
-                limit="apart", device=common[0], short_bytes=None, text=text, between=tuple(names)
-            )
+            return Conflict(limit="apart", device=common[0], text=text, between=tuple(names))
     return None
 
 

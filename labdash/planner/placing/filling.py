@@ -46,13 +46,16 @@ class Pick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """Why picks cannot be together. ``between`` names the deployments that are at odds."""
+    """Why picks cannot be together. ``between`` names the deployments that are at odds.
+
+    ``short_bytes`` is what ``device`` lacks, None where memory does not bind.
+    """
 
     limit: Limit
-    device: str | None
-    short_bytes: int | None
     text: str
-    between: tuple[str, ...]
+    device: str | None = None
+    short_bytes: int | None = None
+    between: tuple[str, ...] = ()
 
 
 class Same:
@@ -179,22 +182,11 @@ def _suits(pick: Pick, choice: Choice) -> Conflict | None:
     least = wanted.min_tokens_per_s
     if least and (choice.tokens_per_s or 0.0) < least:
         text = f"{name} would be slower than the {least:g} tokens/s that it needs."
-        return _conflict("speed", text, between=(name,))
+        return Conflict(limit="speed", text=text, between=(name,))
     if choice.cpu_layers and not wanted.offload_allowed:
         text = f"Layers of {name} would go to the CPU."
-        return _conflict("gpu", text, between=(name,))
+        return Conflict(limit="gpu", text=text, between=(name,))
     return None
-
-
-def _conflict(
-    limit: Limit,
-    text: str,
-    *,
-    device: str | None = None,
-    short: int | None = None,
-    between: tuple[str, ...] = (),
-) -> Conflict:
-    return Conflict(limit=limit, device=device, short_bytes=short, text=text, between=between)
 
 
 def _shortage(site: Site, fill: Fill, choice: Choice) -> Conflict | None:
@@ -210,7 +202,7 @@ def _shortage(site: Site, fill: Fill, choice: Choice) -> Conflict | None:
 
 def _short(device: str, limit: Limit, short: int) -> Conflict:
     text = f"{device} lacks {short / GIB:.1f} GiB."
-    return _conflict(limit, text, device=device, short=short)
+    return Conflict(limit=limit, text=text, device=device, short_bytes=short)
 
 
 def _divided(site: Site, fill: Fill, choice: Choice) -> Choice | Conflict:

@@ -119,7 +119,6 @@ def _squeezed(site: Site, pick: Pick, choice: Choice, crowd: Sequence[Loaded]) -
     return Conflict(
         limit="eviction",
         device=device,
-        short_bytes=None,
         text=(
             f"{pick.deployment.name} does not fit beside {' and '.join(names)} on {device}, but"
             " Ollama would try, as it takes it for smaller than it is."
