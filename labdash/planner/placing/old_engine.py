@@ -85,13 +85,16 @@ def _counts(trial: Trial, settings: Settings) -> list[int] | int:
         max(0, (gpu.free_bytes or 0) - target - beside)
         for gpu, target, beside in zip(settings.gpus, targets, beside_bytes(found), strict=True)
     ]
-    if _filled(sizes, usable, 1.0) is None:
+    evenest = _filled(sizes, usable, 1.0)
+    if evenest is None:
         return max(1, sum(sizes) - sum(usable))
     low, high = 0.0, 1.0
     for _ in range(ROUNDS):
         middle = (low + high) / 2
-        low, high = (low, middle) if _filled(sizes, usable, middle) else (middle, high)
-    return _filled(sizes, usable, high) or [len(sizes)]
+        counts = _filled(sizes, usable, middle)
+        low, high = (middle, high) if counts is None else (low, middle)
+        evenest = counts or evenest
+    return evenest
 
 
 def _filled(sizes: Sequence[int], usable: Sequence[int], share: float) -> list[int] | None:
