@@ -102,6 +102,11 @@ def rules_of(instance: Instance) -> Rules:
     )
 
 
+def asked_ctx(instance: Instance) -> int:
+    """Read the context that a server gives where a request names none, 0 where it was told none."""
+    return _count(instance.env, "OLLAMA_CONTEXT_LENGTH")
+
+
 def is_old(version: str | None) -> bool:
     """Tell whether a release runs an engine of its own. A build from source is taken as new."""
     try:

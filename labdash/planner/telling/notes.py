@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Instance, Lab, Node
 from labdash.planner.ollama import MOST_SHARE, default_ctx, fits_one_gpu, parse_version
-from labdash.planner.placing.engine import Rules, rules_of
+from labdash.planner.placing.engine import Rules, asked_ctx, rules_of
 from labdash.planner.placing.seats import engine_free_bytes, visible
 from labdash.planner.plan import Choice, Placement, Plan
 from labdash.planner.telling.words import all_of, bare_gib, gib, layers, tokens
@@ -155,9 +155,8 @@ def _context(node: Node, instance: Instance, choice: Choice) -> Iterator[str]:
 
 
 def _default_ctx(node: Node, instance: Instance, rules: Rules) -> int:
-    asked = instance.env.get("OLLAMA_CONTEXT_LENGTH", "").strip()
-    if asked.isascii() and asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    if asked := asked_ctx(instance):
+        return asked
     total = sum(card.total_bytes - rules.gpu_overhead_bytes for card in visible(node, instance))
     return default_ctx(total, _version(instance))
 

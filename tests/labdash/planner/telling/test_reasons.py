@@ -186,6 +186,11 @@ def test_a_place_that_a_full_disk_rules_out_is_not_said_to_lack_room() -> None:
             "num_ctx is set: left alone this Ollama would take 2k.",
         ),
         ({"OLLAMA_CONTEXT_LENGTH": "8192"}, None),
+        ({"OLLAMA_CONTEXT_LENGTH": ' "8192" '}, None),
+        (
+            {"OLLAMA_CONTEXT_LENGTH": "9" * 5000},
+            "num_ctx is set: left alone this Ollama would take 4k.",
+        ),
         ({}, "num_ctx is set: left alone this Ollama would take 4k."),
     ],
 )
