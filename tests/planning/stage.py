@@ -152,12 +152,9 @@ class Stage:
         return {"node": member.watch, "store": self.store, "stopping": self.stopping}
 
     def _order(self, slug: str, instance: str) -> dict[str, Any]:
-        url = self.members[slug].url(instance)
-        return {**self._base(slug), "instance_url": url, "deadline_s": 60}
-
-    def _base(self, slug: str) -> dict[str, Any]:
         self._jobs += 1
-        return {"node": slug, "job_id": self._jobs}
+        url = self.members[slug].url(instance)
+        return {"node": slug, "job_id": self._jobs, "instance_url": url, "deadline_s": 60}
 
 
 def _knows_installed(member: Member) -> bool:
