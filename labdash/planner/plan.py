@@ -68,6 +68,16 @@ class Choice:
         """What it holds of each GPU, by its number on the node."""
         return {int(each.rpartition("/")[2]): self.bytes[each] for each in self.gpu_devices}
 
+    @property
+    def on_gpus_bytes(self) -> int:
+        """What all GPUs hold of it together."""
+        return sum(self.gpu_bytes.values())
+
+    @property
+    def taken_bytes(self) -> int:
+        """What it takes of GPUs and RAM together."""
+        return self.on_gpus_bytes + self.host_bytes
+
     @cached_property
     def devices(self) -> frozenset[str]:
         """All devices that hold layers."""

@@ -165,7 +165,7 @@ class Problem:
             resident=deployment.resident,
             sure=is_sure(profile),
             need_bytes=largest + choice.margin_bytes if largest else 0,
-            total_bytes=sum(choice.bytes[device] for device in choice.gpu_devices),
+            total_bytes=choice.on_gpus_bytes,
         )
 
     def _hope(self, number: int, profile: Profile) -> int:

@@ -103,12 +103,8 @@ def _more(stage: Stage, instance: Instance, changes: Mapping[str, str]) -> int |
         there = changed.other(choice, variant=choice.variant, ctx=choice.ctx)
         if not isinstance(there, Choice):
             return None
-        total += _bytes(there) - _bytes(choice)
+        total += there.taken_bytes - choice.taken_bytes
     return total
-
-
-def _bytes(choice: Choice) -> int:
-    return sum(choice.bytes[each] for each in choice.gpu_devices) + choice.host_bytes
 
 
 def _splits(stage: Stage, instance: Instance) -> Iterator[Line]:

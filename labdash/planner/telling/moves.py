@@ -116,7 +116,7 @@ def _starts(lab: Lab, plan: Plan) -> Iterator[Move]:
 
 def _load(placement: Placement) -> Move:
     choice, name = placement.choice, names.served(placement)
-    size = _loaded_bytes(choice)
+    size = choice.taken_bytes
     text = (
         f"{choice.instance} loads {name}: {choice.variant.quant} at {tokens(choice.ctx)},"
         f" {gib(_bytes_there(choice))} on {_places(choice)}."
@@ -135,14 +135,14 @@ def _changed(node: Node, placement: Placement, running: Running) -> Move | None:
         differences.append(f"{_places(choice)} instead of {now}")
     if differences:
         text = f"{choice.instance} loads {running.name} anew: {all_of(differences)}."
-        return _move("change", placement, _loaded_bytes(choice), text)
+        return _move("change", placement, choice.taken_bytes, text)
     if plain(running.name) == plain(name):
         return None
     text = (
         f"{running.name} runs on {choice.instance} as planned; it is loaded anew as {name}, the"
         " name that keeps its options."
     )
-    return _move("change", placement, _loaded_bytes(choice), text)
+    return _move("change", placement, choice.taken_bytes, text)
 
 
 def _move(kind: str, placement: Placement, size: int, text: str) -> Move:
@@ -156,13 +156,9 @@ def _move(kind: str, placement: Placement, size: int, text: str) -> Move:
     )
 
 
-def _loaded_bytes(choice: Choice) -> int:
-    return sum(choice.bytes[each] for each in choice.gpu_devices) + choice.host_bytes
-
-
 def _bytes_there(choice: Choice) -> int:
     """Count what it takes of the devices that are named: of RAM where no GPU is."""
-    return sum(choice.bytes[each] for each in choice.gpu_devices) or choice.host_bytes
+    return choice.on_gpus_bytes or choice.host_bytes
 
 
 def _places(choice: Choice) -> str:

@@ -89,7 +89,7 @@ def first_of_each(plan: Plan) -> dict[str, Refusal]:
 
 
 def _size(choice: Choice) -> tuple[int, int]:
-    return sum(choice.bytes[each] for each in choice.gpu_devices), choice.host_bytes
+    return choice.on_gpus_bytes, choice.host_bytes
 
 
 def _nearest_first(found: Iterable[Near]) -> list[Near]:

@@ -89,7 +89,7 @@ def _ram_text(stage: Stage, choice: Choice, conflict: Conflict) -> str:
     node = stage.node(choice.node)
     needed = choice.host_bytes
     if node.unified:
-        needed += sum(choice.bytes[each] for each in choice.gpu_devices)
+        needed += choice.on_gpus_bytes
     free = max(0, needed - (conflict.short_bytes or 0))
     total = f" of {bare_gib(node.ram_bytes)}" if node.ram_bytes is not None else ""
     what = f"{_what(choice)} needs {gib(needed)} of RAM"

@@ -62,7 +62,7 @@ def _could_do(search: Search, instance: Instance, kind: str) -> bool:
 
 def beside_weights(choice: Choice) -> int:
     """Count what a load has beside its weights, the cache among it."""
-    held = sum(choice.bytes[each] for each in choice.gpu_devices) or choice.host_bytes
+    held = choice.on_gpus_bytes or choice.host_bytes
     share = 1 - choice.cpu_layers / max(1, sum(choice.layers.values()))
     weights = choice.variant.model.weight_bytes * (share if choice.gpu_devices else 1)
     return max(0, int(held - weights))
