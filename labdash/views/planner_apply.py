@@ -20,10 +20,11 @@ from labdash.queries.plan_json import plan_json
 from labdash.queries.planner_page import certainty, headline
 from labdash.queries.problems import find_problems
 from labdash.views.http import Request, button, done, fragment, live_page, refused
-from labdash.views.planning import WAIT_S, plan_now
+from labdash.views.planning import plan_to_act
 
 PREVIEW = "planner/preview.html"
 NOTHING = "Nothing can be placed."
+NOT_YET = "There is no plan yet: it is still being made."
 NONE_IN_FORCE = "No plan is in force."
 
 
@@ -31,9 +32,9 @@ NONE_IN_FORCE = "No plan is in force."
 def planner_preview(request: Request) -> HttpResponse:
     """Show what applying the plan would change."""
     lab = read_lab(now=timezone.now())
-    shown = plan_now(lab, wait_s=WAIT_S)
+    shown = plan_to_act(lab)
     plan = shown.plan
-    trouble = "" if plan and plan.placements else NOTHING
+    trouble = NOT_YET if plan is None else "" if plan.placements else NOTHING
     return _page(
         request,
         lab,
@@ -51,9 +52,9 @@ def planner_preview(request: Request) -> HttpResponse:
 @button("planner_preview")
 def planner_apply(request: Request) -> HttpResponse:
     """Put the plan in force that was shown."""
-    shown = plan_now(read_lab(now=timezone.now()), wait_s=WAIT_S)
+    shown = plan_to_act(read_lab(now=timezone.now()))
     if shown.plan is None or shown.lab is None:
-        return refused(request, LabDashError(NOTHING), default="planner_preview")
+        return refused(request, LabDashError(NOT_YET), default="planner_preview")
     if shown.key != request.GET.get("plan"):
         changed = LabDashError("The lab has changed since: look at the difference again.")
         return refused(request, changed, default="planner_preview")

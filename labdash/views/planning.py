@@ -59,6 +59,11 @@ def plan_now(view: LabView, *, wait_s: float = GLANCE_S, or_old: bool = True) ->
     return shown
 
 
+def plan_to_act(view: LabView) -> Shown:
+    """Plan the lab as it is, and wait for it: what is done must be of no lab of before."""
+    return plan_now(view, wait_s=WAIT_S, or_old=False)
+
+
 def plan_of(lab: Lab, *, wait_s: float = GLANCE_S) -> Shown:
     """Return the best plan of a lab if it is found, else a quick one; the search goes on."""
     job = planning.find(planning.start(lab))

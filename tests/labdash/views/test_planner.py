@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from time import sleep
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ from django.test import Client
 from django.utils import timezone
 
 from labdash.domain import planning
+from labdash.domain.searching import quick
 from labdash.models import Deployment, Gpu, Plan, PlanItem, PlanState, Prediction
+from labdash.planner.lab import Lab
+from labdash.planner.plan import Plan as Answer
+from labdash.views import planning as planning_views
 from tests.labdash.views.polling import POLL, count_queries, parts, poll, text_of
 from tests.labdash.views.sample_lab import GIB, add, five_nodes, gpu, install, reading, sample
 from tests.labdash.views.test_overview import bare
@@ -203,6 +208,28 @@ def test_preview_of_nothing_has_no_button(page: Client) -> None:
     shown = text_of(page.get("/planner/preview/"))
     assert "Nothing can be placed." in shown
     assert "/planner/apply/" not in shown
+
+
+def slowly(asked: Lab) -> Answer:
+    """Plan late."""
+    sleep(0.5)
+    return quick(asked)
+
+
+def test_plan_that_is_not_ready_is_not_called_none(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab()
+    want()
+    planned(page)
+    want("more")
+    monkeypatch.setattr(planning_views, "WAIT_S", 0.0)
+    monkeypatch.setattr(planning, "quick", slowly)
+    shown = text_of(page.get("/planner/preview/"))
+    assert "There is no plan yet: it is still being made." in shown
+    assert "/planner/apply/" not in shown
+    response = page.post("/planner/apply/?plan=any", headers=HTMX)
+    assert "There is no plan yet" in text_of(response)
 
 
 def in_force(of: PlanState = PlanState.CURRENT, **fields: object) -> PlanItem:
