@@ -35,8 +35,9 @@ class Command(LabDashCommand):
         )
         importing = actions.add_parser("import", help="store tags, reserves and deployments")
         importing.add_argument("file", metavar="FILE")
-        for each in (export, importing):
-            each.add_argument("--json", action="store_true", default=SUPPRESS)
+        importing.add_argument(
+            "--json", action="store_true", default=SUPPRESS, help="print one JSON object"
+        )
         importing.add_argument("--dry-run", action="store_true", help="only tell what would change")
         importing.add_argument(
             "--prune", action="store_true", help="delete what the file lacks, too"
@@ -46,6 +47,8 @@ class Command(LabDashCommand):
         """Write or read the file. Raises ``LabDashError`` for bad input."""
         require_lab()
         if options["action"] == "export":
+            if options["json"]:
+                raise LabDashError("lab export writes TOML: leave out --json")
             self._export(options["output"], present=options["now"])
         else:
             self._import(options)

@@ -40,6 +40,11 @@ def test_what_is_exported_is_a_labs_file(tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
+def test_an_export_as_json_is_refused() -> None:
+    with pytest.raises(CommandError, match="leave out --json"):
+        lab("--json", "export")
+
+
 def test_what_is_exported_changes_nothing_when_imported(tmp_path: Path) -> None:
     make_node("rog", tags=["desk"])
     seen("rog")
