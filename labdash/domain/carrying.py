@@ -134,14 +134,16 @@ def _carry_on_apart(items: list[PlanItem], view: NodeView, *, now: datetime) -> 
 
 def _carry_on(items: list[PlanItem], view: NodeView, *, now: datetime) -> int:
     taken = 0
+    passed: set[int] = set()
     while taken < MAX_STEPS:
-        step = steps.next_step(_place(items, view, now=now))
+        step = steps.next_step(_place(items, view, passed, now=now))
         if step is None:
             break
         row = next(item for item in items if item.pk == step.item.id)
-        if not _take(step, row, now=now):
-            break
-        taken += 1
+        if _take(step, row, now=now):
+            taken += 1
+        else:
+            passed.add(row.pk)
         items = list(_items(PlanItem.objects.filter(pk__in=[item.pk for item in items])))
     return taken
 
@@ -157,7 +159,9 @@ def _finish(plan: Plan, *, now: datetime) -> None:
 # --- facts ---------------------------------------------------------------------------------------
 
 
-def _place(items: list[PlanItem], view: NodeView, *, now: datetime) -> steps.Place:
+def _place(
+    items: list[PlanItem], view: NodeView, passed: Iterable[int], *, now: datetime
+) -> steps.Place:
     servers = {item.instance.name: item.instance for item in items}
     down = [(name, why_down(view, name) or _untold(servers[name])) for name in sorted(servers)]
     installed = _installed(items)
@@ -165,6 +169,7 @@ def _place(items: list[PlanItem], view: NodeView, *, now: datetime) -> steps.Pla
         waits=_waits(view),
         down=tuple(each for each in down if each[1]),
         items=tuple(_facts(item, view, installed, now=now) for item in items),
+        passed=frozenset(passed),
     )
 
 

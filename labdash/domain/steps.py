@@ -72,11 +72,15 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A node with its items. ``waits`` says why nothing is done there now, by instance too."""
+    """A node with its items. ``waits`` says why nothing is done there now, by instance too.
+
+    ``passed`` are items of which a step could not be taken: they wait for the next tick.
+    """
 
     waits: str = ""
     down: tuple[tuple[str, str], ...] = ()
     items: tuple[Item, ...] = ()
+    passed: frozenset[int] = frozenset()
 
     def why_waiting(self, item: Item) -> str:
         """Say why nothing can be done for an item, nothing where something can."""
@@ -151,7 +155,7 @@ def next_step(place: Place) -> Step | None:
 def _in_order(place: Place) -> list[Item]:
     """Put first what frees memory, then what is loaded first."""
     return sorted(
-        (item for item in place.items if not item.is_over),
+        (item for item in place.items if not item.is_over and item.id not in place.passed),
         key=lambda item: (item.wish == ItemWish.SERVE, item.load_order, item.instance, item.id),
     )
 

@@ -303,6 +303,18 @@ def test_what_goes_wrong_with_one_node_holds_up_no_other(
     assert broken.reason == "A step went wrong and is tried again: see the hub's log."
 
 
+def test_item_of_which_no_step_can_be_taken_holds_up_no_other(
+    instance: Instance, plan: Plan
+) -> None:
+    stuck = make_item(plan, instance, model="no name")
+    fine = make_item(plan, instance, "fine")
+    carry_on()
+    stuck.refresh_from_db()
+    fine.refresh_from_db()
+    assert (stuck.state, fine.state) == (ItemState.WAITING, ItemState.CREATING)
+    assert "no name" in stuck.reason
+
+
 def test_load_that_was_sent_while_its_item_was_cancelled_is_given_up(
     instance: Instance, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
