@@ -30,7 +30,8 @@ class Choice:
     itself takes the model for, by which it evicts. ``margin_bytes`` is what the engine wants free
     on each GPU after the load, or else it moves layers to the CPU. ``ctx`` is of one slot.
     ``tokens_per_s`` is None where a bandwidth is unknown. ``moved_bytes`` are weights that leave
-    the place where they run now for this one.
+    the place where they run now for this one. ``cpu_experts`` are those of the host's layers of
+    which only the experts are there, while a GPU has all else, the cache among it.
     """
 
     variant: Variant
@@ -52,6 +53,7 @@ class Choice:
     tokens_per_s: float | None
     download_bytes: int
     moved_bytes: int = 0
+    cpu_experts: int = 0
 
     @cached_property
     def cpu_layers(self) -> int:

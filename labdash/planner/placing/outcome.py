@@ -37,6 +37,7 @@ class Outcome:
     """``layers``, ``gpu_bytes`` and ``margins`` have an entry a card of the seat.
 
     ``margins`` are bytes that stay free there, ``layers`` and bytes 0 where a card is not used.
+    ``cpu_experts`` are those of ``cpu_layers`` of which the host has only the experts.
     """
 
     variant: Variant
@@ -47,6 +48,7 @@ class Outcome:
     num_gpu: int | None
     layers: tuple[int, ...]
     cpu_layers: int
+    cpu_experts: int
     gpu_bytes: tuple[int, ...]
     margins: tuple[int, ...]
     host_bytes: int
@@ -101,6 +103,7 @@ def judged(
         num_gpu=num_gpu,
         layers=layers,
         cpu_layers=all_layers(variant) - sum(layers),
+        cpu_experts=sum(each.layers for each in found.devices) - sum(layers),
         gpu_bytes=_used(found, projector if sees else 0),
         margins=tuple(margins_of(trial) if margins is None else margins),
         host_bytes=found.host.total_bytes + (0 if sees else projector),

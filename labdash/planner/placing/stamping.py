@@ -36,4 +36,5 @@ def stamped(
         tokens_per_s=outcome.tokens_per_s,
         download_bytes=price[0],
         moved_bytes=price[1],
+        cpu_experts=outcome.cpu_experts,
     )

@@ -26,7 +26,7 @@ def left_out_bytes(choice: Choice) -> int:
         ubatch=choice.num_batch,
     )
     cells = count_cells(shape, settings)
-    on_host = shape.block_count + 1 - sum(choice.layers.values()) + choice.cpu_layers
+    on_host = choice.cpu_layers - choice.cpu_experts
     return sum(
         layer_bytes(shape, layer, settings, cells, on_gpu=True)
         for layer in shape.layers[on_host:]

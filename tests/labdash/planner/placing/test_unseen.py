@@ -2,8 +2,10 @@
 
 import pytest
 
+from labdash.planner.placement import choices
 from labdash.planner.placing.unseen import left_out_bytes
 from labdash.planner.plan import Choice
+from tests.labdash.planner.small_labs import deployment, lab, node
 from tests.planning.variants import variant
 from tests.workers.simlab.loads import request
 from workers.simlab.memory import caches
@@ -45,6 +47,16 @@ def test_cache_of_the_whole_context_is_what_is_left_out(
     hidden = [cache.size_bytes * cache.hidden for cache in caches(asked)]
     assert sum(hidden[on_host:]) > 0
     assert left_out_bytes(choice(name, on_host=on_host, slots=slots)) == sum(hidden[on_host:])
+
+
+def test_cache_stays_on_the_gpu_where_only_experts_are_left_to_the_host() -> None:
+    mixture = variant("gpt-oss:20b")
+    wanted = deployment(mixture, ctx_wish=8192, offload_allowed=True)
+    found = choices(lab(node("rog", 8.0)), wanted)
+    left = next(each for each in found if each.form == "partial" and each.num_gpu is None)
+    assert left.cpu_experts == left.cpu_layers > 0
+    hidden = [cache.size_bytes * cache.hidden for cache in caches(request(NAMES[mixture.name]))]
+    assert left_out_bytes(left) == sum(hidden) > 0
 
 
 def test_nothing_is_left_out_of_a_model_without_a_window() -> None:
