@@ -321,12 +321,11 @@ def fresh() -> dict[str, Any]:
 
 def _after_failure(item: PlanItem, why: str, *, now: datetime) -> dict[str, Any]:
     """Return the fields of an item after a try that came to nothing: again later, or never."""
-    reason = why[:REASON_LENGTH]
-    if item.attempts >= steps.MOST_TRIES - 1:
-        return {**fresh(), "state": ItemState.FAILED, "reason": reason}
-    pause = timedelta(seconds=steps.PAUSES_S[item.attempts])
-    again = {"attempts": item.attempts + 1, "next_at": now + pause}
-    return {**fresh(), **again, "reason": f"{why} It is tried again."[:REASON_LENGTH]}
+    pause_s = steps.rest_s(item.attempts)
+    if pause_s is None:
+        return {**fresh(), "state": ItemState.FAILED, "reason": why[:REASON_LENGTH]}
+    later = {"attempts": item.attempts + 1, "next_at": now + timedelta(seconds=pause_s)}
+    return {**fresh(), **later, "reason": steps.again(why)[:REASON_LENGTH]}
 
 
 def _stop_all(plan: Plan, *, wanted: set[tuple[int, str]]) -> None:

@@ -143,6 +143,16 @@ class Explain(Step):
     reason: str
 
 
+def rest_s(attempts: int) -> float | None:
+    """Return how long a step rests after so many earlier tries, None after the last."""
+    return PAUSES_S[attempts] if attempts < MOST_TRIES - 1 else None
+
+
+def again(why: str) -> str:
+    """Say that a step is repeated."""
+    return f"{why} It is tried again."
+
+
 def next_step(place: Place) -> Step | None:
     """Return the first step that applies, or ``None`` when all is as it should be."""
     for item in _in_order(place):
@@ -208,9 +218,10 @@ def _unloaded(item: Item) -> Step:
 
 def _failed(item: Item, why: str, *, once: bool = False) -> Step:
     """Try again later, or leave it."""
-    if once or item.attempts >= MOST_TRIES - 1:
+    pause = None if once else rest_s(item.attempts)
+    if pause is None:
         return Move(item=item, state=ItemState.FAILED, reason=why)
-    return Again(item=item, reason=f"{why} It is tried again.", pause_s=PAUSES_S[item.attempts])
+    return Again(item=item, reason=again(why), pause_s=pause)
 
 
 def _leave(item: Item) -> Step | None:

@@ -18,8 +18,6 @@ RUNNERS = frozenset({"llama-server", "ollama", "ollama_llama_server"})
 STAYS_S = 365 * 86400.0
 NAMELESS = "a program of unknown name"
 
-__all__ = ["InMemory", "devices_of", "free_bytes", "models_on", "others_on", "why_down"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class InMemory:
