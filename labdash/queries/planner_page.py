@@ -25,6 +25,7 @@ UNSURE: Mapping[Stage, str] = {
     "quick": "A quick answer; still looking for a better one",
     "ended": "A quick answer; the search for a better one went wrong",
 }
+# A smaller gap is written as none.
 LEAST_SHARE = 0.0005
 GIVEN: Mapping[Yields, str] = {
     "ctx": "less context",

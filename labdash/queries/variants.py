@@ -11,7 +11,15 @@ from labdash.planner.model import Model
 from labdash.planner.placing.inventory import plain
 from labdash.planner.stock import stock_model
 from labdash.queries.opening import DEFAULT_QUANT
-from labdash.queries.quant_ladder import NATIVE, below, ladder, loss_of, quant_name, worth
+from labdash.queries.quant_ladder import (
+    NATIVE,
+    below,
+    known_quant,
+    ladder,
+    loss_of,
+    quant_name,
+    worth,
+)
 from labdash.queries.shelf import Have, Shelf, default_quant, find, quant_of
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name, repository_of
 
@@ -320,15 +328,8 @@ def _nearest(haves: tuple[Have, ...], names: list[str]) -> Have | None:
 
 def _published(known: CatalogModel, quant: str, names: list[str]) -> PublishedFile | None:
     """Find a file of a quant whose size is known, that of one of the names first."""
-    fitting = [file for file in known.files if file.quant and _same(file.quant, quant)]
+    fitting = [file for file in known.files if known_quant(file.quant) == quant]
     return min(fitting, key=lambda file: file.file not in names, default=None)
-
-
-def _same(written: str, quant: str) -> bool:
-    try:
-        return quant_name(written) == quant
-    except PlannerError:
-        return False
 
 
 def _file_bytes(file: PublishedFile, stock: Variant) -> int:

@@ -16,13 +16,12 @@ from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, DeviceLoad, Placement, Plan, Refusal
 from labdash.queries.lab_file import parse
 from labdash.queries.plan_json import plan_json
+from labdash.queries.planner_page import LEAST_SHARE
 from labdash.queries.snapshot import snapshot
 from labdash.wording import size
 
 REFUSED = 1
 COLUMNS = ("deployment", "where", "variant", "context", "GPU", "RAM", "tokens/s")
-# A smaller gap is written as none.
-LEAST_GAP = 0.0005
 
 
 class Command(LabDashCommand):
@@ -160,7 +159,7 @@ def _how_good(plan: Plan) -> str:
         return "Nothing can be placed"
     if plan.gap is None:
         return "A better plan may be possible; how far it is from the best is not known"
-    if plan.gap >= LEAST_GAP:
+    if plan.gap >= LEAST_SHARE:
         return f"It is at most {100 * plan.gap:.1f} % from the best value"
     if plan.status == "optimal":
         return "This is the best plan"
