@@ -124,13 +124,18 @@ def _runners(picks: Iterable[Pick]) -> list[list[Pick]] | Conflict:
 
 def is_same_load(one: Choice, other: Choice) -> bool:
     """Tell whether one runner can serve both."""
-    return (one.ctx, one.form, one.num_gpu, one.main_gpu, one.num_batch, one.devices) == (
-        other.ctx,
-        other.form,
-        other.num_gpu,
-        other.main_gpu,
-        other.num_batch,
-        other.devices,
+    return way_of(one) == way_of(other)
+
+
+def way_of(choice: Choice) -> tuple[object, ...]:
+    """Tell how a runner runs: deployments share it only where that is the same."""
+    return (
+        choice.ctx,
+        choice.form,
+        choice.num_gpu,
+        choice.main_gpu,
+        choice.num_batch,
+        choice.devices,
     )
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 
 from labdash.planner.lab import CPU, Node
+from labdash.planner.loading import way_of
 from labdash.planner.solving import turnstile
 from labdash.planner.solving.problem import Column, Problem
 from labdash.planner.solving.rows import GIB, Rows
@@ -59,7 +60,7 @@ def _runners(made: Rows, numbered: Numbered) -> None:
         if len({column.wanted for _, column in users}) == 1:
             continue
         entries: dict[int, float] = {}
-        for same in _parted(users, way_of).values():
+        for same in _parted(users, lambda each: way_of(each.choice)).values():
             if len(same) == 1:
                 entries[same[0][0]] = 1.0
                 continue
@@ -68,19 +69,6 @@ def _runners(made: Rows, numbered: Numbered) -> None:
             for number, _ in same:
                 made.floor(way, {number: 1.0})
         made.most(entries, 1.0)
-
-
-def way_of(column: Column) -> tuple[object, ...]:
-    """Tell how a runner runs: deployments share it only where that is the same."""
-    choice = column.choice
-    return (
-        choice.ctx,
-        choice.form,
-        choice.num_gpu,
-        choice.main_gpu,
-        choice.num_batch,
-        choice.devices,
-    )
 
 
 def _memory(made: Rows, problem: Problem, node: int, numbered: Numbered) -> None:

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from labdash.planner.loading import way_of
 from labdash.planner.solving.problem import Column
-from labdash.planner.solving.relaxation import way_of
 
 
 def slim(columns: Iterable[Column]) -> list[Column]:
@@ -15,13 +15,13 @@ def slim(columns: Iterable[Column]) -> list[Column]:
     users: dict[object, set[int]] = defaultdict(set)
     spots: dict[object, list[Column]] = defaultdict(list)
     for column in columns:
-        users[column.runner, way_of(column)].add(column.wanted)
+        users[column.runner, way_of(column.choice)].add(column.wanted)
         spots[_spot(column)].append(column)
     kept = []
     for group in spots.values():
         least: list[tuple[int, ...]] = []
         for sizes, column in sorted(((_sizes(each), each) for each in group), key=_first):
-            if len(users[column.runner, way_of(column)]) > 1:
+            if len(users[column.runner, way_of(column.choice)]) > 1:
                 kept.append(column)
             elif not any(_covers(other, sizes) for other in least):
                 least.append(sizes)
