@@ -10,11 +10,10 @@ from labdash.planner.telling.stage import (
     Place,
     Stage,
     distance,
-    lacked_bytes,
     load_at,
     where,
 )
-from labdash.planner.telling.words import clause, gib, one_of
+from labdash.planner.telling.words import clause, one_of
 
 # So many ways are tried to give each divided model a GPU of its own.
 MOST_ORDERS = 6
@@ -84,8 +83,5 @@ def _pick(placement: Placement, choice: Choice) -> Pick:
 
 
 def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
-    short = lacked_bytes(found)
-    if short is None or found.device is None:
-        return f"it cannot be there: {clause(found.text)}"
-    beside = stage.told_beside(found.device, placement)
-    return f"{found.device} lacks {gib(short)} for it{beside}."
+    lack = stage.told_lack(placement, found)
+    return lack or f"it cannot be there: {clause(found.text)}"

@@ -12,7 +12,7 @@ from labdash.planner.telling.alone import why_not_alone
 from labdash.planner.telling.given_up import given_up
 from labdash.planner.telling.notes import notes
 from labdash.planner.telling.stage import Stage, lacked_bytes, where
-from labdash.planner.telling.words import clause, device_name, gib, rate, sentence, tokens
+from labdash.planner.telling.words import clause, device_name, rate, sentence, tokens
 
 # Speeds nearer than that are the same.
 FASTER = 1.02
@@ -141,8 +141,8 @@ def _against_faster(stage: Stage, placement: Placement, tried: _Tried) -> Iterat
         if tried.has_room:
             slowest = min(each.tokens_per_s or 0.0 for each in tried.has_room)
             slower = slowest * FASTER < choice.tokens_per_s
-            with_room = "No place with room for it is faster" if not slower else None
-            yield f"{with_room or 'The fastest place with room for it'}: {pace}."
+            fastest = "The fastest place with room for it"
+            yield f"{fastest if slower else 'No place with room for it is faster'}: {pace}."
         else:
             yield f"It answers with {pace}."
         return
@@ -155,18 +155,13 @@ def _against_faster(stage: Stage, placement: Placement, tried: _Tried) -> Iterat
 
 
 def _why_not(stage: Stage, placement: Placement, found: Conflict) -> str:
-    short = lacked_bytes(found)
-    if short is None or found.device is None:
-        return f"cannot be used: {clause(found.text)}"
-    beside = stage.told_beside(found.device, placement)
-    return f"{device_name(found.device)} lacks {gib(short)} for it{beside}."
+    return stage.told_lack(placement, found) or f"cannot be used: {clause(found.text)}"
 
 
 def _held_already(lab: Lab, placement: Placement) -> Iterator[str]:
     choice = placement.choice
     spots = inventory_of(lab).spots(placement.deployment)
-    gpus = {int(each.rpartition("/")[2]) for each in choice.gpu_devices}
-    if any(spot.is_at(choice.instance, gpus) for spot in spots):
+    if any(spot.is_at(choice.instance, choice.gpu_bytes) for spot in spots):
         yield f"It runs on {choice.instance} now."
     elif not choice.download_bytes:
         holders = inventory_of(lab).holders(choice.variant)

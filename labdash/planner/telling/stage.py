@@ -16,7 +16,7 @@ from labdash.planner.placing.spreading import left_in_part, spread
 from labdash.planner.placing.stamping import stamped
 from labdash.planner.placing.ways import suits, ways_at
 from labdash.planner.plan import Choice, Placement, Plan
-from labdash.planner.telling.words import all_of, device_name
+from labdash.planner.telling.words import all_of, device_name, gib
 
 type Key = tuple[str, int]
 
@@ -154,6 +154,14 @@ class Stage:
             each.deployment.name for each in self.beside(device, but={key_of(placement)})
         )
         return f" beside {all_of(names)}" if names else ""
+
+    def told_lack(self, placement: Placement, conflict: Conflict) -> str | None:
+        """Say what a device lacks for a placement, None where memory does not bind."""
+        short, device = lacked_bytes(conflict), conflict.device
+        if short is None or device is None:
+            return None
+        beside = self.told_beside(device, placement)
+        return f"{device_name(device)} lacks {gib(short)} for it{beside}."
 
     def beside(self, device: str, *, but: Collection[Key] = ()) -> list[Placement]:
         """Return what else is planned on a device, the largest first."""
