@@ -7,10 +7,11 @@ from typing import Any
 from django.utils import timezone
 
 from labdash.management.base import LabDashCommand, require_lab
-from labdash.models import ItemState, PlanItem, PullJob, Residency, Verdict
+from labdash.models import ItemState, PlanItem, PullJob, Verdict
 from labdash.queries.bars import GpuView
 from labdash.queries.gpu_rules import without_gpu
 from labdash.queries.lab import NodeView
+from labdash.queries.plan_in_force import is_on_call
 from labdash.queries.pulls import silence_s
 from labdash.queries.status import StatusView, as_json, gpus_of, read_status_view
 from labdash.queries.upkeep_rows import Upkeep
@@ -126,12 +127,12 @@ def _plan(upkeep: Upkeep) -> Iterator[str]:
 
 def _seen(item: PlanItem) -> tuple[str, str]:
     """Return what is seen of a part of a plan, and what is to be said of it."""
-    is_on_call = item.residency == Residency.ON_DEMAND and item.verdict == Verdict.NOT_LOADED
+    if is_on_call(item):
+        return "loads when asked", ""
     if item.state != ItemState.READY or not item.verdict:
         return item.get_state_display(), item.reason
-    if is_on_call or item.verdict == Verdict.AS_PLANNED:
-        return "loads when asked" if is_on_call else item.get_verdict_display(), ""
-    return item.get_verdict_display(), item.verdict_text
+    told = "" if item.verdict == Verdict.AS_PLANNED else item.verdict_text
+    return item.get_verdict_display(), told
 
 
 def _size(size_bytes: int | None) -> str:

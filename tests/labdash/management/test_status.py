@@ -210,12 +210,14 @@ def test_plan_in_force_is_printed_with_what_is_seen(capsys: pytest.CaptureFixtur
     item = in_force(instance, verdict="spilled", verdict_text="Half of it is on the CPU.")
     make_item(item.plan, instance, "code", state="failed", reason="No room.")
     make_item(item.plan, instance, "draw", residency=ON_DEMAND, state="ready", verdict="not-loaded")
+    make_item(item.plan, instance, "embed", residency=ON_DEMAND, state="ready")
     call_command("status")
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("Plan "))
-    assert lines[start : start + 4] == [
+    assert lines[start : start + 5] == [
         f"Plan {item.plan_id}, in force",
         "  chat on rog/ollama: spilled to the CPU. Half of it is on the CPU.",
         "  code on rog/ollama: failed. No room.",
         "  draw on rog/ollama: loads when asked",
+        "  embed on rog/ollama: loads when asked",
     ]
