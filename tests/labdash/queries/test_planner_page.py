@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from labdash.models import Deployment as Wanted
-from labdash.models import Gpu
+from labdash.models import Gpu, PlanItem
 from labdash.planner.lab import Lab
 from labdash.planner.plan import DeviceLoad, Plan
 from labdash.queries.library import Library
@@ -180,3 +180,6 @@ def test_mark_of_what_is_measured_shows_only_beside_a_plan_in_force() -> None:
     view = view_plan(plan_of(placed(CHAT, choice(Q6))), LAB, [row()], seen, stage="exact")
     first = view.nodes[0].devices[0]
     assert (first.bar.mark_bytes, first.owner) == (None, "given back to its owner")
+    seen = replace(seen, items=(PlanItem(deployment_name="code"),))
+    view = view_plan(plan_of(placed(CHAT, choice(Q6))), LAB, [row()], seen, stage="exact")
+    assert view.nodes[0].devices[0].bar.mark_bytes == 9 * GIB
