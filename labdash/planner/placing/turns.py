@@ -15,6 +15,7 @@ from labdash.planner.placing.filling import (
 )
 from labdash.planner.placing.outcome import all_layers
 from labdash.planner.plan import Choice
+from labdash.planner.telling.words import all_of
 
 # Unless it is told otherwise Ollama holds three models a GPU. Larger crowds are not tried: there
 # are too many of them.
@@ -120,7 +121,7 @@ def _squeezed(site: Site, pick: Pick, choice: Choice, crowd: Sequence[Loaded]) -
         limit="eviction",
         device=device,
         text=(
-            f"{pick.deployment.name} does not fit beside {' and '.join(names)} on {device}, but"
+            f"{pick.deployment.name} does not fit beside {all_of(names)} on {device}, but"
             " Ollama would try, as it takes it for smaller than it is."
         ),
         between=tuple(sorted({pick.deployment.name, *names})),
