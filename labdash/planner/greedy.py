@@ -1,4 +1,4 @@
-"""A plan in milliseconds: all floors first, then what can be given beyond them."""
+"""A plan without a search: all floors first, then what can be given beyond them."""
 
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, Plan

@@ -150,7 +150,8 @@ def _too_many(site: Site, picks: Sequence[Pick]) -> Conflict | None:
         here = [pick for pick in picks if pick.choice.instance == name]
         staying = sum(pick.deployment.resident for pick in here)
         if staying + (staying < len(here)) > rules.most_loaded:
-            text = f"{name} holds {rules.most_loaded} models at once at most."
+            word = "model" if rules.most_loaded == 1 else "models"
+            text = f"{name} holds {rules.most_loaded} {word} at once at most."
             names = tuple(sorted({pick.deployment.name for pick in here}))
             return Conflict(limit="runner", text=text, between=names)
     return None

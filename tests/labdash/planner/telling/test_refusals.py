@@ -236,7 +236,7 @@ def test_a_server_that_may_hold_no_more_models_is_what_binds_whatever_its_card_l
     wanted = replace(BIG, offload_allowed=True)
     found = refusal(replace(full, instances=(only,)), wanted=wanted, beside=(SMALL,))
     assert (found.limit, found.short_bytes) == ("runner", None)
-    assert found.text.endswith(" cannot be on rog:11434: rog:11434 holds 1 models at once at most.")
+    assert found.text.endswith(" cannot be on rog:11434: rog:11434 holds 1 model at once at most.")
 
 
 def test_a_server_that_lacks_only_memory_is_nearer_than_one_that_may_hold_no_more() -> None:
