@@ -134,7 +134,7 @@ def test_alias_is_deleted_and_the_base_stays(bench: NameBench) -> None:
     bench.create()
     assert bench.delete().phase == "done"
     assert bench.names() == {MODEL}
-    assert bench.load(MODEL).phase == "loaded"
+    assert bench.load(MODEL, context=4096).phase == "loaded"
 
 
 def test_alias_in_memory_is_unloaded_before_it_is_deleted(bench: NameBench) -> None:
