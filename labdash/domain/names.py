@@ -8,8 +8,11 @@ OLLAMA_HOST = "registry.ollama.ai"
 # Nothing is fetched from anywhere else: an order must not make a node open an arbitrary address.
 HOSTS = (OLLAMA_HOST, "hf.co", "huggingface.co")
 # Ollama's own limit for each part, and the forms that it admits (a namespace holds no dot).
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
-_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+LONGEST_PART = 80
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+# So much of a part is written to show which one is meant.
+_SHOWN = 20
 
 
 def parse_model_name(text: str) -> str:
@@ -48,6 +51,12 @@ def _split(name: str) -> tuple[str, str, str, str]:
 def _check(name: str, namespace: str, model: str, tag: str) -> None:
     if namespace in HOSTS:
         raise LabDashError(f"{name} lacks a part: write {namespace}/user/model.")
+    for what, part in (("namespace", namespace), ("name", model), ("tag", tag)):
+        if len(part) > LONGEST_PART:
+            raise LabDashError(
+                f"The {what} {part[:_SHOWN]}… is too long: it has {len(part)} characters, and Ollama"
+                f" takes {LONGEST_PART} at most."
+            )
     if not (_NAMESPACE.fullmatch(namespace) and _PART.fullmatch(model) and _PART.fullmatch(tag)):
         raise LabDashError(
             f"{name[:80]} is no model name: use letters, digits, dots, hyphens and underscores,"
