@@ -30,10 +30,10 @@ from labdash.models.plan import CANCELLED
 from labdash.planner import plan as planned
 from labdash.planner.lab import Lab
 from labdash.planner.memory.overhead import Overhead, overhead_of
+from labdash.planner.placing.inventory import plain
 from labdash.planner.placing.unseen import left_out_bytes
 from labdash.planner.telling import names
 from labdash.queries.lab import read_lab
-from labdash.queries.library import plain_name
 from labdash.queries.memory_now import others_on
 from labdash.queries.plan_in_force import in_force, plan_before
 from workers import wire
@@ -275,7 +275,7 @@ def _base(placement: planned.Placement, lab: Lab) -> str:
     known = [name for name in instance.installed if names.is_of(name, variant, instance)]
     own = [name for name in known if name.startswith(names.FOLDER)]
     others = [name for name in known if name not in own]
-    named = [name for name in others if plain_name(name) == plain_name(variant.name)]
+    named = [name for name in others if plain(name) == plain(variant.name)]
     return next(iter((*named, *others, *own)), variant.name)
 
 

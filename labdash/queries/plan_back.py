@@ -6,13 +6,14 @@ from typing import Literal
 
 from labdash.models import Gpu, InstalledModel, ItemWish, Plan, PlanItem, Residency
 from labdash.planner.lab import CPU
+from labdash.planner.placing.inventory import plain
 from labdash.planner.plan import Move
 from labdash.planner.telling.words import all_of, gib, tokens
 from labdash.queries.lab import LabView
 from labdash.queries.library import plain_name
 from labdash.queries.plan_in_force import in_force
 
-# An instance as a plan writes it, and a name there.
+# An instance as a plan writes it, and a name there as names are compared.
 type Place = tuple[str, str]
 type Kind = Literal["pull", "load", "unload"]
 
@@ -57,13 +58,13 @@ def _given_back(wanted: Iterable[PlanItem]) -> list[str]:
 
 
 def _place(item: PlanItem) -> Place:
-    return str(item.instance), plain_name(item.served_name)
+    return str(item.instance), plain(item.served_name)
 
 
 def _loaded(lab: LabView) -> dict[Place, int | None]:
     """Return what is in memory, with its context."""
     return {
-        (f"{view.node.slug}/{reading.name}", plain_name(model.name)): model.context_length
+        (f"{view.node.slug}/{reading.name}", plain(model.name)): model.context_length
         for view in lab.nodes
         if view.sample
         for reading in view.sample.instances
@@ -74,12 +75,12 @@ def _loaded(lab: LabView) -> dict[Place, int | None]:
 def _installed() -> set[Place]:
     rows = InstalledModel.objects.filter(is_cloud=False)
     names = rows.values_list("instance__node__slug", "instance__name", "name")
-    return {(f"{slug}/{instance}", plain_name(name)) for slug, instance, name in names}
+    return {(f"{slug}/{instance}", plain(name)) for slug, instance, name in names}
 
 
 def _pulls(wanted: Iterable[PlanItem], installed: set[Place]) -> Iterator[Move]:
     for item in wanted:
-        place = (str(item.instance), plain_name(item.model))
+        place = (str(item.instance), plain(item.model))
         if place not in installed:
             text = f"{place[0]} downloads {item.model}, of a size not known here."
             yield _move("pull", item, 0, text)
@@ -96,7 +97,8 @@ def _loads(wanted: Iterable[PlanItem], loaded: dict[Place, int | None]) -> Itera
         size = sum(item.bytes[device] for device in gpus) + (item.host_bytes or 0)
         where = all_of(sorted(gpus)) or f"the CPU of {item.instance.node}"
         what = f"{item.quant} at {tokens(item.ctx or 0)}, {gib(size)}"
-        yield _move("load", item, size, f"{place[0]} loads {place[1]}: {what} on {where}.")
+        name = plain_name(item.served_name)
+        yield _move("load", item, size, f"{place[0]} loads {name}: {what} on {where}.")
 
 
 def _ends(
@@ -107,7 +109,8 @@ def _ends(
         place = _place(item)
         if place not in kept and place in loaded:
             size = sum(item.bytes.values())
-            yield _move("unload", item, size, f"{place[1]} leaves the memory of {place[0]}.")
+            name = plain_name(item.served_name)
+            yield _move("unload", item, size, f"{name} leaves the memory of {place[0]}.")
 
 
 def _move(kind: Kind, item: PlanItem, size: int, text: str) -> Move:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from labdash.models import Gpu, Node, PlanItem, Residency
+from labdash.planner.placing.inventory import plain
 from labdash.queries.bars import GpuView, LoadedView
-from labdash.queries.library import plain_name
 
 EXPECTS = "models as planned"
 GIVEN_BACK = "given back to its owner"
@@ -15,14 +15,14 @@ AT_PLAY = "given back while other programs use it"
 
 @dataclass(kw_only=True)
 class Mark:
-    """What one device is to hold. ``demand_bytes`` by name: what loads when somebody asks."""
+    """What one device is to hold. ``demand_bytes`` by plain name: what loads when somebody asks."""
 
     resident_bytes: int = 0
     demand_bytes: dict[str, int] = field(default_factory=dict)
 
     def expected_bytes(self, loaded: Iterable[str]) -> int:
         """Sum up what stays, and what of the rest is loaded now."""
-        return self.resident_bytes + sum(self.demand_bytes.get(name, 0) for name in loaded)
+        return self.resident_bytes + sum(self.demand_bytes.get(plain(each), 0) for each in loaded)
 
 
 type Marks = Mapping[str, Mark]
@@ -42,14 +42,14 @@ def marks_of(items: Iterable[PlanItem]) -> Marks:
             if item.residency == Residency.RESIDENT:
                 mark.resident_bytes += size_bytes
             else:
-                mark.demand_bytes[plain_name(item.served_name)] = size_bytes
+                mark.demand_bytes[plain(item.served_name)] = size_bytes
     return dict(marks)
 
 
 def left_out_of(items: Iterable[PlanItem]) -> dict[tuple[str, str], int]:
-    """Return what Ollama's sizes lack of planned models, by node and the name that is loaded."""
+    """Return what Ollama's sizes lack of planned models, by node and the plain name that is loaded."""
     return {
-        (item.instance.node.slug, plain_name(item.served_name)): item.left_out_bytes
+        (item.instance.node.slug, plain(item.served_name)): item.left_out_bytes
         for item in items
         if item.left_out_bytes
     }

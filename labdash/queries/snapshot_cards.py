@@ -7,6 +7,7 @@ from labdash.catalog.gpus import find_gpu
 from labdash.models import Gpu, GpuSource, NodeKind
 from labdash.planner.lab import Card
 from labdash.planner.memory.overhead import Overhead
+from labdash.planner.placing.inventory import plain
 from labdash.queries.bars import GpuView, LoadedView, view_gpus
 from labdash.queries.lab import NodeView
 from labdash.queries.lab_of_entries import make_of, unseen_bytes
@@ -15,7 +16,7 @@ from workers import wire
 
 # GPU's name, driver, and version of Ollama.
 type Learned = Mapping[tuple[str, str, str], Overhead]
-# What Ollama's sizes lack of a loaded model, by its node and name.
+# What Ollama's sizes lack of a loaded model, by its node and plain name.
 type LeftOut = Mapping[tuple[str, str], int]
 
 NO_SIZE = "its size is not known"
@@ -102,7 +103,7 @@ def _used(card: Card, gpu: GpuView, models_bytes: int, sight: _Sight) -> Card:
         return replace(card, used_bytes=used, doubt=gpu.untold or NOBODY_MEASURES)
     others = sum(part.size_bytes for part in gpu.bar.segments if part.kind in ("other", "reserve"))
     doubt = AS_OLLAMA_SAYS if gpu.is_word or models_bytes else ""
-    hidden = sum(sight.left_out.get((sight.view.node.slug, name), 0) for name in gpu.low)
+    hidden = sum(sight.left_out.get((sight.view.node.slug, plain(name)), 0) for name in gpu.low)
     return replace(card, used_bytes=max(0, others - models_bytes - hidden), doubt=doubt)
 
 

@@ -6,6 +6,7 @@ from django.utils import timezone
 from labdash.models import Gpu, ItemWish, Node, Plan, PlanItem, PlanState, Residency
 from labdash.queries.lab import read_lab
 from labdash.queries.overview import read_overview
+from labdash.queries.plan_marks import left_out_of
 from labdash.queries.snapshot import snapshot
 from tests.labdash.views.sample_lab import GIB, add, gpu, loaded, process, reading, sample
 
@@ -98,3 +99,12 @@ def test_what_ollama_leaves_out_of_a_planned_model_is_not_taken_for_others() -> 
     item(node, "gemma3:12b", 16, alias="labdash/gemma", left_out_bytes=4 * GIB)
     assert used() == 4.0
     assert seen() == (None, "")
+
+
+def test_names_are_compared_as_ollama_does() -> None:
+    node = lab("hf.co/unsloth/Gemma-3-4B-it-GGUF:Q4_K_M")
+    name = "hf.co/unsloth/gemma-3-4b-it-gguf:q4_k_m"
+    item(node, name, 4, residency=Residency.ON_DEMAND, left_out_bytes=GIB)
+    assert seen() == (4.0, "")
+    view = read_lab(now=timezone.now())
+    assert left_out_of(view.served) == {("rog", name): GIB}
