@@ -36,8 +36,16 @@ PAUSED = "it is paused"
 NEVER = "nothing was reported of it yet"
 
 
-def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab:
-    """Return the lab, by a view that was read already or as it is ``now``."""
+def snapshot(
+    view: LabView | None = None,
+    *,
+    now: datetime | None = None,
+    wanted: Iterable[StoredDeployment] | None = None,
+) -> Lab:
+    """Return the lab, by a view that was read already or as it is ``now``.
+
+    ``wanted`` are all deployments, where they were read already.
+    """
     if view is None:
         assert now is not None  # noqa: S101 - one of both is given
         view = read_lab(now=now)
@@ -48,8 +56,10 @@ def snapshot(view: LabView | None = None, *, now: datetime | None = None) -> Lab
     learned, left_out = learned_overheads(), left_out_of(view.served)
     nodes = tuple(_node(each, by_instance, learned, left_out) for each in view.nodes)
     shelf = shelf_of_rows(rows)
-    wanted = map(wanted_of, StoredDeployment.objects.all())
-    return Lab(nodes=nodes, deployments=tuple(deployment_of(each, shelf) for each in wanted))
+    if wanted is None:
+        wanted = StoredDeployment.objects.all()
+    made = tuple(deployment_of(wanted_of(each), shelf) for each in wanted)
+    return Lab(nodes=nodes, deployments=made)
 
 
 def read_shelf() -> Shelf:

@@ -25,7 +25,7 @@ def planner(request: Request) -> HttpResponse:
     """Show the plan for the lab as it is: a quick one first, the best when it is found."""
     lab = read_lab(now=timezone.now())
     wanted = list(Deployment.objects.all())
-    shown = plan_now(lab) if wanted else Shown()
+    shown = plan_now(lab, wanted=wanted) if wanted else Shown()
     seen, force = read_seen(lab), force_of(lab.upkeep)
     view = (
         view_plan(shown.plan, shown.lab, wanted, seen, stage=shown.stage)

@@ -1,13 +1,14 @@
 """The plan that pages show: a quick one at once, the best when its search is over."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.domain import planning
+from labdash.models import Deployment
 from labdash.planner.calm import calm
 from labdash.planner.explain import explained
 from labdash.planner.lab import Lab
@@ -43,12 +44,19 @@ class Shown:
     key: str = ""
 
 
-def plan_now(view: LabView, *, wait_s: float = GLANCE_S, or_old: bool = True) -> Shown:
+def plan_now(
+    view: LabView,
+    *,
+    wanted: Iterable[Deployment] | None = None,
+    wait_s: float = GLANCE_S,
+    or_old: bool = True,
+) -> Shown:
     """Plan the lab as it is. What the plan in force has stays where moving it gains little.
 
-    ``or_old``: until there is one, the plan of before will do.
+    ``wanted`` are all deployments, where they were read already. ``or_old``: until there is a
+    plan, that of before will do.
     """
-    shown = plan_of(snapshot(view), wait_s=wait_s)
+    shown = plan_of(snapshot(view, wanted=wanted), wait_s=wait_s)
     if shown.lab is None or shown.plan is None:
         return _last[-1] if or_old and _last and _is_alike(_last[-1], shown) else shown
     stays = read_stays()

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labdash.domain import planning
@@ -159,7 +161,17 @@ def test_queries_do_not_grow_with_the_wishes(page: Client) -> None:
         want(f"d{number}")
         solved(page)
         counts.append(count_queries(page, "/planner/"))
-    assert counts[0] == counts[2] <= 18
+    assert counts[0] == counts[2] == 17
+
+
+def test_what_is_wanted_is_read_once(page: Client) -> None:
+    lab()
+    want()
+    solved(page)
+    with CaptureQueriesContext(connection) as queries:
+        page.get("/planner/")
+    read = [each["sql"] for each in queries if 'FROM "labdash_deployment"' in each["sql"]]
+    assert len(read) == 1
 
 
 def test_preview_shows_what_changes_and_apply_puts_it_in_force(page: Client, owner: User) -> None:
