@@ -54,8 +54,8 @@ def _check(name: str, namespace: str, model: str, tag: str) -> None:
     for what, part in (("namespace", namespace), ("name", model), ("tag", tag)):
         if len(part) > LONGEST_PART:
             raise LabDashError(
-                f"The {what} {part[:_SHOWN]}… is too long: it has {len(part)} characters, and Ollama"
-                f" takes {LONGEST_PART} at most."
+                f"The {what} {part[:_SHOWN]}… is too long: it has {len(part)} characters, and"
+                f" Ollama takes {LONGEST_PART} at most."
             )
     if not (_NAMESPACE.fullmatch(namespace) and _PART.fullmatch(model) and _PART.fullmatch(tag)):
         raise LabDashError(

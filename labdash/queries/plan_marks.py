@@ -47,7 +47,7 @@ def marks_of(items: Iterable[PlanItem]) -> Marks:
 
 
 def left_out_of(items: Iterable[PlanItem]) -> dict[tuple[str, str], int]:
-    """Return what Ollama's sizes lack of planned models, by node and the plain name that is loaded."""
+    """Return what Ollama's sizes lack of planned models, by node and plain name."""
     return {
         (item.instance.node.slug, plain(item.served_name)): item.left_out_bytes
         for item in items
