@@ -203,7 +203,8 @@ class Prediction(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-at", "-pk"]
-        indexes: ClassVar = [models.Index(fields=["gpu_name", "driver", "engine"])]
+        # Each reader takes the newest first.
+        indexes: ClassVar = [models.Index(fields=["-at", "-id"])]
 
     def __str__(self) -> str:
         return f"{self.model} on {self.gpu_name}, {self.at:%Y-%m-%d %H:%M}"

@@ -1,8 +1,13 @@
 """Overheads are learned from loads that agree, and never far from what any card takes."""
 
+from collections.abc import Callable
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from labdash.domain.verifying import prune
 from labdash.models import Prediction
 from labdash.planner.memory.overhead import MIB, Overhead
 from labdash.queries.learned import learned_overheads
@@ -71,3 +76,22 @@ def test_errors_are_told_with_median_worst_and_newest() -> None:
     assert (found.count, found.median_bytes, found.worst_bytes) == (4, 5 * MIB, 100 * MIB)
     assert found.worst_share == pytest.approx(100 / (5 * 1024 + 400))
     assert len(found.newest) == 2
+
+
+def pruned() -> int:
+    return prune(now=timezone.now())
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL scans tables that are small")
+@pytest.mark.parametrize("read", [learned_overheads, read_errors, pruned])
+def test_newest_are_read_in_the_order_of_the_index(read: Callable[[], object]) -> None:
+    saw(310, 312, 316)
+    with CaptureQueriesContext(connection) as queries:
+        read()
+    (query,) = (each["sql"] for each in queries)
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        steps = [row[-1] for row in cursor.fetchall()]
+    (index,) = Prediction._meta.indexes
+    assert index.name in steps[0]
+    assert not [step for step in steps if "TEMP B-TREE" in step]
