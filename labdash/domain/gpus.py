@@ -15,9 +15,11 @@ def keep_for_owner(
     check_amounts(
         gpu=gpu, reserve_bytes=reserve_bytes, margin_bytes=margin_bytes, game_bytes=game_bytes
     )
-    Gpu.objects.filter(pk=gpu.pk).update(
-        reserve_bytes=reserve_bytes or 0, margin_bytes=margin_bytes, game_bytes=game_bytes
-    )
+    rows = Gpu.objects.filter(pk=gpu.pk)
+    rows.update(reserve_bytes=reserve_bytes or 0, margin_bytes=margin_bytes, game_bytes=game_bytes)
+    if game_bytes != gpu.game_bytes:
+        # Since when other programs held more is of the amount before.
+        rows.update(game_since=None)
     gpu.refresh_from_db()
 
 

@@ -60,7 +60,7 @@ def watch(views: Iterable[NodeView], *, now: datetime) -> int:
         taken = taken_by_others(view)
         at = now - timedelta(seconds=view.age_s or 0.0)
         for gpu in view.node.gpus.all():
-            if gpu.game_bytes is not None or gpu.game_on:
+            if gpu.game_bytes is not None or gpu.game_on or gpu.game_since is not None:
                 changed += _watch(gpu, taken.get(gpu.index), at=at)
     return changed
 
@@ -92,7 +92,8 @@ def adapt(lab: LabView, *, planner: Planner) -> Plan | None:
 def _watch(gpu: Gpu, taken: int | None, *, at: datetime) -> bool:
     """Bring one GPU's state up to date with one sample; tell whether it changed hands."""
     if gpu.game_bytes is None:
-        return _set(gpu, game_on=False, game_since=None)
+        was_on = gpu.game_on
+        return _set(gpu, game_on=False, game_since=None) and was_on
     if taken is None:
         return False
     is_over = taken >= gpu.game_bytes

@@ -10,14 +10,16 @@ from labdash.models import Gpu, Plan
 from labdash.queries.lab import read_lab
 from labdash.queries.upkeep import read_upkeep
 
+# An amount, or what is left of one that was taken away.
+_WATCHED = Q(game_bytes__isnull=False) | Q(game_on=True) | Q(game_since__isnull=False)
+
 
 def tend(*, now: datetime, planner: Planner) -> None:
     """Take what steps are due. ``planner`` answers at once: it is asked where a GPU changes hands.
 
     Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
-    wanted = Gpu.objects.filter(Q(game_bytes__isnull=False) | Q(game_on=True))
-    if not (Plan.objects.in_force().exists() or wanted.exists()):
+    if not (Plan.objects.in_force().exists() or Gpu.objects.filter(_WATCHED).exists()):
         return
     lab = read_lab(now=now)
     if not (lab.store_ok and lab.intake_ok):

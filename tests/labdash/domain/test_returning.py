@@ -9,6 +9,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain import applying, deployments
 from labdash.domain.errors import LabDashError
+from labdash.domain.gpus import keep_for_owner
 from labdash.domain.returning import give_back, take_back, watch
 from labdash.domain.tending import tend
 from labdash.models import Gpu, Instance, ItemState, ItemWish, Plan, PlanItem, PlanState
@@ -119,6 +120,35 @@ def test_short_peak_and_cards_without_an_amount_stay(instance: Instance) -> None
     Gpu.objects.update(game_bytes=None, game_on=True)
     watch(read_lab(now=start).nodes, now=start)
     assert card(0).game_on is False
+
+
+@pytest.mark.parametrize("cleared", ["by the form", "in the admin"])
+def test_what_an_amount_began_to_wait_for_ends_with_it(instance: Instance, cleared: str) -> None:
+    start = timezone.now()
+    Gpu.objects.filter(index=0).update(game_bytes=4 * GIB)
+    tick(start, 6)
+    assert card(0).game_since
+    if cleared == "by the form":
+        amounts: dict[str, int | None] = {"reserve_bytes": None, "margin_bytes": None}
+        keep_for_owner(gpu=card(0), game_bytes=None, **amounts)
+        keep_for_owner(gpu=card(0), game_bytes=4 * GIB, **amounts)
+    else:
+        Gpu.objects.filter(index=0).update(game_bytes=None)
+        tick(start + timedelta(seconds=2), 6)
+        Gpu.objects.filter(index=0).update(game_bytes=4 * GIB)
+    assert card(0).game_since is None
+    tick(start + timedelta(seconds=6), 6)
+    assert card(0).game_on is False
+    tick(start + timedelta(seconds=11), 6)
+    assert card(0).game_on is True
+
+
+def test_card_does_not_change_hands_where_only_an_amount_is_taken_away(instance: Instance) -> None:
+    now = timezone.now()
+    Gpu.objects.filter(index=0).update(game_since=now)
+    report(now, 6)
+    assert watch(read_lab(now=now).nodes, now=now) == 0
+    assert card(0).game_since is None
 
 
 def test_within_20_s_of_a_game_the_plan_is_on_the_other_card_and_returns_a_minute_after(
