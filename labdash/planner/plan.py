@@ -134,7 +134,8 @@ class Refusal:
 class Proposal:
     """Lines for the environment of an instance, or a second one, and what they would allow.
 
-    ``lines`` are as they are to be written, ``gains`` a sentence for each deployment that gains.
+    ``lines`` are as they are to be written, ``gains`` a sentence for each deployment that gains,
+    ``losses`` one for each that loses something, whether or not it gains something else.
     """
 
     instance: str
@@ -142,6 +143,7 @@ class Proposal:
     lines: tuple[str, ...]
     gains: tuple[str, ...]
     text: str
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,24 @@
 """What other settings of a server, or further servers, would allow: each is planned anew.
 
 Lines of the environment hold after a restart of that Ollama. Only what makes the plan better is
-proposed, the best first.
+proposed, the best first, and nothing for which one goes short that is more important than all that
+gain.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.ollama import MIB, MOST_SHARE
 from labdash.planner.placing.engine import Rules, rules_of
-from labdash.planner.plan import Plan, Proposal
-from labdash.planner.telling.compare import Comparison, Fate, compare
+from labdash.planner.plan import Plan, Proposal, Score
+from labdash.planner.telling.compare import Change, Comparison, Fate, compare
 from labdash.planner.telling.needs import Needs
 from labdash.planner.telling.parting import devices, parted_lines, partings
-from labdash.planner.telling.second import lines_of, second_instance
+from labdash.planner.telling.second import lines_of, second_instance, shared_folder
 from labdash.planner.telling.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
 from labdash.planner.telling.sight import card_makers
 from labdash.planner.telling.words import all_of, gib
@@ -39,14 +41,15 @@ COMPARES = (
     f"One Ollama keeps a model beside another only where its own figure for it is within"
     f" {MOST_SHARE} % of what is free; one that holds nothing yet does not ask. "
 )
-SHARED = (
-    "The servers may share one folder of models (the same OLLAMA_MODELS and user), so that nothing"
-    " is stored twice."
-)
 VULKAN_COUNTS = (
     " Vulkan may number the GPUs otherwise, and counts one in the processor too: the line"
     ' "inference compute" of each log says which it found.'
 )
+
+
+# What is shown as good, and as the price of it.
+GAIN: tuple[Fate, ...] = ("served", "better")
+LOSS: tuple[Fate, ...] = ("mixed", "worse", "refused")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,14 @@ class _Change:
     note: str = ""
 
 
+class _Found(NamedTuple):
+    """A change that makes a better plan, and what that plan has otherwise."""
+
+    change: _Change
+    score: Score
+    told: Comparison
+
+
 def proposed(
     lab: Lab,
     plan: Plan,
@@ -77,28 +88,48 @@ def proposed(
 
     With a ``clock`` no further change is planned after ``LIMIT_S`` seconds.
     """
-    found: list[tuple[_Change, Plan]] = []
+    found: list[_Found] = []
     end = clock() + LIMIT_S
     for change in islice(_changes(lab, plan), MOST_TRIED):
         if clock() > end:
             break
         after = replan(change.lab)
         if _is_better(plan, after):
-            found.append((change, after))
-    found.sort(key=lambda pair: pair[1].score.key, reverse=True)
-    best = islice(_one_parting_each(found), most)
-    return tuple(_proposal(change, plan, after) for change, after in best)
+            found.append(_Found(change, after.score, compare(plan, after)))
+    fair = [each for each in found if not _is_at_cost_of_greater(lab, each.told)]
+    fair.sort(key=lambda each: each.score.key, reverse=True)
+    best = islice(_one_parting_each(fair), most)
+    return tuple(_proposal(each.change, each.told) for each in best)
 
 
-def _one_parting_each(found: Iterable[tuple[_Change, Plan]]) -> Iterator[tuple[_Change, Plan]]:
+def _one_parting_each(found: Iterable[_Found]) -> Iterator[_Found]:
     """Leave out all but the best way to part the GPUs of a server."""
     seen = set()
-    for change, after in found:
-        if change.servers and change.instance.name in seen:
+    for each in found:
+        name = each.change.instance.name
+        if each.change.servers and name in seen:
             continue
-        if change.servers:
-            seen.add(change.instance.name)
-        yield change, after
+        if each.change.servers:
+            seen.add(name)
+        yield each
+
+
+def _is_at_cost_of_greater(lab: Lab, told: Comparison) -> bool:
+    """Whether one goes short that is more important than all that gain."""
+    ranks = {each.name: each.priority for each in lab.deployments}
+    short = [ranks[each.deployment] for each in told.changes if _goes_short(each)]
+    gaining = [ranks[each.deployment] for each in told.changes if each.fate in (*GAIN, "mixed")]
+    return bool(short and gaining) and min(short) < min(gaining)
+
+
+def _goes_short(change: Change) -> bool:
+    """Whether one gets less of what was wished; what is only slower has all of it."""
+    if change.fate != "worse" or change.before is None or change.after is None:
+        return change.fate == "refused"
+    before, after = (
+        (each.ctx, each.variant.quant, each.cpu_layers) for each in (change.before, change.after)
+    )
+    return before != after
 
 
 def _is_better(before: Plan, after: Plan) -> bool:
@@ -109,14 +140,13 @@ def _is_better(before: Plan, after: Plan) -> bool:
     return new.value > old.value + LEAST_GAIN
 
 
-def _proposal(change: _Change, before: Plan, after: Plan) -> Proposal:
-    told = compare(before, after)
-    gains = tuple(each.text for each in told.changes if each.fate in ("served", "better", "mixed"))
+def _proposal(change: _Change, told: Comparison) -> Proposal:
     return Proposal(
         instance=change.instance.name,
         kind="second instance" if change.is_second or change.servers else "environment",
         lines=change.lines,
-        gains=gains,
+        gains=tuple(each.text for each in told.changes if each.fate in GAIN),
+        losses=tuple(each.text for each in told.changes if each.fate in LOSS),
         text=_text(change, told),
     )
 
@@ -125,10 +155,14 @@ def _text(change: _Change, told: Comparison) -> str:
     parts = []
     if served := _named(told, "served"):
         parts.append(f"also {_some(served)} {_verb('fit', served)}")
-    if better := _named(told, "better", "mixed"):
+    if better := _named(told, "better"):
         parts.append(f"{_some(better)} {_verb('get', better)} more")
-    if worse := _named(told, "worse", "refused"):
+    if mixed := _named(told, "mixed"):
+        parts.append(f"{_some(mixed)} {_verb('get', mixed)} more in one way and less in another")
+    if worse := _named(told, "worse"):
         parts.append(f"{_some(worse)} {_verb('get', worse)} less")
+    if refused := _named(told, "refused"):
+        parts.append(f"{_some(refused)} {'are' if len(refused) > 1 else 'is'} no longer served")
     what = all_of(parts) or "the plan is better as a whole"
     return f"{_start(change)}, {what}.{f' {change.note}' if change.note else ''}"
 
@@ -203,7 +237,7 @@ def _second(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
         lines=lines_of(node, added),
         lab=with_instance(needs.lab, node.name, added),
         is_second=True,
-        note=f"{COMPARES if evicts else ''}{SHARED}",
+        note=f"{COMPARES if evicts else ''}{shared_folder(instance)}",
     )
 
 
@@ -219,7 +253,7 @@ def _parted(needs: Needs, node: Node, instance: Instance) -> Iterator[_Change]:
             lines=parted_lines(parting, instance),
             lab=parting.lab,
             servers=parting.servers,
-            note=f"{COMPARES if evicts else ''}{SHARED}{_vulkan(node)}",
+            note=f"{COMPARES if evicts else ''}{shared_folder(instance)}{_vulkan(node)}",
         )
 
 

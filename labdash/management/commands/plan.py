@@ -97,6 +97,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"Proposal for {proposal.instance}: {proposal.text}"
         yield from (f"    {line}" for line in proposal.lines)
         yield from (f"  - {gain}" for gain in proposal.gains)
+        yield from (f"  but {loss}" for loss in proposal.losses)
     if plan.moves:
         yield "What it changes:"
         yield from (f"  {move.text}" for move in plan.moves)

@@ -82,7 +82,7 @@ class Rules:
 def rules_of(instance: Instance) -> Rules:
     """Read what a server does. A version that nobody knows is taken as the newest."""
     env, old = instance.env, is_old(instance.version)
-    flash = _is_true(env, "OLLAMA_FLASH_ATTENTION", default=True)
+    flash = is_true(env, "OLLAMA_FLASH_ATTENTION", default=True)
     kinds = OLD_CACHE_TYPES if old else CACHE_TYPES
     kv_type = _text(env, "OLLAMA_KV_CACHE_TYPE").lower()
     automatic = LOADED_PER_GPU * max(1, len(instance.gpus))
@@ -94,7 +94,7 @@ def rules_of(instance: Instance) -> Rules:
         parallel=min(_count(env, "OLLAMA_NUM_PARALLEL") or 1, MOST_SLOTS),
         fit=old or _text(env, "LLAMA_ARG_FIT").lower() not in OFF,
         targets_mib=() if old else _targets(env),
-        spread=_is_true(env, "OLLAMA_SCHED_SPREAD", default=False),
+        spread=is_true(env, "OLLAMA_SCHED_SPREAD", default=False),
         most_loaded=_count(env, "OLLAMA_MAX_LOADED_MODELS") or automatic,
         gpu_overhead_bytes=_count(env, "OLLAMA_GPU_OVERHEAD") if old else 0,
         kept_blocks=0 if old else _kept_blocks(env),
@@ -121,7 +121,8 @@ def _text(env: Mapping[str, str], key: str) -> str:
     return env.get(key, "").strip().strip("\"'").strip()
 
 
-def _is_true(env: Mapping[str, str], key: str, *, default: bool) -> bool:
+def is_true(env: Mapping[str, str], key: str, *, default: bool) -> bool:
+    """Read a switch; one that is set to nothing is as usual."""
     text = _text(env, key).lower()
     return text not in FALSE if text else default
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 
 from labdash.planner.lab import Instance, Node
+from labdash.planner.placing.engine import is_true
 from labdash.planner.telling.sight import HIDING, only_lines
 
 USUAL_PORT = 11434
 MOST_PORT = 65535
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-# A server removes at its start what another one of the same folder has half downloaded.
-KEEP_FILES = "OLLAMA_NOPRUNE=1"
-OWN = ("OLLAMA_HOST", "OLLAMA_NOPRUNE")
+# A server removes at its start what is of no model and older than an hour: half downloaded files of
+# another one of the same folder too. One of them goes on tidying up, or the disk fills.
+KEEPS_FILES = "OLLAMA_NOPRUNE"
+KEEP_FILES = f"{KEEPS_FILES}=1"
+OWN = ("OLLAMA_HOST", KEEPS_FILES)
 
 
 def second_instance(node: Node, gpus: Sequence[int], *, like: Instance | None = None) -> Instance:
@@ -35,6 +38,19 @@ def lines_of(node: Node, instance: Instance) -> tuple[str, ...]:
     bind = host if host in LOOPBACK else "0.0.0.0"  # noqa: S104 - as the first one listens
     seen = only_lines(node, instance)
     return (f"OLLAMA_HOST={bind}:{port}", *_carried(instance), *seen, KEEP_FILES)
+
+
+def shared_folder(first: Instance) -> str:
+    """Say what one folder of models for several servers asks of each of them."""
+    text = (
+        "The servers may share one folder of models (the same OLLAMA_MODELS and user), so that"
+        " nothing is stored twice. Ollama removes at its start what belongs to no model there and is"
+        " older than an hour, the half downloaded files of another server among it:"
+        f" {KEEP_FILES} keeps the new from that"
+    )
+    if not is_true(first.env, KEEPS_FILES, default=False):
+        text += f", and {first.name} goes on tidying up: restart it only while none downloads"
+    return f"{text}. For a folder of its own leave that line out."
 
 
 def _carried(instance: Instance) -> Iterator[str]:

@@ -1,9 +1,15 @@
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Deployment, Lab, Node
+from labdash.planner.placement import choices
 from labdash.planner.plan import Plan, Proposal
 from labdash.planner.proposals import LIMIT_S, proposed
+from labdash.planner.telling.second import shared_folder
+from tests.planning.choices import placed, plan_of, refused
 from tests.planning.labs import GIB, card, gpu_node, want
 
 BIG = want("big", "llama3.1:8b", ("Q5_K_M",), (16384, 16384))
@@ -74,9 +80,8 @@ def test_a_second_server_is_proposed_where_one_runner_binds() -> None:
         "OLLAMA_NOPRUNE=1",
     )  # fmt: skip
     assert found.text == (
-        "With a second Ollama on rog (rog:11435, for rog/0 too), also second fits. The servers may"
-        " share one folder of models (the same OLLAMA_MODELS and user), so that nothing is stored"
-        " twice."
+        "With a second Ollama on rog (rog:11435, for rog/0 too), also second fits."
+        f" {shared_folder(node(12).instances[0])}"
     )
 
 
@@ -115,6 +120,70 @@ def test_of_the_ways_to_part_the_gpus_only_the_best_is_proposed() -> None:
     third = want("three", "llama3.2:3b", ("Q8_0",), (4096, 8192))
     found = proposals(*SPLIT, third, on=node(9, 9, 9, env=SMALL_CACHE))
     assert len([each for each in found if each.lines[0].startswith("#")]) == 1
+
+
+LARGE = want("large", "llama3.1:8b", ("Q8_0", "Q4_K_M"), (4096, 32768), priority=3)
+
+
+def after(losing: Deployment, gaining: Deployment, **less: Any) -> tuple[Proposal, ...]:
+    """Return what is proposed where the one gets less as soon as the other is served."""
+    here = Lab(nodes=(node(8, 8),), deployments=(losing, gaining))
+    best, least = (choices(here, losing)[place] for place in (0, -1))
+    lost = replace(best, **less) if less else least
+    other = choices(here, gaining)[0]
+    before = plan_of(placed(losing, best), refusals=(refused(gaining),))
+    served = before.score.served[0]
+    better = replace(
+        plan_of(placed(losing, lost), placed(gaining, other)),
+        score=replace(before.score, served=(served + 1,)),
+    )
+    return proposed(here, before, replan=lambda _: better)
+
+
+@pytest.mark.parametrize(("less", "lost"), [
+    ({"ctx": 4096}, "context 4k instead of 32k"),
+    ({"tokens_per_s": 1.0}, "about 1.0 tokens/s instead of "),
+    ({"variant": LARGE.variants[1]}, "Q4_K_M instead of Q8_0"),
+])  # fmt: skip
+def test_what_gets_worse_is_told_beside_what_gains(less: dict[str, Any], lost: str) -> None:
+    found, *_ = after(replace(LARGE, priority=3), replace(BIG, priority=2), **less)
+    assert [each.partition(" is served")[0] for each in found.gains] == ["big"]
+    (loss,) = found.losses
+    assert loss.startswith("large: ")
+    assert lost in loss
+    assert ", also big fits and large gets less" in found.text
+
+
+def test_what_is_served_no_more_is_told() -> None:
+    here = Lab(nodes=(node(8, 8),), deployments=(LARGE, BIG))
+    one, other = (choices(here, each)[0] for each in (LARGE, BIG))
+    before = plan_of(placed(LARGE, one), refusals=(refused(BIG),))
+    swapped = plan_of(placed(BIG, other), refusals=(refused(LARGE),))
+    better = replace(swapped, score=replace(before.score, value=before.score.value + 1))
+    found, *_ = proposed(here, before, replan=lambda _: better)
+    assert found.losses[0].startswith("large is no longer served: ")
+    assert ", also big fits and large is no longer served" in found.text
+
+
+def test_what_is_better_in_one_way_and_worse_in_another_is_a_price() -> None:
+    less = {"ctx": 65536, "variant": LARGE.variants[1]}
+    found, *_ = after(replace(LARGE, priority=3), replace(BIG, priority=2), **less)
+    assert "large gets more in one way and less in another" in found.text
+    assert found.losses[0].startswith("large: ")
+
+
+@pytest.mark.parametrize("less", [{"ctx": 4096}, {"variant": LARGE.variants[1]}])
+def test_nothing_is_proposed_for_which_a_more_important_one_goes_short(
+    less: dict[str, Any],
+) -> None:
+    first = replace(LARGE, priority=1)
+    assert after(first, replace(BIG, priority=2), **less) == ()
+    assert after(first, replace(BIG, priority=1), **less)
+
+
+def test_what_only_slows_a_more_important_one_is_proposed_with_that() -> None:
+    found, *_ = after(replace(LARGE, priority=1), replace(BIG, priority=2), tokens_per_s=1.0)
+    assert found.losses
 
 
 def test_a_limit_of_models_is_raised_where_it_binds() -> None:

@@ -63,7 +63,12 @@ PLAN = Plan(
     ),
     proposals=(
         Proposal(
-            instance="rog:11434", kind="environment", lines=("A=1",), gains=("more",), text="so"
+            instance="rog:11434",
+            kind="environment",
+            lines=("A=1",),
+            gains=("more",),
+            losses=("less",),
+            text="so",
         ),
     ),
     moves=(
@@ -110,6 +115,7 @@ def test_the_shape_is_the_one_that_scripts_rely_on() -> None:
             "lines": ["A=1"],
             "gains": ["more"],
             "text": "so",
+            "losses": ["less"],
         }
     ]
     assert written["moves"] == [

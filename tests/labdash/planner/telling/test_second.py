@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from labdash.planner.lab import Node
-from labdash.planner.telling.second import lines_of, second_instance
+from labdash.planner.telling.second import lines_of, second_instance, shared_folder
 from tests.planning.labs import card, gpu_node, mac
 
 
@@ -52,3 +52,20 @@ def test_other_makers_have_variables_of_their_own(vendor: str, line: str) -> Non
 def test_a_mac_and_a_machine_without_a_gpu_need_none() -> None:
     for there in (mac("mini", 16), gpu_node("old")):
         assert len(lines_of(there, second_instance(there, there.instances[0].gpus))) == 2
+
+
+def test_a_shared_folder_is_tidied_by_the_first_server_alone() -> None:
+    (first,) = node().instances
+    told = shared_folder(first)
+    assert "half downloaded files of another server" in told
+    assert "OLLAMA_NOPRUNE=1 keeps the new from that, and rog:11434 goes on tidying up" in told
+    assert "restart it only while none downloads" in told
+    assert told.endswith("For a folder of its own leave that line out.")
+
+
+@pytest.mark.parametrize(("value", "tidies"), [("1", False), ("true", False), ("0", True)])
+def test_a_first_server_that_keeps_files_already_may_start_at_any_time(
+    value: str, *, tidies: bool
+) -> None:
+    first = replace(node().instances[0], env={"OLLAMA_NOPRUNE": value})
+    assert ("tidying up" in shared_folder(first)) is tidies
