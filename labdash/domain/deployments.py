@@ -1,6 +1,6 @@
 """What a person does with deployments: each is checked whole before it is stored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
@@ -74,6 +74,19 @@ def change(*, deployment: Deployment, **fields: Unpack[Fields]) -> Deployment:
             _rename(was, changed.name)
     deployment.refresh_from_db()
     return changed
+
+
+def let_share(*, deployment: Deployment, names: Collection[str]) -> None:
+    """Keep it apart from these no longer, whichever of the two says so."""
+    rows = Deployment.objects.filter(name__in=[deployment.name, *names])
+    with transaction.atomic():
+        for row in rows:
+            free = set(names) if row.pk == deployment.pk else {deployment.name}
+            kept = [each for each in row.keep_apart if each not in free]
+            if kept != row.keep_apart:
+                row.keep_apart = kept
+                row.save(update_fields=["keep_apart", "changed_at"])
+    deployment.refresh_from_db()
 
 
 def delete(*, deployment: Deployment) -> None:

@@ -70,7 +70,7 @@ class Instance:
 
     ``version`` is None where nobody knows it, ``build`` the llama.cpp that is taken for it.
     ``installed`` are names as Ollama lists them; ``blobs`` gives the digest of the weights of
-    those whose digest is known.
+    those whose digest is known, ``file_bytes`` what those take on the disk of which it is known.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Instance:
     env: Mapping[str, str] = field(default_factory=dict)
     installed: tuple[str, ...] = ()
     blobs: Mapping[str, str] = field(default_factory=dict)
+    file_bytes: Mapping[str, int] = field(default_factory=dict)
     running: tuple[Running, ...] = ()
     url: str = ""
 

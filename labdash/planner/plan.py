@@ -108,10 +108,12 @@ class WayOut:
     """A change after which the refused deployment would fit; ``text`` says it in one sentence.
 
     ``ctx`` is the context that goes with a quant, where it is below what was asked for.
-    ``at_server``: not the deployment is to be changed, but a server's environment.
+    ``at_server``: not the deployment is to be changed, but a server's environment or its files.
     """
 
-    kind: Literal["ctx", "quant", "offload", "kv_type", "end", "speed", "where", "instance"]
+    kind: Literal[
+        "ctx", "quant", "offload", "kv_type", "end", "speed", "where", "instance", "apart", "disk"
+    ]
     text: str
     value: str | int | None = None
     ctx: int | None = None

@@ -21,7 +21,7 @@ from labdash.planner.telling.parting import devices, parted_lines, partings
 from labdash.planner.telling.second import lines_of, second_instance, shared_folder
 from labdash.planner.telling.server_ways import CACHE_TYPE, FLASH_ATTENTION, SMALLER_TYPES
 from labdash.planner.telling.sight import card_makers
-from labdash.planner.telling.words import all_of, gib
+from labdash.planner.telling.words import all_of, gib, ordinal
 from labdash.planner.what_if import with_env, with_instance
 
 type Planner = Callable[[Lab], Plan]
@@ -176,7 +176,8 @@ def _start(change: _Change) -> str:
     if change.is_second:
         seen = devices(change.node, change.instance)
         where = f", for {seen} too" if seen else ""
-        return f"With a second Ollama on {change.node.name} ({change.instance.name}{where})"
+        which = ordinal(len(change.node.instances) + 1)
+        return f"With a {which} Ollama on {change.node.name} ({change.instance.name}{where})"
     return f"With {all_of(change.lines)} on {change.instance.name} and a restart of that Ollama"
 
 

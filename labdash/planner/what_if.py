@@ -1,6 +1,6 @@
 """A lab otherwise than it is: with another card, other settings, more or less to serve."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from labdash.planner.errors import PlannerError
@@ -67,6 +67,28 @@ def with_instances(lab: Lab, node: str, instances: Iterable[Instance]) -> Lab:
     """Put other servers in place of those of a node."""
     servers = tuple(instances)
     return _with_node(lab, node, lambda old: replace(old, instances=servers))
+
+
+def without_files(lab: Lab, node: str, names: Collection[str], *, freed_bytes: int) -> Lab:
+    """Remove models from the disk of a node."""
+    gone = frozenset(names)
+    return _with_node(
+        lab,
+        node,
+        lambda old: replace(
+            old,
+            disk_free_bytes=(old.disk_free_bytes or 0) + freed_bytes,
+            instances=tuple(_without(each, gone) for each in old.instances),
+        ),
+    )
+
+
+def _without(instance: Instance, gone: frozenset[str]) -> Instance:
+    return replace(
+        instance,
+        installed=tuple(name for name in instance.installed if name not in gone),
+        blobs={name: blob for name, blob in instance.blobs.items() if name not in gone},
+    )
 
 
 def asleep(lab: Lab, node: str, *, why: str = ASLEEP) -> Lab:

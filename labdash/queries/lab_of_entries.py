@@ -7,6 +7,7 @@ from labdash.catalog.gpus import GpuFacts, find_gpu
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Deployment, Instance, Lab, Node, Running
 from labdash.planner.memory.overhead import Vendor, driver_reserve
+from labdash.planner.placing.inventory import plain
 from labdash.planner.speed import SpeedClass
 from labdash.queries.lab_entries import (
     GpuEntry,
@@ -16,7 +17,7 @@ from labdash.queries.lab_entries import (
     NodeEntry,
     Wanted,
 )
-from labdash.queries.shelf import shelf_of
+from labdash.queries.shelf import find, shelf_of
 from labdash.queries.wanted import deployment_of
 from labdash.wording import GIB
 
@@ -130,16 +131,25 @@ def _instance(entry: InstanceEntry, node: NodeEntry) -> Instance:
     except PlannerError as error:
         raise PlannerError(f"node {node.name}, instance {entry.name}: {error}") from None
     gpus = tuple(range(len(node.gpus))) if entry.gpus is None else entry.gpus
+    installed = tuple(dict.fromkeys((*entry.installed, *(each.model for each in entry.loaded))))
     return Instance(
         name=entry.name,
         version=entry.ollama,
         build=build.number,
         gpus=gpus,
         env=entry.env,
-        installed=tuple(dict.fromkeys((*entry.installed, *(each.model for each in entry.loaded)))),
+        installed=installed,
+        file_bytes={name: size for name in installed if (size := _published_bytes(name))},
         running=tuple(_running(each, gpus) for each in entry.loaded),
         url=entry.url,
     )
+
+
+def _published_bytes(name: str) -> int | None:
+    """Tell what a model takes of a disk, None where no size of just this file is known."""
+    found = find(name)
+    files = found.model.files if found else ()
+    return next((each.bytes for each in files if plain(each.file) == plain(name)), None)
 
 
 def _running(entry: LoadedEntry, gpus: tuple[int, ...]) -> Running:

@@ -224,6 +224,7 @@ def _instance(
             for each in rows
             if each.variant and each.variant.blob_digest
         },
+        file_bytes={each.name: each.size_bytes for each in rows if each.size_bytes},
         running=tuple(_running(each) for each in running),
         url=row.url,
     )

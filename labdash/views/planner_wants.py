@@ -15,6 +15,7 @@ from labdash.deployment_form import DeploymentForm, initial_of
 from labdash.domain import deployments
 from labdash.domain.errors import LabDashError
 from labdash.models import Deployment
+from labdash.planner.telling.apart_ways import BETWEEN
 from labdash.queries.fit_models import suggestions
 from labdash.queries.loads import CONTEXTS
 from labdash.queries.planner_wants import choices
@@ -73,7 +74,11 @@ def deployment_change(request: Request, pk: int) -> HttpResponse:
     """Take a way out that a refusal offers."""
     row = get_object_or_404(Deployment, pk=pk)
     try:
-        deployments.change(deployment=row, **_way_out(request.GET))
+        if request.GET.get("kind") == "apart":
+            others = request.GET.get("value", "").split(BETWEEN)
+            deployments.let_share(deployment=row, names=others)
+        else:
+            deployments.change(deployment=row, **_way_out(request.GET))
     except LabDashError as error:
         return refused(request, error, default="planner")
     return done(request, default="planner")

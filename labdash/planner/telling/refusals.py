@@ -1,5 +1,6 @@
 """Why a deployment is refused: what binds, with numbers, on the place that comes nearest."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,24 +10,33 @@ from labdash.planner.placement import why_none
 from labdash.planner.plan import Choice, Plan, Refusal
 from labdash.planner.telling.near import Near, Search, first_of_each
 from labdash.planner.telling.stage import Stage, lacked_bytes, where
-from labdash.planner.telling.ways_out import Smaller, ways_out
+from labdash.planner.telling.ways_out import Smaller, for_later_copy, ways_out
 from labdash.planner.telling.words import bare_gib, clause, gib, tokens
 
 
 def with_refusals(lab: Lab, plan: Plan, *, smaller: Smaller | None = None) -> Plan:
     """Say of each refusal what binds, and what would help."""
     stage, firsts = Stage(lab, plan), first_of_each(plan)
-    told = {name: _explained(stage, first, smaller) for name, first in firsts.items()}
-    return replace(
-        plan,
-        refusals=tuple(
-            replace(told[each.deployment.name], replica=each.replica) for each in plan.refusals
-        ),
-    )
+    searches = {name: Search(stage, first) for name, first in firsts.items()}
+    told = {name: _explained(search, smaller) for name, search in searches.items()}
+    refusals = []
+    seen: Counter[str] = Counter()
+    for each in plan.refusals:
+        name = each.deployment.name
+        refusals.append(_of_copy(searches[name], told[name], each.replica, earlier=seen[name]))
+        seen[name] += 1
+    return replace(plan, refusals=tuple(refusals))
 
 
-def _explained(stage: Stage, refusal: Refusal, smaller: Smaller | None) -> Refusal:
-    search = Search(stage, refusal)
+def _of_copy(search: Search, told: Refusal, replica: int, *, earlier: int) -> Refusal:
+    """Say of a copy what is said of the first that is refused: it lacks the same."""
+    if not earlier:
+        return told
+    return replace(told, replica=replica, nearest=for_later_copy(search, told.nearest, earlier))
+
+
+def _explained(search: Search, smaller: Smaller | None) -> Refusal:
+    refusal = search.refusal
     if search.fits is not None:
         text = (
             f"{_what(search.fits)} has room on {where(search.fits)}, but the search ended before it"
@@ -38,7 +48,7 @@ def _explained(stage: Stage, refusal: Refusal, smaller: Smaller | None) -> Refus
         limit, short = near.conflict.limit, lacked_bytes(near.conflict)
         text = _text(search, near)
     else:
-        none = why_none(stage.lab, refusal.deployment)
+        none = why_none(search.stage.lab, refusal.deployment)
         limit, short, text = none.limit, none.short_bytes, none.text
     nearest = ways_out(search, limit, smaller=smaller)
     return replace(refusal, limit=limit, short_bytes=short, text=text, nearest=nearest)

@@ -44,8 +44,8 @@ def shared_folder(first: Instance) -> str:
     """Say what one folder of models for several servers asks of each of them."""
     text = (
         "The servers may share one folder of models (the same OLLAMA_MODELS and user), so that"
-        " nothing is stored twice. Ollama removes at its start what belongs to no model there and is"
-        " older than an hour, the half downloaded files of another server among it:"
+        " nothing is stored twice. Ollama removes at its start what belongs to no model there and"
+        " is older than an hour, the half downloaded files of another server among it:"
         f" {KEEP_FILES} keeps the new from that"
     )
     if not is_true(first.env, KEEPS_FILES, default=False):

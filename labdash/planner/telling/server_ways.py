@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from labdash.planner.lab import Deployment, Instance, Variant
 from labdash.planner.placing.engine import rules_of
@@ -10,6 +11,7 @@ from labdash.planner.plan import Choice, Placement, WayOut
 from labdash.planner.telling.near import Search
 from labdash.planner.telling.second import second_instance
 from labdash.planner.telling.stage import Place, Stage, lacked_bytes, loads_at, where
+from labdash.planner.telling.words import ordinal
 from labdash.planner.what_if import with_env, with_instance
 
 CACHE_TYPE = "OLLAMA_KV_CACHE_TYPE"
@@ -80,7 +82,7 @@ def _with_type(search: Search, instance: Instance, kind: str) -> Choice | None:
             return None
         moved.append(kept)
     changed = Stage(lab, replace(plan, placements=tuple(moved)))
-    return _fitting(search, changed, instance.name)
+    return fitting(changed, search.deployment, search.refusal.replica, instance.name)
 
 
 def _as_there(
@@ -96,14 +98,13 @@ def _as_there(
     return replace(placement, choice=there) if isinstance(there, Choice) else None
 
 
-def _fitting(search: Search, stage: Stage, instance: str) -> Choice | None:
+def fitting(stage: Stage, deployment: Deployment, replica: int, instance: str) -> Choice | None:
     """Find what fits of the floor on one server."""
-    deployment = search.deployment
     variant, ctx = deployment.variants[-1], deployment.ctx_floor
     for place in stage.places_at(instance):
         if not _is_pinned_away(deployment, place) and not _is_costly(variant, place):
             for choice in loads_at(place, deployment, variant, ctx):
-                fitted = stage.fitted(deployment, search.refusal.replica, choice)
+                fitted = stage.fitted(deployment, replica, choice)
                 if fitted is not None:
                     return fitted
     return None
@@ -118,15 +119,44 @@ def _is_pinned_away(deployment: Deployment, place: Place) -> bool:
     return deployment.pin is not None and deployment.pin != pin_of(place.member)
 
 
-def another_server(search: Search) -> Iterator[WayOut]:
-    """Yield a second Ollama, where one runner for a file is what binds."""
-    lab, plan = search.stage.lab, search.stage.plan
-    for name in dict.fromkeys(lab.homes[each.name][0].name for each in _servers(search)):
-        node = search.stage.node(name)
-        added = second_instance(node, node.instances[0].gpus)
-        grown = Stage(with_instance(lab, name, added), plan)
-        choice = _fitting(search, grown, added.name)
-        if choice is not None:
-            text = f"With a second Ollama on {name} it fits on {where(choice)}."
-            yield WayOut(kind="instance", value=name, text=text, at_server=True)
+def another_server(search: Search, *, earlier: int = 0) -> Iterator[WayOut]:
+    """Yield a further Ollama, where one runner for a file is what binds.
+
+    So many ``earlier`` copies of it that are refused too have got one each by then.
+    """
+    replica = search.refusal.replica
+    stage = search.stage
+    for number in range(replica, replica + earlier):
+        grown = _with_server(search, stage, number)
+        if grown is None:
             return
+        stage = grown.with_it
+    found = _with_server(search, stage, replica + earlier)
+    if found is not None:
+        name = found.choice.node
+        which = ordinal(len(found.with_it.node(name).instances))
+        text = f"With a {which} Ollama on {name} it fits on {where(found.choice)}."
+        yield WayOut(kind="instance", value=name, text=text, at_server=True)
+
+
+class _Grown(NamedTuple):
+    """Where a copy fits on a further server, and the plan with both."""
+
+    choice: Choice
+    with_it: Stage
+
+
+def _with_server(search: Search, stage: Stage, replica: int) -> _Grown | None:
+    """Start one more server on the first node where a copy fits by that."""
+    lab, plan, wanted = stage.lab, stage.plan, search.deployment
+    for name in dict.fromkeys(lab.homes[each.name][0].name for each in _servers(search)):
+        node = stage.node(name)
+        added = second_instance(node, node.instances[0].gpus)
+        grown = with_instance(lab, name, added)
+        choice = fitting(Stage(grown, plan), wanted, replica, added.name)
+        if choice is not None:
+            placed = Placement(deployment=wanted, replica=replica, choice=choice, load_order=1)
+            return _Grown(
+                choice, Stage(grown, replace(plan, placements=(*plan.placements, placed)))
+            )
+    return None

@@ -7,6 +7,8 @@ from itertools import islice
 from labdash.planner.lab import Deployment, Variant
 from labdash.planner.placing.ways import steps_of
 from labdash.planner.plan import Choice, Limit, WayOut
+from labdash.planner.telling.apart_ways import side_by_side
+from labdash.planner.telling.disk_ways import freed_disk
 from labdash.planner.telling.near import Search
 from labdash.planner.telling.server_ways import another_server, other_cache_type
 from labdash.planner.telling.stage import Place, key_of, loads_at, split_at, where
@@ -35,17 +37,29 @@ def ways_out(search: Search, limit: Limit, *, smaller: Smaller | None = None) ->
     if limit == "context":
         return tuple(_as_trained(search))
     more = smaller(search.deployment) if smaller is not None else ()
-    return tuple(islice(_all_ways(search, limit, more), MOST_WAYS))
+    return tuple(islice(_all_ways(search, more), MOST_WAYS))
 
 
-def _all_ways(search: Search, limit: Limit, more: tuple[Variant, ...]) -> Iterator[WayOut]:
+def for_later_copy(search: Search, ways: tuple[WayOut, ...], earlier: int) -> tuple[WayOut, ...]:
+    """Return the ways out of a further copy: one server more helps one copy alone."""
+    further = tuple(another_server(search, earlier=earlier)) if any(map(_is_server, ways)) else ()
+    return tuple(out for way in ways for out in (further if _is_server(way) else (way,)))
+
+
+def _is_server(way: WayOut) -> bool:
+    return way.kind == "instance" and way.at_server
+
+
+def _all_ways(search: Search, more: tuple[Variant, ...]) -> Iterator[WayOut]:
     yield from _less(search, more)
     yield from _demands(search)
     yield from other_cache_type(search)
     yield from _offload(search)
     yield from _slower(search)
     yield from _elsewhere(search)
-    if limit in ("runner", "eviction"):
+    yield from side_by_side(search)
+    yield from freed_disk(search)
+    if any(near.conflict.limit in ("runner", "eviction") for near in search.near):
         yield from another_server(search)
     yield from _ended(search)
 

@@ -11,6 +11,7 @@ LEAST_GIB = 0.05
 # From here on a decimal of a speed tells nothing.
 MANY_TOKENS = 9.95
 LONGEST_NAME = 200
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 
 
 def gib(size_bytes: float) -> str:
@@ -35,6 +36,11 @@ def rate(tokens_per_s: float) -> str:
     """Write a speed: ``34 tokens/s``."""
     digits = 0 if tokens_per_s >= MANY_TOKENS else 1
     return f"{tokens_per_s:.{digits}f} tokens/s"
+
+
+def ordinal(number: int) -> str:
+    """Write which one it is: ``second``."""
+    return ORDINALS[number - 1] if number <= len(ORDINALS) else f"{number}th"
 
 
 def layers(count: int) -> str:

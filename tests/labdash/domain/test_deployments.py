@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labdash.domain.deployments import adopt_present, change, create, delete
+from labdash.domain.deployments import adopt_present, change, create, delete, let_share
 from labdash.domain.errors import LabDashError
 from labdash.models import Deployment, Family, Gpu, Residency, Variant
 from tests.factories import GIB, make_installed, make_instance, make_node, ollama, seen
@@ -105,6 +105,19 @@ def test_a_new_name_and_an_end_reach_what_keeps_apart() -> None:
     assert second.keep_apart == ["c"]
     first.refresh_from_db()
     delete(deployment=first)
+    second.refresh_from_db()
+    assert second.keep_apart == []
+
+
+def test_two_may_share_a_device_again_whichever_of_them_was_kept_apart() -> None:
+    first, third = want(name="a"), want(name="c")
+    second = want(name="b", keep_apart=["a", "c"])
+    change(deployment=third, keep_apart=["b"])
+    let_share(deployment=second, names=["c", "nobody"])
+    assert second.keep_apart == ["a"]
+    third.refresh_from_db()
+    assert third.keep_apart == []
+    let_share(deployment=first, names=["b"])
     second.refresh_from_db()
     assert second.keep_apart == []
 

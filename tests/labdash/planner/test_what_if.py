@@ -52,6 +52,17 @@ def test_an_instance_is_added_under_a_name_of_its_own() -> None:
         what_if.with_instance(grown, "mini", second)
 
 
+def test_files_are_removed_from_the_servers_of_a_node() -> None:
+    (first,) = gpu_node("rog", 4).instances
+    server = replace(first, installed=("a", "b"), blobs={"a": "sha256:aa", "b": "sha256:bb"})
+    rog = replace(gpu_node("rog", 4), instances=(server,), disk_free_bytes=1)
+    here = Lab(nodes=(rog,), deployments=())
+    (after,) = what_if.without_files(here, "rog", ["a"], freed_bytes=2).nodes
+    assert after.disk_free_bytes == 3
+    (left,) = after.instances
+    assert (left.installed, left.blobs) == (("b",), {"b": "sha256:bb"})
+
+
 def test_a_node_sleeps_and_wakes() -> None:
     sleeping = what_if.asleep(lab(), "rog")
     assert [node.away for node in sleeping.nodes] == ["it sleeps", ""]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from labdash.catalog.models import find_model
 from labdash.env import ROOT
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Deployment, Instance, Lab, Node
@@ -194,6 +195,14 @@ def test_what_is_in_memory_is_on_the_disk_too() -> None:
     text = 'installed = ["qwen3:8b"]\nloaded = [{ model = "qwen3:14b" }, { model = "qwen3:8b" }]'
     (instance,) = the_node(f'[[node]]\nname = "a"\n[[node.instance]]\n{text}').instances
     assert instance.installed == ("qwen3:8b", "qwen3:14b")
+
+
+def test_sizes_of_installed_files_are_those_that_were_published() -> None:
+    text = 'installed = ["Qwen3:8b", "qwen3:8b-q8_0", "mine:8b"]'
+    (instance,) = the_node(f'[[node]]\nname = "a"\n[[node.instance]]\n{text}').instances
+    (file,) = (each for each in find_model("qwen3:8b").model.files if each.file == "qwen3:8b")
+    assert instance.file_bytes["Qwen3:8b"] == file.bytes
+    assert "mine:8b" not in instance.file_bytes
 
 
 def test_a_model_without_a_known_shape_is_refused_by_the_plan() -> None:

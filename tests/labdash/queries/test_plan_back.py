@@ -16,7 +16,7 @@ LISTED = "hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M"
 WRITTEN = "hf.co/Unsloth/qwen3-8b-gguf:q4_k_m"
 
 
-def served(instance: Instance, plan: Plan, **fields: object) -> PlanItem:
+def served(instance: Instance, plan: Plan, **fields: str) -> PlanItem:
     """Add a model that is served under its own name."""
     return make_item(plan, instance, **{"model": WRITTEN, "alias": "", **fields})
 

@@ -182,6 +182,7 @@ def test_what_runs_and_what_is_installed_is_told() -> None:
     seen("rog", gpus=(card,), instances=(ollama(loaded=(loaded(),)),))
     server = the_server()
     assert (server.installed, server.blobs) == (("qwen3:8b",), {"qwen3:8b": "sha256:aa"})
+    assert server.file_bytes == {"qwen3:8b": 5 * GIB}
     (running,) = server.running
     assert (running.name, running.gpu_bytes, running.stays) == ("qwen3:8b", {0: 6 * GIB}, False)
 

@@ -186,6 +186,18 @@ def test_way_out_changes_the_deployment(
     assert getattr(row, field) == stored
 
 
+def test_way_out_lets_two_share_a_device(page: Client) -> None:
+    first, second = deployment(name="a"), deployment(name="b", keep_apart=["a"])
+    row = deployment(name="c", keep_apart=["a", "b"])
+    response = page.post(f"/planner/{row.pk}/change/?kind=apart&value=a,b")
+    assert response.status_code == 302
+    row.refresh_from_db()
+    assert row.keep_apart == []
+    page.post(f"/planner/{first.pk}/change/?kind=apart&value=b")
+    second.refresh_from_db()
+    assert second.keep_apart == []
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from labdash.planner.lab import Deployment, Lab, Node, Variant
+from labdash.planner.lab import Deployment, Lab
 from labdash.planner.loading import Pick, Settled, settle
 from labdash.planner.placement import choices
 from labdash.planner.plan import Choice, Plan, Refusal, WayOut
@@ -12,42 +12,8 @@ from labdash.planner.telling.refusals import with_refusals
 from labdash.planner.telling.stage import Stage
 from labdash.planner.what_if import with_env
 from tests.planning.choices import packed, placed, plan_of, refused
-from tests.planning.labs import GIB, card, gpu_node, small_lab, variant, want
-
-BIG = want("big", "llama3.1:8b", ("Q8_0", "Q5_K_M"), (16384, 32768))
-
-
-def node(name: str, *sizes_gib: float, **changes: object) -> Node:
-    cards = tuple(
-        card(index, 4, total_bytes=int(size * GIB), used_bytes=GIB // 2, **changes)
-        for index, size in enumerate(sizes_gib)
-    )
-    return replace(gpu_node(name, *([4] * len(sizes_gib))), cards=cards)
-
-
-def smaller(deployment: Deployment) -> tuple[Variant, ...]:
-    known = {each.quant for each in deployment.variants}
-    lower = [quant for quant in ("Q4_K_M", "Q3_K_M") if quant not in known]
-    return tuple(variant(deployment.model, quant) for quant in lower)
-
-
-def refusal(*nodes: Node, wanted: Deployment = BIG, beside: tuple[Deployment, ...] = ()) -> Refusal:
-    here = Lab(nodes=nodes, deployments=(*beside, wanted))
-    plan = packed(here)
-    found = with_refusals(here, plan, smaller=smaller).refusals
-    (only,) = [each for each in found if each.deployment is wanted]
-    return only
-
-
-def way(found: Refusal, kind: str) -> WayOut:
-    return next(each for each in found.nearest if each.kind == kind)
-
-
-def kinds(found: Refusal) -> list[str]:
-    return [each.kind for each in found.nearest]
-
-
-SMALL = want("small", "llama3.2:3b", ("Q8_0",), (8192, 8192), priority=1)
+from tests.planning.labs import GIB, gpu_node, small_lab, want
+from tests.planning.refusals import BIG, SMALL, copies, kinds, node, refusal, smaller, way
 
 
 def test_a_full_card_is_told_with_all_that_holds_it() -> None:
@@ -64,10 +30,6 @@ def test_a_full_card_is_told_with_all_that_holds_it() -> None:
 def test_the_place_that_lacks_least_is_told() -> None:
     found = refusal(node("rog", 10), node("tower", 11), wanted=BIG, beside=(copies(2),))
     assert "tower/0 has" in found.text
-
-
-def copies(count: int) -> Deployment:
-    return replace(SMALL, replicas=count)
 
 
 def test_less_context_or_a_smaller_quant_is_offered_where_it_fits() -> None:
@@ -151,6 +113,14 @@ def test_a_second_server_is_offered_where_one_runner_binds() -> None:
     assert way(found, "instance").text == "With a second Ollama on rog it fits on rog/0."
 
 
+def test_a_second_server_is_offered_too_where_another_machine_lacks_memory() -> None:
+    small = replace(SMALL, replicas=2, min_tokens_per_s=20.0)
+    full = want("full", "qwen3:8b", ("Q8_0",), (8192, 8192), pin="tower/0", priority=1)
+    found = refusal(node("rog", 24), node("tower", 12), wanted=small, beside=(full,))
+    assert found.limit == "gpu"
+    assert way(found, "instance").text == "With a second Ollama on rog it fits on rog/0."
+
+
 def test_a_model_that_nothing_is_known_of_has_no_way_out() -> None:
     found = refusal(node("rog", 24), wanted=replace(BIG, variants=()))
     assert (found.limit, found.nearest) == ("quant", ())
@@ -198,7 +168,22 @@ def changed_by(found: WayOut, wanted: Deployment) -> Deployment:
             return replace(wanted, min_tokens_per_s=None)
         case "where", _:
             return replace(wanted, pin=None, nodes=frozenset())
-    return wanted
+    met = str(found.value).split(",") if found.kind == "apart" else []
+    return replace(wanted, keep_apart=wanted.keep_apart - set(met))
+
+
+def without_fear(plan: Plan, wanted: Deployment) -> Plan:
+    """Let nobody keep apart from one."""
+    placements = (
+        replace(
+            each,
+            deployment=replace(
+                each.deployment, keep_apart=each.deployment.keep_apart - {wanted.name}
+            ),
+        )
+        for each in plan.placements
+    )
+    return replace(plan, placements=tuple(placements))
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -207,12 +192,13 @@ def test_every_way_out_works(seed: int) -> None:
     plan = packed(here)
     for found in with_refusals(here, plan, smaller=smaller).refusals:
         for each in found.nearest:
-            if each.kind in ("kv_type", "instance"):
+            if each.kind in ("kv_type", "instance", "disk"):
                 continue
             wanted = changed_by(each, found.deployment)
             out = str(each.value) if each.kind == "end" else "nobody"
+            beside = without_fear(plan, wanted) if each.kind == "apart" else plan
             options = choices(here, wanted)
-            assert any(settles(here, plan, wanted, choice, out) for choice in options), each
+            assert any(settles(here, beside, wanted, choice, out) for choice in options), each
 
 
 def test_a_cache_type_offered_for_a_lone_deployment_works() -> None:

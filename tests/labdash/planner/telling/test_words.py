@@ -26,6 +26,11 @@ def test_speeds(speed: float, text: str) -> None:
     assert words.rate(speed) == text
 
 
+@pytest.mark.parametrize(("number", "text"), [(1, "first"), (3, "third"), (10, "10th")])
+def test_which_one(number: int, text: str) -> None:
+    assert words.ordinal(number) == text
+
+
 def test_lists() -> None:
     assert words.all_of([]) == ""
     assert words.all_of(["a"]) == "a"
