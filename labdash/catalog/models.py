@@ -10,11 +10,15 @@ from typing import Any
 from labdash.catalog.files import read_lines
 from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Value
+from labdash.planner.placing.inventory import is_cloud
 
 HOSTS = ("hf.co/", "huggingface.co/", "registry.ollama.ai/", "ollama.com/")
 # The quantization at the end of a tag: "8b-instruct-q4_K_M", "270m-it-fp16".
 QUANT = re.compile(r"(?:^|-)(i?q\d\w*|tq\d\w*|mxfp4\w*|b?f16|fp16|f32)$", re.IGNORECASE)
 LONGEST_SHOWN = 80
+RUNS_ELSEWHERE = (
+    "{} runs in Ollama's cloud and takes no memory here: ask for a model that runs in the lab"
+)
 OPTIONAL = (
     "ollama", "released", "license", "params_total", "params_active", "params_language_model",
     "params_tied", "params_untied", "tied", "params_check", "notes",
@@ -93,8 +97,11 @@ def models() -> tuple[CatalogModel, ...]:
 def find_model(name: str) -> Found:
     """Find a model by Ollama tag, Hugging Face repository or catalog name, in any case.
 
-    Raises ``PlannerError`` with the nearest known names, or the sizes of a known family.
+    Raises ``PlannerError`` with the nearest known names, or the sizes of a known family, and for
+    names of Ollama's cloud.
     """
+    if is_cloud(name.strip()):
+        raise PlannerError(RUNS_ELSEWHERE.format(_short(name.strip())))
     base, _, tag = _plain(name).partition(":")
     quant = _quant(tag)
     for key in (base, base.rpartition("/")[2]):

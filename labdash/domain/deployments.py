@@ -12,6 +12,7 @@ from labdash.domain.names import parse_model_name
 from labdash.models import Deployment, Gpu, InstalledModel, Node, Residency
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import USUAL_ORDER, Variant
+from labdash.planner.placing.inventory import is_cloud
 from labdash.planner.telling.names import FOLDER, alias_of
 from labdash.queries.bars import LoadedView, loaded_models
 from labdash.queries.lab import NodeView, read_lab
@@ -136,7 +137,9 @@ def _check_fields(deployment: Deployment) -> None:
     """Ask the model's own validators; the first objection is the line."""
     if not deployment.model:
         raise LabDashError("Write a model name, such as qwen3:14b.")
-    if not InstalledModel.objects.filter(name__iexact=deployment.model).exists():
+    # What runs elsewhere is refused as a model, with more than that it cannot be pulled.
+    is_here = InstalledModel.objects.filter(name__iexact=deployment.model).exists()
+    if not is_here and not is_cloud(deployment.model):
         parse_model_name(deployment.model)
     try:
         deployment.full_clean(exclude=["id"], validate_unique=False, validate_constraints=False)
@@ -228,10 +231,10 @@ def _check_model(deployment: Deployment) -> None:
         )
     except UnknownModelError as error:
         if not error.heard_of:
-            raise LabDashError(_sentence(error)) from error
+            raise LabDashError(_sentence(error, deployment.model)) from error
         return
     except PlannerError as error:
-        raise LabDashError(_sentence(error)) from error
+        raise LabDashError(_sentence(error, deployment.model)) from error
     _check_context(deployment, variants)
 
 
@@ -245,9 +248,11 @@ def _check_context(deployment: Deployment, variants: tuple[Variant, ...]) -> Non
         )
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, model: str) -> str:
+    """End it as one, and begin it so unless the name of the model does."""
     text = str(error).strip().rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    first = text[:1] if text.startswith(model) else text[:1].upper()
+    return f"{first}{text[1:]}."
 
 
 # --- names ---------------------------------------------------------------------------------------

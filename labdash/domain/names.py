@@ -3,6 +3,7 @@
 import re
 
 from labdash.domain.errors import LabDashError
+from labdash.planner.placing.inventory import is_cloud
 
 OLLAMA_HOST = "registry.ollama.ai"
 # Nothing is fetched from anywhere else: an order must not make a node open an arbitrary address.
@@ -27,7 +28,7 @@ def parse_model_name(text: str) -> str:
         raise LabDashError("Leave out what ends with ://: write the name alone, such as qwen3:8b.")
     host, namespace, model, tag = _split(name)
     _check(name, namespace, model, tag)
-    if tag == "cloud" or tag.endswith("-cloud"):
+    if is_cloud(f"{model}:{tag}"):
         raise LabDashError(f"{name} runs in Ollama's cloud: there is nothing to pull.")
     if host != OLLAMA_HOST:
         return f"{host}/{namespace}/{model}:{tag}"

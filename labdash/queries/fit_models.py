@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from labdash.catalog.models import CatalogModel, Found, find_model, models
+from labdash.catalog.models import RUNS_ELSEWHERE, CatalogModel, Found, find_model, models
 from labdash.models import InstalledModel, Variant
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.planner.model import Model
+from labdash.planner.placing.inventory import is_cloud
 from labdash.planner.stock import stock_model
 from labdash.queries.library import plain_name
 from labdash.queries.opening import DEFAULT_QUANT, requantized
@@ -75,6 +76,8 @@ def choose(name: str, quant: str) -> Chosen:
     written = " ".join(name.split())[:LONGEST_NAME]
     if not written:
         raise PlannerError("Write a model name, such as qwen3:8b, or choose a file.")
+    if is_cloud(written):
+        raise PlannerError(f"{RUNS_ELSEWHERE.format(written)}.")
     row = _installed(written)
     variant = row.variant if row else None
     try:

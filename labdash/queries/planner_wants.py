@@ -38,5 +38,11 @@ def count_present() -> int:
     return rows.values("instance__node_id", "name").distinct().count()
 
 
+def read_cloud() -> tuple[str, ...]:
+    """Return the names that are installed and run in Ollama's cloud."""
+    rows = InstalledModel.objects.filter(is_cloud=True).order_by("name")
+    return tuple(rows.values_list("name", flat=True).distinct())
+
+
 def _card(card: Gpu) -> str:
     return f"{card.node.slug} · GPU {card.index} · {card.name.removeprefix('NVIDIA ')}"

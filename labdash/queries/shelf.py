@@ -34,11 +34,12 @@ class Shelf:
     """All names of a lab's instances.
 
     ``offered`` are all names that can be pulled at all, in small letters, where a registry has few
-    of them; empty where nobody can list them.
+    of them; empty where nobody can list them. ``cloud`` are plain names without weights here.
     """
 
     haves: tuple[Have, ...] = ()
     offered: frozenset[str] = frozenset()
+    cloud: frozenset[str] = frozenset()
 
     @cached_property
     def by_name(self) -> Mapping[str, Have]:

@@ -52,7 +52,8 @@ def snapshot(
     rows = tuple(_installed_rows())
     by_instance: dict[int, list[InstalledModel]] = {}
     for row in rows:
-        by_instance.setdefault(row.instance_id, []).append(row)
+        if not row.is_cloud:
+            by_instance.setdefault(row.instance_id, []).append(row)
     learned, left_out = learned_overheads(), left_out_of(view.served)
     nodes = tuple(_node(each, by_instance, learned, left_out) for each in view.nodes)
     shelf = shelf_of_rows(rows)
@@ -69,8 +70,14 @@ def read_shelf() -> Shelf:
 
 def shelf_of_rows(rows: Iterable[InstalledModel]) -> Shelf:
     """Sort installed models for the choice of files."""
-    haves = tuple(dict.fromkeys(map(_have, rows)))
-    return Shelf(haves, _offered(settings.OFFERS) if settings.OFFERS else frozenset())
+    local, elsewhere = [], set()
+    for row in rows:
+        if row.is_cloud:
+            elsewhere.add(plain(row.name))
+        else:
+            local.append(_have(row))
+    offered = _offered(settings.OFFERS) if settings.OFFERS else frozenset()
+    return Shelf(tuple(dict.fromkeys(local)), offered, frozenset(elsewhere))
 
 
 @cache
@@ -105,8 +112,7 @@ def wanted_of(row: StoredDeployment) -> Wanted:
 
 
 def _installed_rows() -> Iterable[InstalledModel]:
-    rows = InstalledModel.objects.filter(is_cloud=False)
-    return rows.select_related("variant__family").order_by("pk")
+    return InstalledModel.objects.select_related("variant__family").order_by("pk")
 
 
 def _have(row: InstalledModel) -> Have:

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from labdash.catalog.models import CatalogModel, Found, PublishedFile, find_model
+from labdash.catalog.models import RUNS_ELSEWHERE, CatalogModel, Found, PublishedFile, find_model
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Deployment, Variant
 from labdash.planner.model import Model
-from labdash.planner.placing.inventory import plain
+from labdash.planner.placing.inventory import is_cloud, plain
 from labdash.planner.stock import stock_model
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import (
@@ -103,6 +103,8 @@ def smaller(deployment: Deployment, *, shelf: Shelf = NOTHING) -> tuple[Variant,
 def _ask(name: str, shelf: Shelf) -> _Asked:
     """Find what a name stands for, in the catalog or in the lab."""
     have = shelf.by_name.get(plain(name))
+    if is_cloud(name) or (have is None and plain(name) in shelf.cloud):
+        raise UnknownModelError(RUNS_ELSEWHERE.format(name), heard_of=False)
     found = find(name)
     if found is None:
         if have is None:

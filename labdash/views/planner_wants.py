@@ -16,9 +16,10 @@ from labdash.domain import deployments
 from labdash.domain.errors import LabDashError
 from labdash.models import Deployment
 from labdash.planner.telling.apart_ways import BETWEEN
+from labdash.planner.telling.words import all_of
 from labdash.queries.fit_models import suggestions
 from labdash.queries.loads import CONTEXTS
-from labdash.queries.planner_wants import choices
+from labdash.queries.planner_wants import choices, read_cloud
 from labdash.views.http import Request, button, done, posted, refused
 
 WHOLE = re.compile(r"[0-9]{1,8}")
@@ -87,11 +88,13 @@ def deployment_change(request: Request, pk: int) -> HttpResponse:
 @button("planner")
 def planner_adopt(request: Request) -> HttpResponse:
     """Ask for what is there now."""
-    made = deployments.adopt_present(installed=True, now=timezone.now())
+    made, cloud = deployments.adopt_present(installed=True, now=timezone.now()), read_cloud()
+    left_out = f" Left out, in Ollama's cloud: {all_of(cloud)}." if cloud else ""
     if not made:
-        none = "Nothing that LabDash could plan is installed or loaded now."
+        none = f"Nothing that LabDash could plan is installed or loaded now.{left_out}"
         return refused(request, LabDashError(none), default="planner")
-    return done(request, f"{len(made)} made of what is installed and loaded.", default="planner")
+    told = f"{len(made)} made of what is installed and loaded.{left_out}"
+    return done(request, told, default="planner")
 
 
 def _way_out(asked: QueryDict) -> deployments.Fields:

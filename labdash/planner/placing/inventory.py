@@ -12,6 +12,12 @@ def plain(name: str) -> str:
     return name.lower().removesuffix(":latest")
 
 
+def is_cloud(name: str) -> bool:
+    """Tell whether a name is of Ollama's cloud: its tag is ``cloud``, or ends with ``-cloud``."""
+    tag = name.rpartition("/")[2].lower().partition(":")[2]
+    return tag == "cloud" or tag.endswith("-cloud")
+
+
 def bare_digest(text: str) -> str:
     """Write a digest as it is compared."""
     return text.lower().removeprefix("sha256:")

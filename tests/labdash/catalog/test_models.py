@@ -19,6 +19,13 @@ SHAPE = (
 )
 
 
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "qwen3-coder:480b-Cloud", "any:cloud"])
+def test_what_runs_in_a_cloud_is_no_model_of_the_catalog(name: str) -> None:
+    with pytest.raises(PlannerError) as refused:
+        find_model(f" {name}")
+    assert str(refused.value).startswith(f"{name} runs in Ollama's cloud and takes no memory here")
+
+
 def test_every_model_is_there_once() -> None:
     names = [model.name for model in models()]
     assert (len(names), len(set(names))) == (178, 178)

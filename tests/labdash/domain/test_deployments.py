@@ -77,6 +77,25 @@ def test_what_can_never_be_is_refused_with_one_line(fields: dict[str, Any], line
     assert not Deployment.objects.exists()
 
 
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("model", ["gpt-oss:120b-cloud", "gpt-oss:cloud"])
+def test_what_runs_in_a_cloud_is_refused_with_one_line(model: str, *, installed: bool) -> None:
+    if installed:
+        make_installed(make_instance(), model, is_cloud=True)
+    with pytest.raises(LabDashError) as refused:
+        want(model=model)
+    assert str(refused.value) == (
+        f"{model} runs in Ollama's cloud and takes no memory here: ask for a model that runs in the"
+        " lab."
+    )
+
+
+def test_what_an_installed_name_runs_elsewhere_is_refused_too() -> None:
+    make_installed(make_instance(), "mine:latest", is_cloud=True)
+    with pytest.raises(LabDashError, match="mine runs in Ollama's cloud"):
+        want(model="mine")
+
+
 def test_a_name_is_taken_once_also_by_its_alias() -> None:
     want(name="Chat")
     with pytest.raises(LabDashError, match="There is a deployment named Chat already"):

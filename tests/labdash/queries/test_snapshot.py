@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from labdash.env import ROOT
 from labdash.models import Deployment, Family, Gpu, GpuSource, Instance, Variant
+from labdash.planner.greedy import quick
 from labdash.planner.lab import Instance as Server
 from labdash.planner.lab import Lab, Node
 from labdash.planner.memory.overhead import Overhead
@@ -183,6 +184,7 @@ def test_what_runs_and_what_is_installed_is_told() -> None:
     server = the_server()
     assert (server.installed, server.blobs) == (("qwen3:8b",), {"qwen3:8b": "sha256:aa"})
     assert server.file_bytes == {"qwen3:8b": 5 * GIB}
+    assert read_shelf().cloud == {"far:cloud"}
     (running,) = server.running
     assert (running.name, running.gpu_bytes, running.stays) == ("qwen3:8b", {0: 6 * GIB}, False)
 
@@ -215,6 +217,35 @@ def test_a_server_that_does_not_answer_is_left_out() -> None:
     assert [each.name for each in the_node().instances] == ["rog/ollama"]
     seen("rog", instances=(silent, ollama(state="timeout")))
     assert "does not answer" in the_node().away
+
+
+@pytest.mark.parametrize(
+    ("model", "installed"),
+    [("gpt-oss:120b-cloud", True), ("gpt-oss:20b-CLOUD", False), ("qwen3:14b", True)],
+)
+def test_what_runs_in_a_cloud_is_refused_whether_by_its_name_or_by_its_host(
+    model: str, *, installed: bool
+) -> None:
+    instance = make_node("rog").instances.get()
+    seen("rog")
+    if installed:
+        make_installed(instance, model, is_cloud=True)
+    Deployment.objects.create(name="far", model=model)
+    lab = snapshot(now=timezone.now())
+    (refusal,) = quick(lab).refusals
+    assert (refusal.limit, lab.deployments[0].variants) == ("model", ())
+    assert refusal.text == (
+        f"{model} runs in Ollama's cloud and takes no memory here: ask for a model that runs in the"
+        " lab"
+    )
+
+
+def test_name_that_is_here_and_in_a_cloud_is_planned_as_it_is_here() -> None:
+    here, there = make_node("rog").instances.get(), make_node("tower").instances.get()
+    install(here, "qwen3:8b", "Q4_K_M", "sha256:aa")
+    make_installed(there, "qwen3:8b", is_cloud=True)
+    Deployment.objects.create(name="near", model="qwen3:8b")
+    assert snapshot(now=timezone.now()).deployments[0].variants
 
 
 def test_deployments_are_served_with_what_is_installed() -> None:

@@ -5,7 +5,8 @@ import re
 import pytest
 from django.test import Client
 
-from labdash.models import Deployment, Node
+from labdash.models import Deployment, Instance, Node
+from tests.factories import make_installed, make_instance
 from tests.labdash.views.polling import text_of
 from tests.labdash.views.sample_lab import five_nodes
 
@@ -225,6 +226,21 @@ def test_first_evening_makes_deployments_of_what_is_there(page: Client) -> None:
     page.post("/planner/adopt/")
     names = set(Deployment.objects.values_list("model", flat=True))
     assert {"qwen3:32b", "llama3.1:8b", "gemma3:27b"} <= names
+
+
+@pytest.mark.parametrize("is_more_there", [True, False])
+def test_first_evening_leaves_out_what_runs_in_a_cloud_and_says_so(
+    page: Client, *, is_more_there: bool
+) -> None:
+    if is_more_there:
+        five_nodes()
+    instance = Instance.objects.first() or make_instance()
+    make_installed(instance, "gpt-oss:120b-cloud", is_cloud=True)
+    make_installed(instance, "mine:latest", is_cloud=True)
+    response = page.post("/planner/adopt/", headers={"HX-Request": "true"}, follow=True)
+    told = text_of(response) + text_of(page.get("/planner/"))
+    assert "Left out, in Ollama&#x27;s cloud: gpt-oss:120b-cloud and mine:latest." in told
+    assert not Deployment.objects.filter(model__in=["gpt-oss:120b-cloud", "mine"]).exists()
 
 
 def test_empty_lab_has_nothing_to_adopt(page: Client) -> None:
