@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from labdash.planner.greedy import quick
+from labdash.planner import greedy
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.ollama import MIB, MOST_SHARE
 from labdash.planner.placing.engine import Rules, rules_of
 from labdash.planner.plan import Plan, Proposal, Score
+from labdash.planner.solving.problem import Problem
 from labdash.planner.telling.compare import Change, Comparison, Fate, compare
 from labdash.planner.telling.needs import Needs
 from labdash.planner.telling.parting import devices, parted_lines, partings
@@ -80,15 +81,17 @@ def proposed(
     lab: Lab,
     plan: Plan,
     *,
-    replan: Planner = quick,
+    replan: Planner | None = None,
     most: int = MOST_PROPOSALS,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Proposal, ...]:
-    """List the changes that make a plan better. ``replan`` plans a changed lab.
+    """List the changes that make a plan better.
 
-    With a ``clock`` no further change is planned after ``LIMIT_S`` seconds.
+    ``replan`` plans a changed lab; without it the plan that is there is the start, so that nothing
+    moves without need. With a ``clock`` no further change is planned after ``LIMIT_S`` seconds.
     """
     found: list[_Found] = []
+    replan = replan or (lambda changed: _planned_on(changed, plan))
     end = clock() + LIMIT_S
     for change in islice(_changes(lab, plan), MOST_TRIED):
         if clock() > end:
@@ -100,6 +103,11 @@ def proposed(
     fair.sort(key=lambda each: each.score.key, reverse=True)
     best = islice(_one_parting_each(fair), most)
     return tuple(_proposal(each.change, each.told) for each in best)
+
+
+def _planned_on(lab: Lab, plan: Plan) -> Plan:
+    problem = Problem(lab)
+    return greedy.told(problem, greedy.start(problem, like=plan))
 
 
 def _one_parting_each(found: Iterable[_Found]) -> Iterator[_Found]:

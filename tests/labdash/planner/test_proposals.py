@@ -1,13 +1,18 @@
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from labdash.planner import greedy
+from labdash.planner import proposals as proposals_module
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.placement import choices
 from labdash.planner.plan import Plan, Proposal
 from labdash.planner.proposals import LIMIT_S, proposed
+from labdash.planner.solving.problem import Problem
+from labdash.planner.solving.state import State
 from labdash.planner.telling.second import shared_folder
 from tests.planning.choices import placed, plan_of, refused
 from tests.planning.labs import GIB, card, gpu_node, want
@@ -222,6 +227,20 @@ def test_nothing_is_proposed_that_makes_no_better_plan() -> None:
 
     assert proposed(here, plan, replan=no_better) == ()
     assert asked
+
+
+def test_a_change_is_planned_on_the_plan_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Lab(nodes=(node(8),), deployments=(BIG,))
+    plan, begun = quick(here), []
+
+    def start(problem: Problem, *, like: Plan | None = None) -> State:
+        begun.append(like)
+        return greedy.start(problem, like=like)
+
+    monkeypatch.setattr(proposals_module, "greedy", SimpleNamespace(start=start, told=greedy.told))
+    assert proposed(here, plan)
+    assert begun
+    assert all(each is plan for each in begun)
 
 
 def test_no_further_change_is_planned_when_time_is_up() -> None:
