@@ -39,6 +39,7 @@ def calm(lab: Lab, stays: Mapping[str, Stay], best: Plan) -> Plan | None:
         gap=_gap(reached.value, best),
         status=best.status,
         limited_by=best.limited_by,
+        unproved=best.unproved,
         proposals=best.proposals,
     )
 

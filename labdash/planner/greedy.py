@@ -5,7 +5,7 @@ from labdash.planner.plan import Choice, Plan
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import best_of, gap_between, sums_of
 from labdash.planner.solving.improve import improve
-from labdash.planner.solving.problem import Column, Group, Problem
+from labdash.planner.solving.problem import Column, Problem
 from labdash.planner.solving.state import State
 
 
@@ -65,16 +65,7 @@ def _look(choice: Choice) -> tuple[object, ...]:
 
 def _place(state: State, wanted: int) -> bool:
     """Serve one replica: by a runner that is there, or else with the least that will do."""
-    return any(map(state.put, state.sharing(wanted))) or _place_smallest(state, wanted)
-
-
-def _place_smallest(state: State, wanted: int) -> bool:
-    groups = sorted(state.problem.groups[wanted], key=_size)
-    return any(state.put(column) for group in groups for column in state.places(group))
-
-
-def _size(group: Group) -> tuple[int, int, int]:
-    return group.cpu, group.total_bytes, -group.worth
+    return any(map(state.put, state.sharing(wanted))) or any(map(state.put, state.smallest(wanted)))
 
 
 def quick(lab: Lab) -> Plan:

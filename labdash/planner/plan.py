@@ -190,9 +190,24 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unproved:
+    """The first part of the score of which a plan may not have the best.
+
+    ``got`` deployments of a ``priority`` are served, where up to ``bound`` might be; or as many
+    layers are on the CPU, where as few as ``bound`` might do.
+    """
+
+    part: Literal["served", "cpu"]
+    got: int
+    bound: int
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``gap`` is None while the first two parts of the score are not proved to be the best.
 
+    ``unproved`` tells how far those may be from it then, None where nobody looked.
     ``limited_by`` is "time" where the clock ended the search, so that it may end elsewhere again.
     """
 
@@ -206,3 +221,4 @@ class Plan:
     moves: tuple[Move, ...] = ()
     warnings: tuple[str, ...] = ()
     limited_by: Literal["time"] | None = None
+    unproved: Unproved | None = None

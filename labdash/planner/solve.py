@@ -13,7 +13,6 @@ import numpy as np
 from labdash.planner import greedy
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
-from labdash.planner.solving.improve import shake
 from labdash.planner.solving.problem import Problem
 from labdash.planner.solving.program import Ended, Outcome
 from labdash.planner.solving.rows import Row, Rows
@@ -176,7 +175,5 @@ def solve(  # noqa: PLR0913 - the planner's one door
     if problem.column_count > MOST_COLUMNS:
         search.compare(program)
     else:
-        if not search.is_done():
-            shake(state)
         search.run(program)
     return search.plan()

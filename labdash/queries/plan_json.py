@@ -21,6 +21,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
     if plan.limited_by is not None:
         written["limited_by"] = plan.limited_by
+    if plan.unproved is not None:
+        written["unproved"] = asdict(plan.unproved)
     return written
 
 

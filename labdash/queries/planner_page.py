@@ -8,7 +8,7 @@ from typing import Literal
 from labdash.models import Deployment as Wanted
 from labdash.models import Gpu, PlanItem
 from labdash.planner.lab import Lab, Yields
-from labdash.planner.plan import Choice, Placement, Plan, Refusal
+from labdash.planner.plan import Choice, Placement, Plan, Refusal, Unproved
 from labdash.planner.telling.words import all_of, tokens
 from labdash.queries.bars import loaded_models, view_gpus
 from labdash.queries.lab import LabView
@@ -185,10 +185,18 @@ def certainty(plan: Plan, stage: Stage, *, in_force: bool = False) -> str:
         return UNSURE[stage]
     ended = " when the time for the search was over" if plan.limited_by == "time" else ""
     if plan.gap is None:
-        return f"Not proved to be the best{ended}"
+        how = f": {possible(plan.unproved)}" if plan.unproved else ""
+        return f"Not proved to be the best{ended}{how}"
     if plan.gap < LEAST_SHARE:
         return "Proved best for your order of priorities"
     return f"Within {100 * plan.gap:.1f} % of the best possible{ended}"
+
+
+def possible(unproved: Unproved) -> str:
+    """Say what a better plan might have."""
+    if unproved.part == "cpu":
+        return f"{unproved.got} layers are on the CPU, {unproved.bound} might do"
+    return f"{unproved.got} of priority {unproved.priority} fit, at most {unproved.bound} could"
 
 
 def number(count: int) -> str:

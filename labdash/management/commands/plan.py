@@ -16,7 +16,7 @@ from labdash.planner.lab import Lab
 from labdash.planner.plan import Choice, DeviceLoad, Placement, Plan, Refusal
 from labdash.queries.lab_file import parse
 from labdash.queries.plan_json import plan_json
-from labdash.queries.planner_page import LEAST_SHARE
+from labdash.queries.planner_page import LEAST_SHARE, possible
 from labdash.queries.snapshot import snapshot
 from labdash.wording import size
 
@@ -158,6 +158,8 @@ def _verdict(plan: Plan) -> str:
 def _how_good(plan: Plan) -> str:
     if plan.status == "infeasible":
         return "Nothing can be placed"
+    if plan.gap is None and plan.unproved:
+        return f"A better plan may be possible: {possible(plan.unproved)}"
     if plan.gap is None:
         return "A better plan may be possible; how far it is from the best is not known"
     if plan.gap >= LEAST_SHARE:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from labdash.planner.lab import CPU, Node
 from labdash.planner.loading import Load, Settled
 from labdash.planner.placement import why_none
-from labdash.planner.plan import DeviceLoad, Placement, Plan, Refusal, Status
+from labdash.planner.plan import DeviceLoad, Placement, Plan, Refusal, Status, Unproved
 from labdash.planner.score import score
 from labdash.planner.solving.problem import Column, Problem
 
@@ -18,6 +18,7 @@ def plan_of(
     proved: bool = False,
     gap: float | None = None,
     out_of_time: bool = False,
+    unproved: Unproved | None = None,
 ) -> Plan:
     """Write down a plan. ``proved``: nothing can be better by more than the gap."""
     outcomes = [problem.verdict(node, columns).outcome for node, columns in enumerate(sets)]
@@ -42,6 +43,7 @@ def plan_of(
             for load in _devices(node, each)
         ),
         limited_by="time" if out_of_time else None,
+        unproved=unproved,
     )
 
 

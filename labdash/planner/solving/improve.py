@@ -9,9 +9,7 @@ from labdash.planner.solving.state import State, without
 # Columns that one deployment tries at the cost of another, in one pass.
 MOST_TRIED = 40
 # What a search does before it ends, in looks at a column: ``state.py`` counts.
-USUAL_EFFORT = 60_000
-# Beyond that, what is spent on emptying two nodes at a time and filling them anew.
-SHAKING_EFFORT = 150_000
+USUAL_EFFORT = 25_000
 
 
 def improve(state: State, *, effort: int = USUAL_EFFORT) -> None:
@@ -21,7 +19,7 @@ def improve(state: State, *, effort: int = USUAL_EFFORT) -> None:
         pass
 
 
-def shake(state: State, *, effort: int = SHAKING_EFFORT) -> None:
+def shake(state: State, *, effort: int) -> None:
     """Empty two nodes at a time and fill them anew, as long as the effort lasts."""
     last = state.tried + effort
     count = len(state.sets)
@@ -117,12 +115,11 @@ def _ousting(state: State, column: Column, old: Column | None, base: int) -> boo
     kept = state.copy_sets()
     if old is not None and not state.take(old):
         return False
+    taken = state.copy_sets()
     for victims in _victims(state, column, most=2 if old is None else 1):
         if _ousted(state, column, victims, base):
             return True
-        state.restore(kept)
-        if old is not None and not state.take(old):
-            return False
+        state.restore(taken)
     state.restore(kept)
     return False
 

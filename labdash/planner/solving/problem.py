@@ -7,18 +7,22 @@ place alone. What a set of columns is worth is one whole number, compared as the
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.loading import Conflict, Pick, Settled, settle
 from labdash.planner.placement import Profile, fastest_of, profiles
 from labdash.planner.placing.engine import Rules, rules_of
 from labdash.planner.placing.inventory import blob_key
+from labdash.planner.placing.seats import Member
 from labdash.planner.plan import Choice
 from labdash.planner.score import PARTS, satisfaction, spares_cpu
 
 # A lab moves fewer bytes than that, and a model has fewer layers.
 MOST_BYTES = 1 << 60
 MOST_LAYERS = 1 << 20
+# What is never full: the only device of a place without GPUs.
+NOWHERE = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +30,8 @@ class Group:
     """``points`` is the satisfaction, ``cpu`` the layers that come before all wishes.
 
     Where a split follows from what else is loaded, ``hope`` is the most that ``points`` can come
-    to. ``need_bytes`` is what the largest part takes of its GPU, the margin among it.
+    to. ``need_bytes`` is what the largest part takes of its GPU, the margin among it. ``file`` is
+    what a runner serves, of which ``download_bytes`` are still to be fetched.
     """
 
     number: int
@@ -41,6 +46,8 @@ class Group:
     sure: bool
     need_bytes: int
     total_bytes: int
+    file: str
+    download_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +81,19 @@ class Column:
         return self.group.sure
 
 
+class Place(NamedTuple):
+    """A node by its number, and the GPUs there; ``NOWHERE`` is the device of a CPU's place."""
+
+    node: int
+    device: str
+    others: tuple[str, ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All GPUs."""
+        return () if self.device == NOWHERE else (self.device, *self.others)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
     """What comes of a set of columns on a node, and what that is worth where it can be."""
@@ -98,12 +118,25 @@ def is_sure(profile: Profile) -> bool:
     return not profile.seat.joined
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Columns that a node holds."""
+
+    node: int
+    columns: tuple[Column, ...]
+    verdict: Verdict
+
+
 # Worth, layers on the CPU, points, moved bytes.
 type Parts = tuple[int, int, int, int]
 
 
 def _parts(group: Group) -> Parts:
     return group.worth, group.cpu, group.points, group.moved
+
+
+def _number(column: Column) -> int:
+    return column.number
 
 
 class Problem:
@@ -126,7 +159,7 @@ class Problem:
         self._columns: dict[int, Column] = {}
         self._verdicts: dict[tuple[int, tuple[int, ...]], Verdict] = {}
         # By the identity of a group's places, which live as long as the groups.
-        self._devices: dict[int, tuple[tuple[str, ...], ...]] = {}
+        self._places: dict[int, tuple[Place, ...]] = {}
 
     def _set_scale(self) -> None:
         """Choose what one of each part of the score is worth, so that the next never makes up."""
@@ -166,6 +199,8 @@ class Problem:
             sure=is_sure(profile),
             need_bytes=largest + choice.margin_bytes if largest else 0,
             total_bytes=choice.on_gpus_bytes,
+            file=blob_key(choice.variant),
+            download_bytes=choice.download_bytes,
         )
 
     def _hope(self, number: int, profile: Profile) -> int:
@@ -199,8 +234,8 @@ class Problem:
             node=self.node_numbers[member.node],
             choice=choice,
             loads=tuple((device, choice.bytes[device]) for device in choice.gpu_devices),
-            reach=self.devices(group)[position] if choice.gpu_devices else (),
-            runner=(member.instance, blob_key(choice.variant)),
+            reach=self.places_of(group)[position].devices if choice.gpu_devices else (),
+            runner=(member.instance, group.file),
         )
 
     def columns_of(self, wanted: int) -> Iterator[Column]:
@@ -211,16 +246,22 @@ class Problem:
 
     def verdict(self, node: int, columns: Iterable[Column]) -> Verdict:
         """Tell what comes of columns on a node."""
-        given = sorted(columns, key=lambda each: each.number)
-        key = (node, tuple(each.number for each in given))
+        given = sorted(columns, key=_number)
+        key = (node, tuple(map(_number, given)))
         found = self._verdicts.get(key)
         if found is None:
             found = self._verdicts[key] = self._settle(node, given)
         return found
 
-    def is_known(self, node: int, columns: Iterable[Column]) -> bool:
-        """Whether a set has been settled before."""
-        return (node, tuple(sorted(each.number for each in columns))) in self._verdicts
+    def known_verdict(self, node: int, columns: Iterable[Column]) -> Verdict | None:
+        """Tell what came of a set that has been settled before."""
+        return self._verdicts.get((node, tuple(sorted(map(_number, columns)))))
+
+    def held(self) -> Iterator[Held]:
+        """Return all sets that were ever seen to hold."""
+        for (node, numbers), verdict in self._verdicts.items():
+            if verdict.holds:
+                yield Held(node, tuple(self._columns[number] for number in numbers), verdict)
 
     def _settle(self, node: int, columns: list[Column]) -> Verdict:
         outcome = settle(self.nodes[node], self.picks(columns))
@@ -274,13 +315,23 @@ class Problem:
         found: dict[str, set[int]] = {}
         for number, groups in enumerate(self.groups):
             for group in groups:
-                found.setdefault(self.runner(group, 0)[1], set()).add(number)
+                found.setdefault(group.file, set()).add(number)
         return found
+
+    @cached_property
+    def files(self) -> list[frozenset[str]]:
+        """What each deployment could be served with."""
+        return [frozenset(group.file for group in groups) for groups in self.groups]
 
     @property
     def column_count(self) -> int:
         """How many columns there are."""
         return self._count
+
+    @cached_property
+    def node_devices(self) -> list[tuple[str, ...]]:
+        """The GPUs of each node."""
+        return [tuple(f"{node.name}/{card.index}" for card in node.cards) for node in self.nodes]
 
     @cached_property
     def rooms(self) -> dict[str, int]:
@@ -296,19 +347,21 @@ class Problem:
         """What each instance does."""
         return {each.name: rules_of(each) for node in self.nodes for each in node.instances}
 
-    def devices(self, group: Group) -> tuple[tuple[str, ...], ...]:
-        """Return the GPUs of each place of a group."""
+    def places_of(self, group: Group) -> tuple[Place, ...]:
+        """Return the places of a group, by their numbers."""
         members = group.profile.members
-        found = self._devices.get(id(members))
+        found = self._places.get(id(members))
         if found is None:
-            found = tuple(tuple(f"{each.node}/{gpu}" for gpu in each.gpus) for each in members)
-            self._devices[id(members)] = found
+            found = self._places[id(members)] = tuple(map(self._place, members))
         return found
+
+    def _place(self, member: Member) -> Place:
+        devices = tuple(f"{member.node}/{gpu}" for gpu in member.gpus) or (NOWHERE,)
+        return Place(self.node_numbers[member.node], devices[0], devices[1:])
 
     def runner(self, group: Group, position: int) -> tuple[str, str]:
         """Tell which runner would serve a group's column."""
-        choice = group.profile.choice
-        return group.profile.members[position].instance, blob_key(choice.variant)
+        return group.profile.members[position].instance, group.file
 
     def known(self, number: int) -> Column:
         """Return a column that was made before."""

@@ -59,7 +59,7 @@ type Build = Callable[[Rows], Program]
 class Part:
     """A part of the score, greater where better. The program counts ``unit`` for one of it.
 
-    ``most`` is what no plan exceeds.
+    ``most`` is what no plan exceeds. ``priority`` is that of the served ones which are counted.
     """
 
     name: Name
@@ -68,6 +68,7 @@ class Part:
     most: int
     unit: float = 1.0
     gap: float = 0.0
+    priority: int | None = None
 
     def is_near(self, got: int, bound: int) -> bool:
         """Whether nothing, or too little, is left to gain."""

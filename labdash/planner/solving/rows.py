@@ -4,8 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from labdash.planner.solving.problem import Column
-
 GIB = float(1 << 30)
 
 
@@ -22,11 +20,11 @@ class Row:
 class Rows:
     """Variables by number: ``tops`` are their upper bounds, ``whole`` which take whole values.
 
-    The first ones are columns, 0 or 1. ``losses`` are what splits come out worse than hoped for,
-    in layers on the CPU ("cpu") and in thousandths of a satisfaction ("points"), by node.
+    The first ones are for ``columns``, 0 or 1. ``losses`` are what splits come out worse than hoped
+    for, in layers on the CPU ("cpu") and in thousandths of a satisfaction ("points"), by node.
     """
 
-    columns: Sequence[Column]
+    columns: Sequence[object]
     tops: list[float] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)

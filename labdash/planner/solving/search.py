@@ -1,15 +1,18 @@
 """Prove a plan the best, or make it better: one part of the score after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import floor, inf
+from typing import Literal
 
-from labdash.planner.plan import Plan
+from labdash.planner.plan import Plan, Unproved
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import Sums, best_of, gap_between, sums_of
 from labdash.planner.solving.classes import class_rows
 from labdash.planner.solving.cuts import by_node
 from labdash.planner.solving.improve import improve, shake
+from labdash.planner.solving.pool import recombine
 from labdash.planner.solving.problem import Column, Group, Problem
 from labdash.planner.solving.program import POINT, Build, Model, Outcome, Part
 from labdash.planner.solving.rows import GIB, Row
@@ -20,7 +23,11 @@ from labdash.planner.solving.state import Set, State, without
 SLACK = 1e-3
 # What is done to mend what a solution gets wrong, first for who is served, then for the value.
 LEADING_EFFORT = 4000
-MENDING_EFFORT = 30_000
+# What is spent on emptying nodes before what was seen is put together anew.
+STIRRING_EFFORT = 25_000
+# Of the time that is left, how much goes to who is served; the rest is for how well.
+LEADING_SHARE = 0.6
+MENDING_EFFORT = 10_000
 
 
 class Spent(Exception):  # noqa: N818 - no error: the search ends
@@ -35,6 +42,17 @@ class Budget:
     nodes: int
     clock: Callable[[], float]
     out_of_time: bool = False
+
+    @contextmanager
+    def share(self, part: float) -> Iterator[None]:
+        """Leave only a part of the seconds that are left while the block runs."""
+        whole = self.limit_s
+        used = self.clock()
+        self.limit_s = used + (whole - used) * part
+        try:
+            yield
+        finally:
+            self.limit_s = whole
 
     def limits(self) -> tuple[float, int]:
         """Tell what the next run may use. Raises ``Spent``."""
@@ -60,7 +78,7 @@ class Search:
         self.gap = gap
         self.enough = max(gap, enough)
         self.budget = budget
-        self.leading = False
+        self._bounds: dict[tuple[str, int | None], int] = {}
         self.best = best_of(problem)
         self.bound = self.best.points
         self.is_near = False
@@ -72,27 +90,43 @@ class Search:
     def run(self, build: Build) -> None:
         """Prove or improve each part, keeping those before it."""
         self._build = build
-        before = self.state.total
         try:
-            proved = [self._better(part) for part in self._leading_parts()]
-            self.leading = all(proved)
-        except Spent:
-            self.leading = False
-        if self.state.total > before:
-            improve(self.state)
-            shake(self.state)
-        try:
+            if not self.is_done():
+                self._stir()
+            before = self.state.total
+            self._lead()
+            if self.state.total > before:
+                improve(self.state)
+                self._stir()
             self.is_near = self._better(self._value())
             if not self.gap:
                 self._better(Part("moved", _moved, lambda group: -group.moved, 0, 1 / GIB))
         except Spent:
             return
 
+    def _stir(self) -> None:
+        """Search on from what is held, and put together anew what was seen, while that helps."""
+        before = -1
+        while before < self.state.total:
+            before = self.state.total
+            self.budget.limits()
+            shake(self.state, effort=STIRRING_EFFORT)
+            if not self.gap:
+                return
+            parts = [*self._leading_parts(), self._value()]
+            recombine(self.state, parts, self._build, limits=self.budget.limits())
+            improve(self.state)
+
+    def _lead(self) -> None:
+        """Improve who is served, and with how many layers on the CPU."""
+        with suppress(Spent), self.budget.share(LEADING_SHARE):
+            for part in self._leading_parts():
+                self._better(part)
+
     def compare(self, build: Build) -> None:
         """Bound each part by a lab whose places of a kind are one, and improve nothing."""
         rows, groups = class_rows(self.problem)
         program = build(rows)
-        proved = True
         for part in (*self._leading_parts(), self._value()):
             costs = {n: part.costs(group) * part.unit for n, group in enumerate(groups)}
             got, bound = part.of(self.sums()), part.most
@@ -103,10 +137,9 @@ class Search:
             outcome = program.maximize(costs, start=(), gaps=(0.0, 0.0), limits=limits)
             if outcome.bound < inf:
                 bound = min(bound, floor(outcome.bound / part.unit + SLACK))
-            near = part.is_near(got, bound)
+            self._bounds[part.name, part.priority] = bound
             if part.name == "points":
-                self.leading, self.bound, self.is_near = proved, bound, near
-            proved &= near
+                self.bound, self.is_near = bound, part.is_near(got, bound)
             entries = {number: cost for number, cost in costs.items() if cost}
             program.add(Row(entries, upper=inf, lower=got * part.unit - SLACK))
 
@@ -118,14 +151,27 @@ class Search:
 
     def plan(self) -> Plan:
         """Write down what was found."""
-        gap = gap_between(self.sums().points, self.bound) if self.leading else None
+        unproved = self._unproved()
+        gap = None if unproved else gap_between(self.sums().points, self.bound)
         return plan_of(
             self.problem,
             self.state.sets,
             proved=gap is not None and (self.is_near or gap <= self.enough),
             gap=gap,
             out_of_time=self.budget.out_of_time,
+            unproved=unproved,
         )
+
+    def _unproved(self) -> Unproved | None:
+        """Find the first part of those that lead which might be better."""
+        for part in self._leading_parts():
+            got = part.of(self.sums())
+            bound = self._bounds.get((part.name, part.priority), part.most)
+            if got < bound:
+                name: Literal["served", "cpu"] = "cpu" if part.name == "cpu" else "served"
+                got, bound = abs(got), abs(bound)
+                return Unproved(part=name, got=got, bound=bound, priority=part.priority)
+        return None
 
     def sums(self) -> Sums:
         """Add up what is planned now."""
@@ -143,7 +189,7 @@ class Search:
         def serves(group: Group) -> int:
             return int(wanted[group.wanted].priority == priority)
 
-        return Part("served", lambda sums: sums.served[number], serves, most)
+        return Part("served", lambda sums: sums.served[number], serves, most, priority=priority)
 
     def _value(self) -> Part:
         return Part("points", _points, self._hoped, self.bound, POINT, self.gap)
@@ -158,6 +204,7 @@ class Search:
             outcome, chosen = self._solved(part)
             if outcome.bound < inf:
                 bound = min(bound, floor(outcome.bound / part.unit + SLACK))
+            self._bounds[part.name, part.priority] = bound
             if part.name == "points":
                 self.bound = bound
             learned = self._learn(part, chosen)

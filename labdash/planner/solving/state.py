@@ -1,11 +1,18 @@
 """Where the search stands: what each node holds, and how much of each GPU is left."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from math import inf
 
+from labdash.planner.lab import Node
 from labdash.planner.loading import Settled
-from labdash.planner.solving.problem import Column, Group, Problem, Verdict
+from labdash.planner.solving.fitting import Left, fitting
+from labdash.planner.solving.plain import may_hold
+from labdash.planner.solving.problem import NOWHERE, Column, Group, Problem, Verdict
 
 type Set = tuple[Column, ...]
+# What is left on a node: beside all of it and beside its residents by GPU, and of its disk.
+type _Left = tuple[dict[str, int], dict[str, int], float]
 # What it takes to settle a node, in looks at a column; guests that may meet take more.
 SETTLING_EFFORT = 10
 # As many places where the engine divides a load are looked at for one deployment at a time.
@@ -29,8 +36,11 @@ class State:
         self.total = 0
         self.rooms = problem.rooms
         # What is left beside all planned ones, and beside the residents alone.
-        self.free = dict(self.rooms)
-        self.beside_residents = dict(self.rooms)
+        self.free = {**self.rooms, NOWHERE: 0}
+        self.beside_residents = dict(self.free)
+        self.disks = [_disk(node) for node in problem.nodes]
+        self._left: dict[Verdict, _Left] = {}
+        self._small = [sorted(groups, key=_size) for groups in problem.groups]
         self.tried = 0
         self.spares_labor = problem.column_count > FEW_COLUMNS
 
@@ -49,32 +59,15 @@ class State:
     def _verdict(self, node: int, columns: Set) -> Verdict | None:
         """Tell what would come of columns on a node, None where that is plain or too much work."""
         self.tried += 1
-        if not self.problem.is_known(node, columns):
-            laborious = self.spares_labor and _is_laborious(columns)
-            if laborious or not self._may_fit(columns):
-                return None
-            guests = sum(not column.group.resident for column in columns)
-            self.tried += SETTLING_EFFORT + guests**3 // 8
+        known = self.problem.known_verdict(node, columns)
+        if known is not None:
+            return known
+        laborious = self.spares_labor and _is_laborious(columns)
+        if laborious or not may_hold(self.problem, node, columns):
+            return None
+        guests = sum(not column.group.resident for column in columns)
+        self.tried += SETTLING_EFFORT + guests
         return self.problem.verdict(node, columns)
-
-    def _may_fit(self, columns: Set) -> bool:
-        """Add up what each GPU would hold, splits taken as they are in an empty lab."""
-        staying: dict[str, int] = {}
-        turns: dict[tuple[str, str], int] = {}
-        runners = set()
-        for column in sorted(columns, key=lambda each: not each.group.resident):
-            if column.runner in runners:
-                continue
-            runners.add(column.runner)
-            for device, size in column.loads:
-                if column.group.resident:
-                    staying[device] = staying.get(device, 0) + size
-                else:
-                    turn = (device, column.choice.instance)
-                    turns[turn] = max(turns.get(turn, 0), size)
-        for (device, _), size in turns.items():
-            staying[device] = staying.get(device, 0) + size
-        return all(size <= self.rooms[device] for device, size in staying.items())
 
     def put(self, column: Column) -> bool:
         """Add a column where there is room for it, and no other replica on the same instance."""
@@ -103,56 +96,57 @@ class State:
         self._count(node, columns, verdict)
 
     def _count(self, node: int, columns: Set, verdict: Verdict) -> None:
-        outcome = verdict.outcome
+        left = self._left.get(verdict)
+        if left is None:
+            left = self._left[verdict] = self._left_of(node, columns, verdict)
+        free, beside_residents, self.disks[node] = left
+        self.free.update(free)
+        self.beside_residents.update(beside_residents)
+
+    def _left_of(self, node: int, columns: Set, verdict: Verdict) -> _Left:
+        outcome, where = verdict.outcome, self.problem.nodes[node]
         assert isinstance(outcome, Settled)  # noqa: S101 - only what holds is applied
-        name = self.problem.nodes[node].name
-        for card in self.problem.nodes[node].cards:
-            device = f"{name}/{card.index}"
-            room = self.rooms[device]
-            self.free[device] = room - outcome.devices.get(device, 0)
-            self.beside_residents[device] = room
+        rooms = {device: self.rooms[device] for device in self.problem.node_devices[node]}
+        free = {device: room - outcome.devices.get(device, 0) for device, room in rooms.items()}
         for column in columns:
             if column.group.resident:
                 for device, size in column.loads:
-                    self.beside_residents[device] -= size
+                    rooms[device] -= size
+        files = {column.group.file: column.group.download_bytes for column in columns}
+        return free, rooms, _disk(where) - sum(files.values())
 
     def options(self, wanted: int, *, above: int) -> Iterator[Column]:
         """Return columns of a deployment worth more than ``above`` that may fit, the best first."""
+        groups = self.problem.groups[wanted]
+        count = bisect_left(groups, -above, key=lambda group: -group.worth)
         divided = 0
-        for group in self.problem.groups[wanted]:
-            if group.worth <= above:
-                return
-            for column in self.places(group):
-                divided += not group.sure
-                if group.sure or divided <= MOST_DIVIDED:
-                    yield column
+        for column in self._fitting(wanted, groups[:count]):
+            divided += not column.group.sure
+            if column.group.sure or divided <= MOST_DIVIDED:
+                yield column
 
-    def places(self, group: Group) -> Iterator[Column]:
-        """Return a group's columns that may fit, the fullest places first."""
-        free = self.free if group.resident else self.beside_residents
-        problem = self.problem
-        fitting = []
-        for position, devices in enumerate(problem.devices(group)):
-            least = min([free[device] for device in devices], default=0)
-            if least >= group.need_bytes or not group.sure:
-                fitting.append((least, position))
-            elif self._shares(group, position):
-                fitting.append((0, position))
-        for _, position in sorted(fitting)[:MOST_PLACES]:
-            yield problem.column(group, position)
+    def smallest(self, wanted: int) -> Iterator[Column]:
+        """Return columns of a deployment that may fit, what takes least first."""
+        return self._fitting(wanted, self._small[wanted])
 
-    def _shares(self, group: Group, position: int) -> bool:
-        """Whether a runner is there already that might serve it too."""
-        runner = self.problem.runner(group, position)
-        node = self.problem.node_numbers[group.profile.members[position].node]
-        return any(column.runner == runner for column in self.sets[node])
+    def _fitting(self, wanted: int, groups: Sequence[Group]) -> Iterator[Column]:
+        resident = self.problem.wanted[wanted].resident
+        free = self.free if resident else self.beside_residents
+        files = {
+            (column.node, file)
+            for file in self.problem.files[wanted]
+            for column in self._running.get(file, ())
+        }
+        for group, positions in fitting(self.problem, groups, Left(free, self.disks, files)):
+            for position in positions[:MOST_PLACES]:
+                yield self.problem.column(group, position)
 
     def sharing(self, wanted: int) -> Iterator[Column]:
         """Return columns of a deployment that a runner can serve which is there already."""
         problem = self.problem
         for group in problem.groups[wanted]:
             choice = group.profile.choice
-            for other in self._running.get(problem.runner(group, 0)[1], ()):
+            for other in self._running.get(group.file, ()):
                 if (other.choice.ctx, other.choice.form) == (choice.ctx, choice.form):
                     member = other.group.profile.members[other.position]
                     if member in group.profile.members:
@@ -185,6 +179,14 @@ def _is_laborious(columns: Set) -> bool:
     return not divided[0].group.resident and any(
         set(each.reach) & set(divided[0].reach) for each in columns if each is not divided[0]
     )
+
+
+def _disk(node: Node) -> float:
+    return inf if node.disk_free_bytes is None else node.disk_free_bytes
+
+
+def _size(group: Group) -> tuple[int, int, int]:
+    return group.cpu, group.total_bytes, -group.worth
 
 
 def without(columns: Set, *gone: Column) -> Set:

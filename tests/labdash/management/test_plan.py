@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from labdash.env import ROOT
 from labdash.management.commands.plan import _verdict
 from labdash.models import Deployment, Plan
+from labdash.planner.plan import Unproved
 from tests.factories import GIB, gpu, make_node, seen
 from tests.labdash.management.conftest import Run
 from tests.planning.choices import plan_of
@@ -75,6 +76,10 @@ def test_a_lab_is_read_from_standard_input(manage: Run) -> None:
         (
             {"status": "feasible", "gap": None},
             "A better plan may be possible; how far it is from the best is not known.",
+        ),
+        (
+            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=50)},
+            "A better plan may be possible: 7 of priority 50 fit, at most 8 could.",
         ),
     ],
 )

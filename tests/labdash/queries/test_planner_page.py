@@ -7,7 +7,7 @@ import pytest
 from labdash.models import Deployment as Wanted
 from labdash.models import Gpu, PlanItem
 from labdash.planner.lab import Lab
-from labdash.planner.plan import DeviceLoad, Plan
+from labdash.planner.plan import DeviceLoad, Plan, Unproved
 from labdash.queries.library import Library
 from labdash.queries.planner_page import (
     Seen,
@@ -66,6 +66,14 @@ def test_headline_counts_in_words(served: int, not_served: int, said: str) -> No
             "Within 2.1 % of the best possible when the time for the search was over",
         ),
         ({"gap": None}, "Not proved to be the best"),
+        (
+            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=50)},
+            "Not proved to be the best: 7 of priority 50 fit, at most 8 could",
+        ),
+        (
+            {"gap": None, "unproved": Unproved(part="cpu", got=12, bound=0)},
+            "Not proved to be the best: 12 layers are on the CPU, 0 might do",
+        ),
     ],
 )
 def test_certainty_says_how_far_from_the_best(changes: dict[str, object], said: str) -> None:
