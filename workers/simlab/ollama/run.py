@@ -107,7 +107,7 @@ async def loaded(
         end = f"offset+size ({weights.size_bytes}) exceeds file size ({there})"
         raise ApiError(500, f'tensor "token_embd.weight" {end}')
     load = _load(server, body, model, weights)
-    if server.load_faults:
+    if server.load_faults and not server.scheduler.has(load):
         text = server.load_faults.popleft()
         server.write("ERROR", f"error loading llama server: {text}")
         raise ApiError(503 if "server busy" in text else 500, text)

@@ -77,6 +77,11 @@ class Scheduler:
         finally:
             self._release(runner)
 
+    def has(self, load: Load) -> bool:
+        """Tell whether the model runs already, with the same options."""
+        runner = self._runners.get(load.request.blob_digest)
+        return runner is not None and self._usable(runner, load)
+
     def expire(self, blob_digest: str) -> None:
         """Unload a model as soon as it is idle; the caller need not wait."""
         runner = self._runners.get(blob_digest)
@@ -121,9 +126,9 @@ class Scheduler:
         self._runners.clear()
 
     def _ready(self, load: Load) -> Runner | None:
-        runner = self._runners.get(load.request.blob_digest)
-        if not runner or not self._usable(runner, load):
+        if not self.has(load):
             return None
+        runner = self._runners[load.request.blob_digest]
         self._take(runner)
         return runner
 

@@ -68,6 +68,15 @@ def test_a_preload_waits_and_then_says_load(lab: OllamaLab) -> None:
     assert loaded(lab) == [SMALL]
 
 
+def test_a_fault_is_of_the_next_load_and_not_of_a_model_that_is_there(lab: OllamaLab) -> None:
+    load(lab)
+    lab.server.load_faults.append("CUDA error")
+    assert load(lab).is_success
+    failed = load(lab, OTHER)
+    assert (failed.status_code, failed.json()["error"]) == (500, "CUDA error")
+    assert load(lab, OTHER).is_success
+
+
 def test_a_model_is_not_listed_before_its_load_has_ended(slow_lab: OllamaLab) -> None:
     preload = Background(lambda: load(slow_lab))
     until(lambda: used_bytes(slow_lab) > 10**9)
