@@ -13,10 +13,11 @@ from tests.e2e.live_lab import LiveLab, sign_in
 
 # Generous: two cores may run a browser, twelve processes and another test.
 PATIENCE_MS = 60_000
+SESSION = "labdash_session"
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
     """Start the demo: five simulated machines with a real hub and real node workers."""
     folder = tmp_path_factory.mktemp("live") / "var"
@@ -57,7 +58,12 @@ def context(browser: Browser, complaints: list[str]) -> Iterator[BrowserContext]
 
 @pytest.fixture
 def window(context: BrowserContext, lab: LiveLab) -> Page:
-    """Return the page of somebody who signed in to the running lab."""
+    """Return the page of somebody who signed in to the running lab, the first one by the door."""
     page = context.new_page()
-    sign_in(page, lab)
+    if lab.session:
+        context.add_cookies([{"name": SESSION, "value": lab.session, "url": lab.url}])
+        page.goto(f"{lab.url}/")
+    else:
+        sign_in(page, lab)
+        lab.session = next(c["value"] for c in context.cookies() if c["name"] == SESSION)
     return page

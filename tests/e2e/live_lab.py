@@ -31,10 +31,11 @@ def order(url: str, body: object) -> None:
 
 @dataclass
 class LiveLab:
-    """The running demo. ``folder`` is its data folder."""
+    """The running demo. ``folder`` is its data folder, ``session`` that of who signed in first."""
 
     running: Running
     folder: Path
+    session: str = ""
 
     @property
     def url(self) -> str:
