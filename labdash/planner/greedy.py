@@ -5,6 +5,7 @@ from labdash.planner.plan import Choice, Plan
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import best_of, gap_between, sums_of
 from labdash.planner.solving.improve import improve
+from labdash.planner.solving.layers import give_layers
 from labdash.planner.solving.problem import Column, Problem
 from labdash.planner.solving.state import State
 
@@ -76,6 +77,7 @@ def quick(lab: Lab) -> Plan:
 
 def told(problem: Problem, state: State) -> Plan:
     """Write down where a search stands. The gap is known where nothing leads but the value."""
+    give_layers(state)
     best, sums = best_of(problem), sums_of(problem, state.sets)
     leads = sums.served == best.served and sums.cpu == best.cpu
     gap = gap_between(sums.points, best.points) if leads else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
@@ -89,6 +89,17 @@ def most_of_it(trial: Trial) -> Found:
     settings = replace(settings, gpus=(gpu,))
     settings, _ = most_layers(trial.variant.model, settings, learned=learned_of(trial.seat.cards))
     return _with_layers(trial, settings.gpu_layers)
+
+
+@cache
+def layers_of_it(count: int) -> Way:
+    """Return how to load so many layers on the seat's one GPU."""
+
+    @refusing
+    def some(trial: Trial) -> Found:
+        return _with_layers(trial, count)
+
+    return some
 
 
 def share_of_it(quarters: int) -> Way:

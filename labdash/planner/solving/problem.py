@@ -13,8 +13,11 @@ from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.loading import Conflict, Pick, Settled, settle
 from labdash.planner.placement import Profile, fastest_of, profiles
 from labdash.planner.placing.engine import Rules, rules_of
+from labdash.planner.placing.forms import layers_of_it
 from labdash.planner.placing.inventory import blob_key
+from labdash.planner.placing.outcome import Miss, Trial
 from labdash.planner.placing.seats import Member
+from labdash.planner.placing.stamping import stamped
 from labdash.planner.plan import Choice
 from labdash.planner.score import PARTS, satisfaction, spares_cpu
 
@@ -237,6 +240,21 @@ class Problem:
             reach=self.places_of(group)[position].devices if choice.gpu_devices else (),
             runner=(member.instance, group.file),
         )
+
+    def with_layers(self, column: Column, count: int) -> Column | None:
+        """Return a column with another number of layers on its GPU, None where it cannot be."""
+        profile, choice = column.group.profile, column.choice
+        outcome = layers_of_it(count)(Trial(choice.variant, choice.ctx, profile.seat))
+        if isinstance(outcome, Miss):
+            return None
+        member = profile.members[column.position]
+        price = choice.download_bytes, choice.moved_bytes
+        made = stamped(outcome, profile.seat, member, price)
+        points = self.points(self.wanted[column.wanted], made)
+        other = replace(
+            profile, choice=made, members=(member,), outcome=outcome, satisfaction=points
+        )
+        return self.column(self._group(column.wanted, other), 0)
 
     def columns_of(self, wanted: int) -> Iterator[Column]:
         """Return all columns of a deployment, the best first."""

@@ -12,6 +12,7 @@ from labdash.planner.solving.bound import Sums, best_of, gap_between, sums_of
 from labdash.planner.solving.classes import class_rows
 from labdash.planner.solving.cuts import by_node
 from labdash.planner.solving.improve import improve, shake
+from labdash.planner.solving.layers import give_layers
 from labdash.planner.solving.pool import recombine
 from labdash.planner.solving.problem import Column, Group, Problem
 from labdash.planner.solving.program import POINT, Build, Model, Outcome, Part
@@ -151,6 +152,7 @@ class Search:
 
     def plan(self) -> Plan:
         """Write down what was found."""
+        give_layers(self.state)
         unproved = self._unproved()
         gap = None if unproved else gap_between(self.sums().points, self.bound)
         return plan_of(
