@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from labdash.planner.lab import Deployment, Lab
+from labdash.planner.lab import Deployment, Lab, Variant
 from labdash.planner.ollama import GIB
 from labdash.planner.placing.inventory import download_bytes
 from labdash.planner.placing.outcome import Found, Miss, Outcome, Trial
@@ -23,6 +23,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class _Try:
+    variant: Variant
     found: Found
     member: Member
     seat: Seat
@@ -86,7 +87,7 @@ def _unsuited(lab: Lab, deployment: Deployment) -> Blocked | None:
 def _nearest(lab: Lab, deployment: Deployment) -> Blocked:
     tried = list(_tries(lab, deployment))
     if any(isinstance(each.found, Outcome) for each in tried):
-        return _too_slow(deployment, tried) or _full_disk(lab, deployment)
+        return _too_slow(deployment, tried) or _full_disk(lab, deployment, tried)
     short = [each for each in tried if _shortage(each) is not None]
     if short:
         return _short(lab, min(short, key=lambda each: _shortage(each) or 0))
@@ -111,18 +112,25 @@ def _too_slow(deployment: Deployment, tried: list[_Try]) -> Blocked | None:
     return Blocked(limit="speed", short_bytes=None, text=text)
 
 
-def _full_disk(lab: Lab, deployment: Deployment) -> Blocked:
-    smallest = min(deployment.variants, key=download_bytes)
-    homes = {member.node for member, _ in _places(lab, deployment)}
-    free, name = max(
-        (node.disk_free_bytes or 0, node.name) for node in lab.nodes if node.name in homes
+def _full_disk(lab: Lab, deployment: Deployment, tried: Iterable[_Try]) -> Blocked:
+    """Tell of the disk that lacks least, of machines that could serve it but for that."""
+    least = deployment.min_tokens_per_s or 0.0
+    free = {node.name: node.disk_free_bytes or 0 for node in lab.nodes}
+    short, name, smallest = min(
+        (
+            (download_bytes(each.variant) - free[member.node], member.node, each.variant)
+            for each in tried
+            if isinstance(each.found, Outcome) and (each.found.tokens_per_s or 0.0) >= least
+            for member in seats_of(lab)[each.seat]
+            if is_admitted(lab, deployment, member)
+        ),
+        key=lambda found: found[:2],
     )
-    needed = download_bytes(smallest)
     text = (
-        f"{smallest.name} has to be downloaded, {needed / GIB:.1f} GiB;"
-        f" {name} has {free / GIB:.1f} GiB of disk free."
+        f"{smallest.name} has to be downloaded, {download_bytes(smallest) / GIB:.1f} GiB;"
+        f" {name} has {free[name] / GIB:.1f} GiB of disk free."
     )
-    return Blocked(limit="disk", short_bytes=max(0, needed - free), text=text)
+    return Blocked(limit="disk", short_bytes=max(0, short), text=text)
 
 
 def _shortage(each: _Try) -> int | None:
@@ -162,7 +170,7 @@ def _tries(lab: Lab, deployment: Deployment) -> Iterator[_Try]:
             steps = steps_of(deployment, variant.model.shape.ctx_train)
             if steps and suits(deployment, variant, seat):
                 for way in ways_at(deployment, seat):
-                    yield _Try(way(Trial(variant, steps[0], seat)), member, seat)
+                    yield _Try(variant, way(Trial(variant, steps[0], seat)), member, seat)
 
 
 def _places(lab: Lab, deployment: Deployment) -> Iterator[tuple[Member, Seat]]:

@@ -7,6 +7,7 @@ import pytest
 
 from labdash.planner.lab import Deployment, Node
 from labdash.planner.placement import choices, why_none
+from labdash.planner.placing.inventory import download_bytes
 from tests.labdash.planner.small_labs import GIB, card, deployment, lab, node, variant
 
 Q14 = variant("qwen3:14b")
@@ -66,3 +67,15 @@ def test_a_part_of_a_split_is_not_told_as_a_need_of_one_gpu() -> None:
     kept = replace(place.cards[0], reserve_bytes=4 * GIB)
     found = why_none(lab(replace(place, cards=(kept, place.cards[1]))), deployment(Q14))
     assert " GiB on rog/0, split over the GPUs of rog:11434; rog/0 has" in found.text
+
+
+def test_the_disk_of_a_machine_that_could_serve_it_is_told() -> None:
+    large = replace(node("large", 24.0), disk_free_bytes=2 * GIB)
+    small = replace(node("small", 4.0), disk_free_bytes=400 * GIB)
+    slow = tuple(replace(each, bandwidth_gbs=50.0) for each in node("slow", 24.0).cards)
+    slow_one = replace(node("slow", 24.0), cards=slow, disk_free_bytes=400 * GIB)
+    asked = deployment(Q14, ctx_floor=4096, ctx_wish=4096, min_tokens_per_s=20.0)
+    found = why_none(lab(large, small, slow_one), asked)
+    assert found.limit == "disk"
+    assert found.text.endswith("; large has 2.0 GiB of disk free.")
+    assert found.short_bytes == download_bytes(Q14) - 2 * GIB
