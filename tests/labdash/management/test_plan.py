@@ -10,9 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from labdash.env import ROOT
-from labdash.management.commands.plan import _verdict
+from labdash.management.commands.plan import _lines, _verdict
 from labdash.models import Deployment, Plan
-from labdash.planner.plan import Unproved
+from labdash.planner.plan import Proposal, Unproved
 from tests.factories import GIB, gpu, make_node, seen
 from tests.labdash.management.conftest import Run
 from tests.planning.choices import plan_of
@@ -85,6 +85,23 @@ def test_a_lab_is_read_from_standard_input(manage: Run) -> None:
 )
 def test_how_good_a_plan_is_contradicts_nothing(changes: dict[str, Any], verdict: str) -> None:
     assert _verdict(replace(plan_of(), **changes)) == verdict
+
+
+def test_what_a_proposal_costs_is_written_beneath_what_it_brings() -> None:
+    found = Proposal(
+        instance="rog:11434",
+        kind="environment",
+        lines=("A=1",),
+        gains=("big is served.",),
+        losses=("small: context 4k instead of 8k.",),
+        text="With A=1, also big fits and small gets less.",
+    )
+    assert list(_lines(replace(plan_of(), proposals=(found,))))[:4] == [
+        "Proposal for rog:11434: With A=1, also big fits and small gets less.",
+        "    A=1",
+        "  - big is served.",
+        "  but small: context 4k instead of 8k.",
+    ]
 
 
 def test_bad_input_is_one_line_and_2(manage: Run, tmp_path: Path) -> None:
