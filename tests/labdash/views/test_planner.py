@@ -17,9 +17,7 @@ from labdash.domain.searching import quick
 from labdash.models import Deployment, Gpu, Plan, PlanItem, PlanState, Prediction
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan as Answer
-from labdash.planner.plan import Proposal
 from labdash.views import planning as planning_views
-from labdash.views.http import fragment
 from tests.labdash.views.polling import POLL, count_queries, parts, poll, text_of
 from tests.labdash.views.sample_lab import GIB, add, five_nodes, gpu, install, reading, sample
 from tests.labdash.views.test_overview import bare
@@ -154,20 +152,6 @@ def test_fragment_roots_are_what_the_page_replaces(page: Client) -> None:
     assert parts(answer) == [
         "favicon", "banner", "lead", "warnings", "wanted", "bars", "proposals", "force", "past",
     ]  # fmt: skip
-
-
-def test_proposal_shows_what_it_costs_beside_what_it_brings() -> None:
-    found = Proposal(
-        instance="rog:11434",
-        kind="environment",
-        lines=("A=1",),
-        gains=("big is served.",),
-        losses=("small gets less.",),
-        text="With A=1, also big fits and small gets less.",
-    )
-    shown = fragment("planner/page.html#proposals", "proposals", proposals=(found,)).html
-    assert '<p class="good">big is served.</p>' in shown
-    assert '<p class="attention">small gets less.</p>' in shown
 
 
 def test_queries_do_not_grow_with_the_wishes(page: Client) -> None:
