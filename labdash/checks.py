@@ -36,6 +36,16 @@ def secret_key(**_: Any) -> list[CheckMessage]:
 
 
 @register
+def admin_pages(**_: Any) -> list[CheckMessage]:
+    """Django's own check of the admin sees only pages that somebody has found by then."""
+    from django.contrib.admin import autodiscover  # noqa: PLC0415 - it needs the apps
+    from django.contrib.admin.checks import check_admin_app  # noqa: PLC0415 - as above
+
+    autodiscover()
+    return check_admin_app(None)
+
+
+@register
 def data_folder(**_: Any) -> list[CheckMessage]:
     """Whatever exists of the data folder must be writable to this user."""
     folder = settings.DATA_DIR

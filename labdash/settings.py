@@ -68,7 +68,8 @@ WSGI_APPLICATION = "labdash.wsgi.application"
 
 INSTALLED_APPS = [
     "labdash.apps.LabDashConfig",
-    "django.contrib.admin",
+    # Its pages are found by the site map: commands, workers and the scheduler start without them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -26,6 +26,8 @@ from labdash.views import (
     trying,
 )
 
+admin.autodiscover()
+
 node_urls = [
     path("", nodes.nodes, name="nodes"),
     path("<slug:slug>/", nodes.node_detail, name="node_detail"),

@@ -29,6 +29,28 @@ def test_a_key_that_stands_in_the_code_is_told(settings: Settings) -> None:
     assert ids(run_checks()) == ["labdash.W001"]
 
 
+def test_a_command_starts_without_the_admin_and_the_check_finds_its_mistakes() -> None:
+    program = """
+import django, sys
+django.setup()
+assert "labdash.admin" not in sys.modules
+from django.core.checks import run_checks
+run_checks()
+from django.contrib import admin
+from labdash.models import Node
+admin.site._registry[Node].list_display = ("nothing",)
+print({each.id for each in run_checks()})
+"""
+    told = subprocess.check_output(  # noqa: S603 - the program above
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "labdash.settings"},
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert "admin.E108" in told
+
+
 @pytest.mark.parametrize(
     "argv",
     [

@@ -30,6 +30,7 @@ from labdash.models import (
 from tests.factories import installed, inventory, make_job, make_node, sample
 from tests.plan_rows import make_item, make_plan
 
+admin.autodiscover()
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
