@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Each of these files has a lab, a hub or a library of its own for all its tests.
+# Each of these files makes for all its tests what takes seconds: a lab, a hub, what it read.
 TOGETHER = (
+    "tests/benchmarks/accuracy/test_measured.py",
     "tests/deploy/test_demo.py",
     "tests/deploy/test_join.py",
     "tests/deploy/test_up.py",
+    "tests/labdash/planner/memory/test_oracle.py",
+    "tests/test_architecture.py",
     "tests/workers/simlab/test_control.py",
     "tests/workers/simlab/test_server_faults.py",
     "tests/workers/test_faults.py",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
@@ -32,9 +33,17 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
 def parse(path: Path) -> ast.Module:
-    """Parse a file."""
+    """Parse a file, once for all tests."""
     return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> str:
+    """Return the imports of a file, and nothing else of it."""
+    body: list[ast.stmt] = [node for node in parse(path).body if _is_import(node)]
+    return ast.unparse(ast.Module(body=body, type_ignores=[]))
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
@@ -62,8 +71,7 @@ def plant(folder: Path, path: str, line: str) -> None:
     for source in CODE:
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        imports: list[ast.stmt] = [node for node in parse(source).body if _is_import(node)]
-        target.write_text(ast.unparse(ast.Module(body=imports, type_ignores=[])))
+        target.write_text(imports(source))
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     with (folder / path).open("a") as file:
         file.write(f"\n{line}\n")
