@@ -43,7 +43,7 @@ def _memory(made: Rows, problem: Problem, groups: list[Group]) -> None:
     taken: dict[Card, dict[int, float]] = defaultdict(dict)
     everywhere: dict[int, float] = {}
     for number, group in enumerate(groups):
-        devices = problem.places_of(group)[0].devices
+        devices = group.places[0].devices
         if group.resident and group.total_bytes:
             size = group.total_bytes / GIB / _sharers(problem, group)
             everywhere[number] = size

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from labdash.planner.solving.problem import Group, Place, Problem
+from labdash.planner.solving.problem import Group, Place
 
 # Groups that are looked at in one step, all their places at once.
 STEP = 64
@@ -22,9 +22,7 @@ class Left:
     files: Collection[tuple[int, str]]
 
 
-def fitting(
-    problem: Problem, groups: Sequence[Group], left: Left
-) -> Iterator[tuple[Group, list[int]]]:
+def fitting(groups: Sequence[Group], left: Left) -> Iterator[tuple[Group, list[int]]]:
     """Yield the groups that may fit somewhere, with the numbers of those places, fullest first."""
     for first in range(0, len(groups), STEP):
         part = [(number, groups[number]) for number in range(first, min(first + STEP, len(groups)))]
@@ -33,13 +31,13 @@ def fitting(
             (number, _least(place, free), position)
             for number, group in part
             for need in [group.need_bytes if group.sure else 0]
-            for position, place in enumerate(problem.places_of(group))
+            for position, place in enumerate(group.places)
             if need <= free[place.device]
             and group.download_bytes <= disks[place.node]
             and all(need <= free[other] for other in place.others)
         ]
         if left.files:
-            found += _shared(problem, part, left.files)
+            found += _shared(part, left.files)
         for number, places in groupby(sorted(found), key=lambda each: each[0]):
             yield groups[number], list(dict.fromkeys(position for _, _, position in places))
 
@@ -51,11 +49,11 @@ def _least(place: Place, free: Mapping[str, int]) -> int:
 
 
 def _shared(
-    problem: Problem, part: Sequence[tuple[int, Group]], files: Collection[tuple[int, str]]
+    part: Sequence[tuple[int, Group]], files: Collection[tuple[int, str]]
 ) -> list[tuple[int, int, int]]:
     return [
         (number, 0, position)
         for number, group in part
-        for position, place in enumerate(problem.places_of(group))
+        for position, place in enumerate(group.places)
         if (place.node, group.file) in files
     ]

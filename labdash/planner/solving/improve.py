@@ -133,7 +133,23 @@ def _victims(state: State, column: Column, *, most: int) -> Iterator[tuple[Colum
         if each.choice.instance == column.choice.instance or mine & set(each.choice.bytes)
     ]
     for count in range(1, most + 1):
-        yield from combinations(near, count)
+        for victims in combinations(near, count):
+            if _makes_room(state, column, victims):
+                yield victims
+
+
+def _makes_room(state: State, column: Column, victims: tuple[Column, ...]) -> bool:
+    """Whether what others hold, as far as they go, is enough for a resident whose bytes are sure.
+
+    More than that is tried out.
+    """
+    if not (column.sure and column.group.resident):
+        return True
+    freed = [victim.choice.bytes for victim in victims]
+    return all(
+        size <= state.free[device] + sum(each.get(device, 0) for each in freed)
+        for device, size in column.loads
+    )
 
 
 def _ousted(state: State, column: Column, victims: tuple[Column, ...], base: int) -> bool:

@@ -28,6 +28,19 @@ MOST_LAYERS = 1 << 20
 NOWHERE = ""
 
 
+class Place(NamedTuple):
+    """A node by its number, and the GPUs there; ``NOWHERE`` is the device of a CPU's place."""
+
+    node: int
+    device: str
+    others: tuple[str, ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All GPUs."""
+        return () if self.device == NOWHERE else (self.device, *self.others)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """``points`` is the satisfaction, ``cpu`` the layers that come before all wishes.
@@ -40,6 +53,7 @@ class Group:
     number: int
     wanted: int
     profile: Profile
+    places: tuple[Place, ...]
     points: int
     hope: int
     cpu: int
@@ -82,19 +96,6 @@ class Column:
     def sure(self) -> bool:
         """Whether its bytes on each GPU do not follow from what else is loaded."""
         return self.group.sure
-
-
-class Place(NamedTuple):
-    """A node by its number, and the GPUs there; ``NOWHERE`` is the device of a CPU's place."""
-
-    node: int
-    device: str
-    others: tuple[str, ...]
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """All GPUs."""
-        return () if self.device == NOWHERE else (self.device, *self.others)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,12 +158,12 @@ class Problem:
         self.fastest: list[float | None] = []
         self.groups: list[list[Group]] = []
         self._count = 0
+        # By the identity of a group's members, which live as long as the groups.
+        self._places: dict[int, tuple[Place, ...]] = {}
         for number in range(len(self.wanted)):
             self._add(number)
         self._columns: dict[int, Column] = {}
         self._verdicts: dict[tuple[int, tuple[int, ...]], Verdict] = {}
-        # By the identity of a group's places, which live as long as the groups.
-        self._places: dict[int, tuple[Place, ...]] = {}
 
     def _set_scale(self) -> None:
         """Choose what one of each part of the score is worth, so that the next never makes up."""
@@ -193,6 +194,7 @@ class Problem:
             number=first,
             wanted=number,
             profile=profile,
+            places=self._places_of(profile.members),
             points=profile.satisfaction,
             hope=self._hope(number, profile),
             cpu=cpu,
@@ -237,7 +239,7 @@ class Problem:
             node=self.node_numbers[member.node],
             choice=choice,
             loads=tuple((device, choice.bytes[device]) for device in choice.gpu_devices),
-            reach=self.places_of(group)[position].devices if choice.gpu_devices else (),
+            reach=group.places[position].devices if choice.gpu_devices else (),
             runner=(member.instance, group.file),
         )
 
@@ -365,9 +367,7 @@ class Problem:
         """What each instance does."""
         return {each.name: rules_of(each) for node in self.nodes for each in node.instances}
 
-    def places_of(self, group: Group) -> tuple[Place, ...]:
-        """Return the places of a group, by their numbers."""
-        members = group.profile.members
+    def _places_of(self, members: tuple[Member, ...]) -> tuple[Place, ...]:
         found = self._places.get(id(members))
         if found is None:
             found = self._places[id(members)] = tuple(map(self._place, members))

@@ -137,7 +137,7 @@ class State:
             for file in self.problem.files[wanted]
             for column in self._running.get(file, ())
         }
-        for group, positions in fitting(self.problem, groups, Left(free, self.disks, files)):
+        for group, positions in fitting(groups, Left(free, self.disks, files)):
             for position in positions[:MOST_PLACES]:
                 yield self.problem.column(group, position)
 
