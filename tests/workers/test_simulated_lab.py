@@ -29,8 +29,8 @@ from workers.wire import (
 pytestmark = pytest.mark.e2e
 
 GIB = 2**30
-# 3.1 GiB, at home in the registry and not on rog.
-MODEL = "gemma3:4b"
+# 1.2 GiB, at home in the registry and not on rog.
+MODEL = "llama3.2:1b"
 
 
 class Lab:
@@ -218,7 +218,7 @@ def test_a_pull_is_cancelled_and_resumes_where_it_was(lab: Lab) -> None:
 
 def test_a_pull_that_does_not_fit_is_refused_with_numbers(lab: Lab) -> None:
     lab.control("/machines/rog/disk", free_bytes=GIB)
-    lab.pull(speed=50_000_000)
+    lab.pull("gemma3:4b", speed=50_000_000)
     end = lab.end()
 
     assert (end.phase, end.retry) == ("failed", False)
@@ -230,11 +230,11 @@ def test_a_pull_that_does_not_fit_is_refused_with_numbers(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "retry"),
     [
-        ("manifest-404", "The registry has no model gemma3:4b.", False),
+        ("manifest-404", "The registry has no model llama3.2:1b.", False),
         ("manifest-500", "The registry has an error of its own", True),
-        ("manifest-412", "gemma3:4b needs a newer Ollama than 0.32.15", False),
-        ("blob-404", "The registry lists gemma3:4b but lacks one of its files.", True),
-        ("corrupt", "A file of gemma3:4b arrived damaged", True),
+        ("manifest-412", "llama3.2:1b needs a newer Ollama than 0.32.15", False),
+        ("blob-404", "The registry lists llama3.2:1b but lacks one of its files.", True),
+        ("corrupt", "A file of llama3.2:1b arrived damaged", True),
         ("never-success", "without saying that it succeeded", True),
     ],
 )
