@@ -172,15 +172,17 @@ def strangest(report: wire.Report, value: str) -> wire.Report:
 
     What tells of what it speaks stays.
     """
-    for path in leaves(report):
+    paths = leaves(report)
+    most = len(paths)
+    for path in paths:
         if path[-1] in {"node", "instance", "job_id", "attempt", "uuid"}:
             continue
         try:
             changed = wire.report_adapter.validate_json(with_value(report, path, value))
         except ValidationError:
             continue
-        if len(leaves(changed)) >= len(leaves(report)):
-            report = changed
+        if (count := len(leaves(changed))) >= most:
+            report, most = changed, count
     return report
 
 
