@@ -63,7 +63,8 @@ def window(context: BrowserContext, lab: LiveLab) -> Page:
     if lab.session:
         context.add_cookies([{"name": SESSION, "value": lab.session, "url": lab.url}])
         page.goto(f"{lab.url}/")
-    else:
+    # Also after a test that signed out.
+    if page.url != f"{lab.url}/":
         sign_in(page, lab)
         lab.session = next(c["value"] for c in context.cookies() if c["name"] == SESSION)
     return page

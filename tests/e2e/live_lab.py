@@ -31,7 +31,7 @@ def order(url: str, body: object) -> None:
 
 @dataclass
 class LiveLab:
-    """The running demo. ``folder`` is its data folder, ``session`` that of who signed in first."""
+    """The running demo. ``folder`` is its data folder, ``session`` of who signed in last."""
 
     running: Running
     folder: Path
