@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from labdash.planner import greedy
 from labdash.planner.lab import Lab
@@ -36,10 +37,8 @@ def calm(lab: Lab, stays: Mapping[str, Stay], best: Plan) -> Plan | None:
         score=reached,
         placements=placements,
         refusals=tuple(replace(r, deployment=known[r.deployment.name]) for r in made.refusals),
-        gap=_gap(reached.value, best),
-        status=best.status,
         limited_by=best.limited_by,
-        unproved=best.unproved,
+        **_certainty(reached, best),
         proposals=best.proposals,
     )
 
@@ -49,6 +48,14 @@ def _is_enough(reached: Score, best: Score) -> bool:
         return False
     is_more = (reached.served, reached.cpu_layers) != (best.served, best.cpu_layers)
     return is_more or reached.value >= (1 - LITTLE) * best.value
+
+
+def _certainty(reached: Score, best: Plan) -> dict[str, Any]:
+    """Tell how good it is: what is better than the best that was found was bounded by nobody."""
+    if (reached.served, reached.cpu_layers) != (best.score.served, best.score.cpu_layers):
+        return {"status": "feasible", "gap": None, "unproved": None}
+    gap = _gap(reached.value, best)
+    return {"status": best.status, "gap": gap, "unproved": best.unproved}
 
 
 def _gap(value: float, best: Plan) -> float | None:

@@ -5,7 +5,7 @@ from labdash.planner.plan import Choice, Plan
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import best_of, gap_between, sums_of
 from labdash.planner.solving.improve import improve
-from labdash.planner.solving.layers import give_layers
+from labdash.planner.solving.layers import give_layers, with_layers
 from labdash.planner.solving.problem import Column, Problem
 from labdash.planner.solving.state import State
 
@@ -40,9 +40,7 @@ def _resume(state: State, plan: Plan) -> None:
     sets: dict[int, list[Column]] = {}
     for placement in plan.placements:
         wanted = names.get(placement.deployment.name)
-        known = state.problem.columns_of(wanted) if wanted is not None else ()
-        seen = _look(placement.choice)
-        column = next((each for each in known if _look(each.choice) == seen), None)
+        column = None if wanted is None else _like(state.problem, wanted, placement.choice)
         if column is not None and placement.replica < state.problem.wanted[column.wanted].replicas:
             sets.setdefault(column.node, []).append(column)
     for node, columns in sorted(sets.items()):
@@ -51,6 +49,28 @@ def _resume(state: State, plan: Plan) -> None:
         else:
             for column in columns:
                 state.put(column)
+
+
+def _like(problem: Problem, wanted: int, choice: Choice) -> Column | None:
+    """Find a choice among the columns; a number of layers that none has is made one."""
+    alike = [each for each in problem.columns_of(wanted) if _serves(each.choice, choice)]
+    seen = _look(choice)
+    exact = next((each for each in alike if _look(each.choice) == seen), None)
+    if exact or choice.form != "partial" or choice.num_gpu is None:
+        return exact
+    for each in alike:
+        made = with_layers(problem, each, choice.num_gpu)
+        if found := next((one for one in made if _look(one.choice) == seen), None):
+            return found
+    return next((each for each in alike if each.choice.form == "cpu"), None)
+
+
+def _serves(one: Choice, other: Choice) -> bool:
+    same = (one.instance, one.variant.name, one.ctx)
+    return same == (other.instance, other.variant.name, other.ctx) and one.form in {
+        other.form,
+        "cpu",
+    }
 
 
 def _look(choice: Choice) -> tuple[object, ...]:
@@ -77,8 +97,8 @@ def quick(lab: Lab) -> Plan:
 
 def told(problem: Problem, state: State) -> Plan:
     """Write down where a search stands. The gap is known where nothing leads but the value."""
-    give_layers(state)
     best, sums = best_of(problem), sums_of(problem, state.sets)
+    give_layers(state)
     leads = sums.served == best.served and sums.cpu == best.cpu
     gap = gap_between(sums.points, best.points) if leads else None
     return plan_of(problem, state.sets, gap=gap)

@@ -13,10 +13,11 @@ import numpy as np
 from labdash.planner import greedy
 from labdash.planner.lab import Lab
 from labdash.planner.plan import Plan
+from labdash.planner.solving.budget import Budget
 from labdash.planner.solving.problem import Problem
 from labdash.planner.solving.program import Ended, Outcome
 from labdash.planner.solving.rows import Row, Rows
-from labdash.planner.solving.search import Budget, Search
+from labdash.planner.solving.search import Search
 
 type Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 type Integers = np.ndarray[tuple[int], np.dtype[np.int32]]

@@ -9,7 +9,7 @@ from labdash.models import Deployment as Wanted
 from labdash.models import Gpu, PlanItem
 from labdash.planner.lab import Lab, Yields
 from labdash.planner.plan import Choice, Placement, Plan, Refusal, Unproved
-from labdash.planner.telling.words import all_of, tokens
+from labdash.planner.telling.words import all_of, layers, tokens
 from labdash.queries.bars import loaded_models, view_gpus
 from labdash.queries.lab import LabView
 from labdash.queries.library import Library, read_library
@@ -194,9 +194,11 @@ def certainty(plan: Plan, stage: Stage, *, in_force: bool = False) -> str:
 
 def possible(unproved: Unproved) -> str:
     """Say what a better plan might have."""
-    if unproved.part == "cpu":
-        return f"{unproved.got} layers are on the CPU, {unproved.bound} might do"
-    return f"{unproved.got} of priority {unproved.priority} fit, at most {unproved.bound} could"
+    if unproved.part == "served":
+        served = f"{unproved.got} served at priority {unproved.priority}"
+        return f"{served}, perhaps {unproved.bound} can be"
+    least = f"as few as {unproved.bound}" if unproved.bound else "none"
+    return f"{layers(unproved.got)} on the CPU, perhaps {least} need be"
 
 
 def number(count: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
@@ -88,35 +88,33 @@ def most_of_it(trial: Trial) -> Found:
     gpu = replace(settings.gpus[0], free_bytes=max(0, card.room_bytes - margin))
     settings = replace(settings, gpus=(gpu,))
     settings, _ = most_layers(trial.variant.model, settings, learned=learned_of(trial.seat.cards))
-    return _with_layers(trial, settings.gpu_layers)
-
-
-@cache
-def layers_of_it(count: int) -> Way:
-    """Return how to load so many layers on the seat's one GPU."""
-
-    @refusing
-    def some(trial: Trial) -> Found:
-        return _with_layers(trial, count)
-
-    return some
+    return with_layers(trial, settings.gpu_layers)
 
 
 def share_of_it(quarters: int) -> Way:
     """Return how to load some quarters of the layers on the seat's one GPU."""
 
-    @refusing
     def some(trial: Trial) -> Found:
-        return _with_layers(trial, all_layers(trial.variant) * quarters // 4)
+        return with_layers(trial, all_layers(trial.variant) * quarters // 4)
 
     return some
 
 
-def _with_layers(trial: Trial, count: int) -> Found:
+def with_layers(trial: Trial, count: int) -> Found:
+    """Load so many layers on the seat's one GPU, not none and not all."""
     if not 0 < count < all_layers(trial.variant):
         return Miss(limit="gpu", card=0, text="not one layer fits")
+    found = _with_layers(trial._replace(variant=_file_of(trial.variant)), count)
+    return found if isinstance(found, Miss) else replace(found, variant=trial.variant)
+
+
+@lru_cache(maxsize=16_384)
+def _with_layers(trial: Trial, count: int) -> Found:
     settings = replace(settings_of(trial, sized=False), gpu_layers=count)
-    return judged(trial, "partial", settings, num_gpu=count)
+    try:
+        return judged(trial, "partial", settings, num_gpu=count)
+    except PlannerError as error:
+        return Miss(limit="instance", text=str(error))
 
 
 SHARES = tuple(map(share_of_it, (3, 2, 1)))

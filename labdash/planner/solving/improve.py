@@ -1,6 +1,6 @@
 """Local search: whatever makes a plan better by moving one deployment, or two, is done."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import combinations, islice
 
 from labdash.planner.solving.problem import Column
@@ -19,13 +19,13 @@ def improve(state: State, *, effort: int = USUAL_EFFORT) -> None:
         pass
 
 
-def shake(state: State, *, effort: int) -> None:
+def shake(state: State, *, effort: int, may_go_on: Callable[[], bool]) -> None:
     """Empty two nodes at a time and fill them anew, as long as the effort lasts."""
     last = state.tried + effort
     count = len(state.sets)
-    for step in range(1, count):
+    for step in range(1, count // 2 + 1):
         for first in range(count):
-            if state.tried >= last:
+            if state.tried >= last or not may_go_on():
                 return
             _shaken(state, (first, (first + step) % count), last)
 
@@ -36,6 +36,8 @@ def _shaken(state: State, nodes: tuple[int, int], last: int) -> None:
     waiting = {number for number in range(len(state.held)) if state.open_replicas(number)}
     for node in nodes:
         state.set(node, ())
+    if not gone | waiting:
+        return
     problem = state.problem
     order = sorted(gone, key=lambda n: (problem.wanted[n].priority, -_need(state, n), n))
     for wanted in order:
@@ -139,11 +141,13 @@ def _victims(state: State, column: Column, *, most: int) -> Iterator[tuple[Colum
 
 
 def _makes_room(state: State, column: Column, victims: tuple[Column, ...]) -> bool:
-    """Whether what others hold, as far as they go, is enough for a resident whose bytes are sure.
+    """Whether what others leave is enough for a resident, where the bytes of all are sure.
 
-    More than that is tried out.
+    What shares a runner needs nothing; and whatever else is tried out.
     """
-    if not (column.sure and column.group.resident):
+    there = state.sets[column.node]
+    shares = any(each.runner == column.runner for each in there)
+    if shares or not (column.group.resident and all(each.sure for each in (column, *there))):
         return True
     freed = [victim.choice.bytes for victim in victims]
     return all(

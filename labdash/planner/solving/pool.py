@@ -7,18 +7,18 @@ whose relaxation is nearly whole.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import inf
 
 from labdash.planner.solving.bound import Sums
+from labdash.planner.solving.budget import Budget, Spent
 from labdash.planner.solving.problem import Held
-from labdash.planner.solving.program import CHOSEN, Build, Part
+from labdash.planner.solving.program import CHOSEN, Build, Outcome, Part
 from labdash.planner.solving.rows import Row, Rows
 from labdash.planner.solving.state import Set, State
 
 
-def recombine(
-    state: State, parts: Iterable[Part], build: Build, *, limits: tuple[float, int]
-) -> None:
+def recombine(state: State, parts: Iterable[Part], build: Build, *, budget: Budget) -> None:
     """Take over the best plan that can be made of what was seen, one part after the other."""
     seen = _worthwhile(state)
     program = build(_rows(state, seen))
@@ -28,11 +28,20 @@ def recombine(
         got = sum(values.get(number, 0.0) for number in chosen)
         if got < part.most * part.unit:
             gaps = 0.0, part.gaps[1]
-            outcome = program.maximize(values, start=chosen, gaps=gaps, limits=limits)
-            chosen = [n for n, value in enumerate(outcome.values) if value > CHOSEN] or chosen
+            with suppress(Spent):
+                limits = budget.limits()
+                outcome = program.maximize(values, start=chosen, gaps=gaps, limits=limits)
+                budget.count(outcome)
+                chosen = _chosen(outcome) or chosen
             got = sum(values.get(number, 0.0) for number in chosen)
         program.add(Row(values, upper=inf, lower=got - part.unit / 2))
     _take(state, [seen[number] for number in chosen])
+
+
+def _chosen(outcome: Outcome) -> list[int]:
+    """Read a solution; what HiGHS itself does not stand by is none."""
+    values = () if outcome.ended == "failed" else outcome.values
+    return [number for number, value in enumerate(values) if value > CHOSEN]
 
 
 def _worthwhile(state: State) -> list[Held]:

@@ -13,11 +13,8 @@ from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.loading import Conflict, Pick, Settled, settle
 from labdash.planner.placement import Profile, fastest_of, profiles
 from labdash.planner.placing.engine import Rules, rules_of
-from labdash.planner.placing.forms import layers_of_it
 from labdash.planner.placing.inventory import blob_key
-from labdash.planner.placing.outcome import Miss, Trial
 from labdash.planner.placing.seats import Member
-from labdash.planner.placing.stamping import stamped
 from labdash.planner.plan import Choice
 from labdash.planner.score import PARTS, satisfaction, spares_cpu
 
@@ -243,20 +240,9 @@ class Problem:
             runner=(member.instance, group.file),
         )
 
-    def with_layers(self, column: Column, count: int) -> Column | None:
-        """Return a column with another number of layers on its GPU, None where it cannot be."""
-        profile, choice = column.group.profile, column.choice
-        outcome = layers_of_it(count)(Trial(choice.variant, choice.ctx, profile.seat))
-        if isinstance(outcome, Miss):
-            return None
-        member = profile.members[column.position]
-        price = choice.download_bytes, choice.moved_bytes
-        made = stamped(outcome, profile.seat, member, price)
-        points = self.points(self.wanted[column.wanted], made)
-        other = replace(
-            profile, choice=made, members=(member,), outcome=outcome, satisfaction=points
-        )
-        return self.column(self._group(column.wanted, other), 0)
+    def column_of(self, wanted: int, profile: Profile) -> Column:
+        """Make a column that is not among those of the groups."""
+        return self.column(self._group(wanted, profile), 0)
 
     def columns_of(self, wanted: int) -> Iterator[Column]:
         """Return all columns of a deployment, the best first."""

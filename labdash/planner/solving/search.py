@@ -1,14 +1,14 @@
 """Prove a plan the best, or make it better: one part of the score after the other."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import floor, inf
 from typing import Literal
 
 from labdash.planner.plan import Plan, Unproved
 from labdash.planner.solving.assemble import plan_of
 from labdash.planner.solving.bound import Sums, best_of, gap_between, sums_of
+from labdash.planner.solving.budget import Budget, Spent
 from labdash.planner.solving.classes import class_rows
 from labdash.planner.solving.cuts import by_node
 from labdash.planner.solving.improve import improve, shake
@@ -24,44 +24,13 @@ from labdash.planner.solving.state import Set, State, without
 SLACK = 1e-3
 # What is done to mend what a solution gets wrong, first for who is served, then for the value.
 LEADING_EFFORT = 4000
-# What is spent on emptying nodes before what was seen is put together anew.
-STIRRING_EFFORT = 25_000
-# Of the time that is left, how much goes to who is served; the rest is for how well.
+# What is spent on emptying nodes before what was seen is put together anew, and how often.
+STIRRING_EFFORT = 15_000
+STIRRINGS = 3
+# Of the time that is left, how much that may take, and then who is served.
+STIRRING_SHARE = 0.25
 LEADING_SHARE = 0.6
 MENDING_EFFORT = 10_000
-
-
-class Spent(Exception):  # noqa: N818 - no error: the search ends
-    """The search has used up its time or its nodes."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What is left of seconds and of nodes of the search tree. ``clock`` counts seconds used."""
-
-    limit_s: float
-    nodes: int
-    clock: Callable[[], float]
-    out_of_time: bool = False
-
-    @contextmanager
-    def share(self, part: float) -> Iterator[None]:
-        """Leave only a part of the seconds that are left while the block runs."""
-        whole = self.limit_s
-        used = self.clock()
-        self.limit_s = used + (whole - used) * part
-        try:
-            yield
-        finally:
-            self.limit_s = whole
-
-    def limits(self) -> tuple[float, int]:
-        """Tell what the next run may use. Raises ``Spent``."""
-        left = self.limit_s - self.clock()
-        self.out_of_time = left <= 0
-        if self.out_of_time or self.nodes <= 0:
-            raise Spent
-        return left, self.nodes
 
 
 class Search:
@@ -91,44 +60,54 @@ class Search:
     def run(self, build: Build) -> None:
         """Prove or improve each part, keeping those before it."""
         self._build = build
-        try:
-            if not self.is_done():
+        if not self.is_done():
+            with suppress(Spent), self.budget.share(STIRRING_SHARE):
                 self._stir()
-            before = self.state.total
+        before = self.state.total
+        with suppress(Spent), self.budget.share(LEADING_SHARE):
             self._lead()
-            if self.state.total > before:
-                improve(self.state)
+        if self.state.total > before:
+            improve(self.state)
+            with suppress(Spent), self.budget.share(STIRRING_SHARE):
                 self._stir()
+        self._keep_all()
+        with suppress(Spent):
             self.is_near = self._better(self._value())
             if not self.gap:
                 self._better(Part("moved", _moved, lambda group: -group.moved, 0, 1 / GIB))
-        except Spent:
-            return
 
     def _stir(self) -> None:
         """Search on from what is held, and put together anew what was seen, while that helps."""
-        before = -1
-        while before < self.state.total:
+        for _ in range(STIRRINGS):
             before = self.state.total
             self.budget.limits()
-            shake(self.state, effort=STIRRING_EFFORT)
-            if not self.gap:
+            shake(self.state, effort=STIRRING_EFFORT, may_go_on=self.budget.is_left)
+            if self.gap:
+                recombine(self.state, self._parts(), self._build, budget=self.budget)
+                improve(self.state, effort=MENDING_EFFORT)
+            if not self.gap or self.state.total == before:
                 return
-            parts = [*self._leading_parts(), self._value()]
-            recombine(self.state, parts, self._build, limits=self.budget.limits())
-            improve(self.state)
+
+    def _parts(self) -> list[Part]:
+        return [*self._leading_parts(), self._value()]
 
     def _lead(self) -> None:
         """Improve who is served, and with how many layers on the CPU."""
-        with suppress(Spent), self.budget.share(LEADING_SHARE):
-            for part in self._leading_parts():
-                self._better(part)
+        for part in self._leading_parts():
+            self._better(part)
+
+    def _keep_all(self) -> None:
+        """Let the value make nothing worse that leads, whether it was proved or not."""
+        kept = [(part, part.of(self.sums())) for part in self._leading_parts()]
+        if [got for _, got in kept] != [got for _, got in self._kept]:
+            self._kept = kept
+            self._models.clear()
 
     def compare(self, build: Build) -> None:
         """Bound each part by a lab whose places of a kind are one, and improve nothing."""
         rows, groups = class_rows(self.problem)
         program = build(rows)
-        for part in (*self._leading_parts(), self._value()):
+        for part in self._parts():
             costs = {n: part.costs(group) * part.unit for n, group in enumerate(groups)}
             got, bound = part.of(self.sums()), part.most
             try:
@@ -151,10 +130,10 @@ class Search:
         return sums.served == best.served and sums.cpu == best.cpu and near
 
     def plan(self) -> Plan:
-        """Write down what was found."""
-        give_layers(self.state)
+        """Write down what was found. What is proved is so among the layers that were tried."""
         unproved = self._unproved()
         gap = None if unproved else gap_between(self.sums().points, self.bound)
+        give_layers(self.state)
         return plan_of(
             self.problem,
             self.state.sets,
@@ -212,7 +191,6 @@ class Search:
             learned = self._learn(part, chosen)
             near = part.is_near(part.of(self.sums()), bound)
             if not near and (outcome.ended != "proved" or not learned):
-                self.budget.out_of_time |= outcome.ended == "time"
                 self._keep(part)
                 return False
         self._keep(part)
@@ -221,7 +199,7 @@ class Search:
     def _solved(self, part: Part) -> tuple[Outcome, list[Column]]:
         held = [column for columns in self.state.sets for column in columns]
         found = self._model(part).solve(part, held, self.budget.limits())
-        self.budget.nodes -= max(1, found[0].nodes)
+        self.budget.count(found[0])
         return found
 
     def _model(self, part: Part) -> Model:

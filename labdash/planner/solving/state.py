@@ -108,10 +108,10 @@ class State:
         assert isinstance(outcome, Settled)  # noqa: S101 - only what holds is applied
         rooms = {device: self.rooms[device] for device in self.problem.node_devices[node]}
         free = {device: room - outcome.devices.get(device, 0) for device, room in rooms.items()}
-        for column in columns:
-            if column.group.resident:
-                for device, size in column.loads:
-                    rooms[device] -= size
+        for load in outcome.loads:
+            if load.pick.deployment.resident and load.shares is None:
+                for device in rooms.keys() & load.choice.bytes.keys():
+                    rooms[device] -= load.choice.bytes[device]
         files = {column.group.file: column.group.download_bytes for column in columns}
         return free, rooms, _disk(where) - sum(files.values())
 

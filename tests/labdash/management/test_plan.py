@@ -78,8 +78,8 @@ def test_a_lab_is_read_from_standard_input(manage: Run) -> None:
             "A better plan may be possible; how far it is from the best is not known.",
         ),
         (
-            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=50)},
-            "A better plan may be possible: 7 of priority 50 fit, at most 8 could.",
+            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=2)},
+            "A better plan may be possible: 7 served at priority 2, perhaps 8 can be.",
         ),
     ],
 )

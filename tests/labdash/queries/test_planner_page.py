@@ -67,12 +67,12 @@ def test_headline_counts_in_words(served: int, not_served: int, said: str) -> No
         ),
         ({"gap": None}, "Not proved to be the best"),
         (
-            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=50)},
-            "Not proved to be the best: 7 of priority 50 fit, at most 8 could",
+            {"gap": None, "unproved": Unproved(part="served", got=7, bound=8, priority=2)},
+            "Not proved to be the best: 7 served at priority 2, perhaps 8 can be",
         ),
         (
-            {"gap": None, "unproved": Unproved(part="cpu", got=12, bound=0)},
-            "Not proved to be the best: 12 layers are on the CPU, 0 might do",
+            {"gap": None, "unproved": Unproved(part="cpu", got=1, bound=0)},
+            "Not proved to be the best: 1 layer on the CPU, perhaps none need be",
         ),
     ],
 )

@@ -6,13 +6,17 @@ from labdash.planner.greedy import start
 from labdash.planner.lab import Lab
 from labdash.planner.solve import Program
 from labdash.planner.solving.bound import best_of, sums_of
+from labdash.planner.solving.budget import Budget
 from labdash.planner.solving.pool import recombine
 from labdash.planner.solving.problem import Problem
 from labdash.planner.solving.program import POINT, Part
 from labdash.planner.solving.state import State
 from tests.planning.labs import gpu_node, small_lab, want
 
-LIMITS = 10.0, 1000
+
+def ample() -> Budget:
+    """Give all the time that is wanted."""
+    return Budget(60.0, 1000, lambda: 0.0)
 
 
 def parts(problem: Problem) -> list[Part]:
@@ -38,7 +42,7 @@ def test_two_halves_that_were_seen_apart_make_one_plan() -> None:
     assert state.put(first)
     assert state.take(first)
     assert state.put(second)
-    recombine(state, parts(problem), Program, limits=LIMITS)
+    recombine(state, parts(problem), Program, budget=ample())
     assert [len(held) for held in state.held] == [1, 1]
 
 
@@ -47,7 +51,7 @@ def test_no_plan_gets_worse(seed: int) -> None:
     problem = Problem(small_lab(seed))
     state = start(problem)
     before, total = sums_of(problem, state.sets), state.total
-    recombine(state, parts(problem), Program, limits=LIMITS)
+    recombine(state, parts(problem), Program, budget=ample())
     after = sums_of(problem, state.sets)
     assert (state.total, sum(after.served)) >= (total, sum(before.served))
 
@@ -56,5 +60,5 @@ def test_without_time_nothing_changes() -> None:
     problem = Problem(small_lab(6))
     state = start(problem)
     before = state.total
-    recombine(state, parts(problem), Program, limits=(0.0, 0))
+    recombine(state, parts(problem), Program, budget=Budget(0.0, 1000, lambda: 1.0))
     assert state.total == before

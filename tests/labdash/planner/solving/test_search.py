@@ -6,9 +6,11 @@ from labdash.planner.greedy import start
 from labdash.planner.lab import Lab
 from labdash.planner.score import PARTS
 from labdash.planner.solve import Program, solve
+from labdash.planner.solving.budget import Budget, Spent
 from labdash.planner.solving.problem import Problem
-from labdash.planner.solving.search import Budget, Search
-from tests.planning.labs import even_lab, gpu_node, small_lab, want
+from labdash.planner.solving.rows import Rows
+from labdash.planner.solving.search import Search
+from tests.planning.labs import even_lab, gpu_node, middle_lab, small_lab, want
 
 NEARLY = 1e-6
 
@@ -56,3 +58,36 @@ def test_a_search_without_time_ends_with_what_it_has() -> None:
     before = search.state.total
     search.run(Program)
     assert (search.state.total, search.budget.out_of_time) == (before, True)
+
+
+def test_a_share_of_the_time_ends_before_the_rest_and_is_remembered() -> None:
+    seconds = 0.0
+    budget = Budget(10.0, 1000, lambda: seconds)
+    with budget.share(0.5):
+        assert budget.limits() == (5.0, 1000)
+        seconds = 6.0
+        with pytest.raises(Spent):
+            budget.limits()
+    assert budget.limits() == (4.0, 1000)
+    assert budget.out_of_time
+
+
+def test_stirring_leaves_time_to_prove() -> None:
+    seconds = 0.0
+
+    def clock() -> float:
+        nonlocal seconds
+        seconds += 0.05
+        return seconds
+
+    problem = Problem(middle_lab(4))
+    search = Search(problem, start(problem), gap=0.01, budget=Budget(10.0, 20_000, clock))
+    asked: list[float] = []
+
+    def program(rows: Rows) -> Program:
+        asked.append(seconds)
+        return Program(rows)
+
+    search.run(program)
+    assert asked
+    assert search.plan().gap is not None
