@@ -24,7 +24,8 @@ MIDDLE, LIMIT_S, GAP, GREEDY_GAP = 50, 10.0, 0.01, 0.05
 
 
 def test_no_plan_of_small_labs_is_better(tell: Tell) -> None:
-    same = tried = seed = 0
+    # The enumeration tries the layers of a part in quarters; the plan then adds what fits.
+    best_of_all = tried = seed = 0
     while tried < SMALL:
         lab = small_lab(seed)
         seed += 1
@@ -35,9 +36,9 @@ def test_no_plan_of_small_labs_is_better(tell: Tell) -> None:
         tried += 1
         plan = solve(lab, gap=0.0, limit_s=60.0, clock=time.process_time)
         assert_holds(lab, plan)
-        same += plan.score.key == best and plan.gap == 0.0
-    tell("small labs whose plan is the best of all", f"{same} of {tried}", goal=f"{SMALL}")
-    assert same == tried
+        best_of_all += plan.score.key >= best and plan.gap == 0.0
+    tell("small labs whose plan is the best of all", f"{best_of_all} of {tried}", goal=f"{SMALL}")
+    assert best_of_all == tried
 
 
 def planned(lab: Lab) -> tuple[Plan, Plan, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from math import floor, inf
 from typing import Literal
 
@@ -134,6 +135,8 @@ class Search:
         unproved = self._unproved()
         gap = None if unproved else gap_between(self.sums().points, self.bound)
         give_layers(self.state)
+        if unproved and unproved.part == "cpu":
+            unproved = replace(unproved, got=self.sums().cpu)
         return plan_of(
             self.problem,
             self.state.sets,
