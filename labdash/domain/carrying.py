@@ -34,8 +34,8 @@ from labdash.models import (
     PullState,
     Residency,
 )
+from labdash.planner.placing.inventory import plain
 from labdash.queries.lab import NodeView, view_node
-from labdash.queries.library import plain_name
 from labdash.queries.memory_now import InMemory, devices_of, why_down
 from labdash.queries.upkeep import in_memory
 from labdash.wording import lasted
@@ -192,7 +192,7 @@ def _untold(instance: Instance) -> str:
 def _installed(items: Iterable[PlanItem]) -> set[tuple[int, str]]:
     rows = InstalledModel.objects.filter(instance__in={item.instance_id for item in items})
     pairs = rows.values_list("instance_id", "name")
-    return {(instance, plain_name(name).lower()) for instance, name in pairs}
+    return {(instance, plain(name)) for instance, name in pairs}
 
 
 def _facts(
@@ -212,8 +212,8 @@ def _facts(
         is_loaded=is_loaded,
         is_alias=bool(item.alias),
         devices=devices_of(item.bytes) or frozenset(item.layers),
-        is_installed=(item.instance_id, plain_name(item.model).lower()) in installed,
-        is_listed=(item.instance_id, plain_name(item.alias).lower()) in installed,
+        is_installed=(item.instance_id, plain(item.model)) in installed,
+        is_listed=(item.instance_id, plain(item.alias)) in installed,
         pull=_of_pull(item.pull_job),
         load=_of_load(item.load_job),
         why=_why(item),

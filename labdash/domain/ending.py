@@ -6,6 +6,7 @@ On nodes that sleep or are paused nothing is ended: a plan would wait for them.
 from collections.abc import Iterable, Iterator
 
 from labdash.models import InstalledModel, Instance, ItemWish, Plan, PlanItem
+from labdash.planner.placing.inventory import plain
 from labdash.planner.telling.names import FOLDER
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import plain_name
@@ -37,7 +38,7 @@ def endings(items: Iterable[PlanItem], *, lab: LabView, former: Plan | None) -> 
 
 
 def _key(instance_id: int, name: str) -> Key:
-    return (instance_id, plain_name(name).lower())
+    return (instance_id, plain(name))
 
 
 def _loaded(lab: LabView) -> Iterator[tuple[Instance, InMemory]]:
@@ -57,7 +58,7 @@ def _placed(items: Iterable[PlanItem]) -> set[Key]:
     rows = InstalledModel.objects.filter(
         instance__in={item.instance_id for item in items}, variant__isnull=False
     )
-    known = [(row.instance_id, plain_name(row.name).lower(), row.variant_id) for row in rows]
+    known = [(row.instance_id, plain(row.name), row.variant_id) for row in rows]
     weights = {(pk, name): variant for pk, name, variant in known}
     wanted = {(item.instance_id, weights.get(_key(item.instance_id, item.model))) for item in items}
     return {(pk, name) for pk, name, variant in known if (pk, variant) in wanted}
@@ -84,11 +85,11 @@ def _own_names_of(former: Plan | None) -> Iterator[tuple[Instance, str]]:
 
 
 def _ending(instance: Instance, name: str) -> PlanItem:
-    plain = plain_name(name)
+    shown = plain_name(name)
     return PlanItem(
         instance=instance,
         wish=ItemWish.UNLOAD,
-        model=plain if plain.startswith(FOLDER) else name,
-        alias=plain if plain.startswith(FOLDER) else "",
+        model=shown if shown.startswith(FOLDER) else name,
+        alias=shown if shown.startswith(FOLDER) else "",
         load_order=0,
     )

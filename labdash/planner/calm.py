@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from labdash.planner import greedy
 from labdash.planner.lab import Lab
@@ -32,13 +31,17 @@ def calm(lab: Lab, stays: Mapping[str, Stay], best: Plan) -> Plan | None:
     reached = score(lab.deployments, chosen)
     if not _is_enough(reached, best.score):
         return None
+    # What serves more than the best that was found was bounded by nobody.
+    alike = (reached.served, reached.cpu_layers) == (best.score.served, best.score.cpu_layers)
     return replace(
         made,
         score=reached,
         placements=placements,
         refusals=tuple(replace(r, deployment=known[r.deployment.name]) for r in made.refusals),
+        gap=_gap(reached.value, best) if alike else None,
+        status=best.status if alike else "feasible",
+        unproved=best.unproved if alike else None,
         limited_by=best.limited_by,
-        **_certainty(reached, best),
         proposals=best.proposals,
     )
 
@@ -48,14 +51,6 @@ def _is_enough(reached: Score, best: Score) -> bool:
         return False
     is_more = (reached.served, reached.cpu_layers) != (best.served, best.cpu_layers)
     return is_more or reached.value >= (1 - LITTLE) * best.value
-
-
-def _certainty(reached: Score, best: Plan) -> dict[str, Any]:
-    """Tell how good it is: what is better than the best that was found was bounded by nobody."""
-    if (reached.served, reached.cpu_layers) != (best.score.served, best.score.cpu_layers):
-        return {"status": "feasible", "gap": None, "unproved": None}
-    gap = _gap(reached.value, best)
-    return {"status": best.status, "gap": gap, "unproved": best.unproved}
 
 
 def _gap(value: float, best: Plan) -> float | None:

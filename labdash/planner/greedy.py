@@ -89,10 +89,13 @@ def _place(state: State, wanted: int) -> bool:
     return any(map(state.put, state.sharing(wanted))) or any(map(state.put, state.smallest(wanted)))
 
 
-def quick(lab: Lab) -> Plan:
-    """Plan a lab without a proof, with what can be told of the bound at once."""
+def quick(lab: Lab, *, like: Plan | None = None) -> Plan:
+    """Plan a lab without a proof, with what can be told of the bound at once.
+
+    ``like`` is a plan to begin with, as far as it still holds.
+    """
     problem = Problem(lab)
-    return told(problem, start(problem))
+    return told(problem, start(problem, like=like))
 
 
 def told(problem: Problem, state: State) -> Plan:

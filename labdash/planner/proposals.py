@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from labdash.planner import greedy
+from labdash.planner.greedy import quick
 from labdash.planner.lab import Instance, Lab, Node
 from labdash.planner.ollama import MIB, MOST_SHARE
 from labdash.planner.placing.engine import Rules, rules_of
 from labdash.planner.plan import Plan, Proposal, Score
-from labdash.planner.solving.problem import Problem
 from labdash.planner.telling.compare import Change, Comparison, Fate, compare
 from labdash.planner.telling.needs import Needs
 from labdash.planner.telling.parting import devices, parted_lines, partings
@@ -91,7 +90,7 @@ def proposed(
     moves without need. With a ``clock`` no further change is planned after ``LIMIT_S`` seconds.
     """
     found: list[_Found] = []
-    replan = replan or (lambda changed: _planned_on(changed, plan))
+    replan = replan or (lambda changed: quick(changed, like=plan))
     end = clock() + LIMIT_S
     for change in islice(_changes(lab, plan), MOST_TRIED):
         if clock() > end:
@@ -103,11 +102,6 @@ def proposed(
     fair.sort(key=lambda each: each.score.key, reverse=True)
     best = islice(_one_parting_each(fair), most)
     return tuple(_proposal(each.change, each.told) for each in best)
-
-
-def _planned_on(lab: Lab, plan: Plan) -> Plan:
-    problem = Problem(lab)
-    return greedy.told(problem, greedy.start(problem, like=plan))
 
 
 def _one_parting_each(found: Iterable[_Found]) -> Iterator[_Found]:

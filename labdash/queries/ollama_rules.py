@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from labdash.models import NodeKind
+from labdash.planner.placing.inventory import plain
 from labdash.queries.bars import NOTABLE_SHARE, cpu_share
 from labdash.queries.lab import NodeView
-from labdash.queries.library import plain_name
 from labdash.queries.problem_view import ProblemView, Severity, about
 from labdash.wording import GIB, size
 from workers import wire
@@ -178,7 +178,7 @@ def _spilled(
     if not sample.gpus:
         return
     for model in reading.loaded or ():
-        if (reading.name, plain_name(model.name).lower()) in on_cpu:
+        if (reading.name, plain(model.name)) in on_cpu:
             continue
         share = cpu_share(model)
         if model.size_vram_bytes is None or share is None or share < NOTABLE_SHARE:

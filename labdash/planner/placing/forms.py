@@ -104,17 +104,13 @@ def with_layers(trial: Trial, count: int) -> Found:
     """Load so many layers on the seat's one GPU, not none and not all."""
     if not 0 < count < all_layers(trial.variant):
         return Miss(limit="gpu", card=0, text="not one layer fits")
-    found = _with_layers(trial._replace(variant=_file_of(trial.variant)), count)
-    return found if isinstance(found, Miss) else replace(found, variant=trial.variant)
+    return _as_said(trial._replace(gpu_layers=count))
 
 
-@lru_cache(maxsize=16_384)
-def _with_layers(trial: Trial, count: int) -> Found:
-    settings = replace(settings_of(trial, sized=False), gpu_layers=count)
-    try:
-        return judged(trial, "partial", settings, num_gpu=count)
-    except PlannerError as error:
-        return Miss(limit="instance", text=str(error))
+@refusing
+def _as_said(trial: Trial) -> Found:
+    settings = replace(settings_of(trial, sized=False), gpu_layers=trial.gpu_layers)
+    return judged(trial, "partial", settings, num_gpu=trial.gpu_layers)
 
 
 SHARES = tuple(map(share_of_it, (3, 2, 1)))

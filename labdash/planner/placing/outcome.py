@@ -25,11 +25,12 @@ IMAGE_BYTES = 512 * MIB
 
 
 class Trial(NamedTuple):
-    """A load that is tried. ``ctx`` is of one slot."""
+    """A load that is tried. ``ctx`` is of one slot, ``gpu_layers`` 0 where none are said."""
 
     variant: Variant
     ctx: int
     seat: Seat
+    gpu_layers: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -88,7 +89,7 @@ def judged(
     leaves to it. ``margins`` are kept free on each GPU, None for the usual ones. Raises
     ``PlannerError`` where the engine would refuse it.
     """
-    variant, ctx, seat = trial
+    variant, ctx, seat, _ = trial
     found = estimate(variant.model, settings, learned=learned_of(seat.cards))
     # Ollama keeps a projector off the GPU where layers are by request.
     sees = bool(settings.gpus) and not (num_gpu and num_gpu < all_layers(variant))
@@ -147,7 +148,7 @@ def settings_of(trial: Trial, *, sized: bool) -> Settings:
 
     ``sized``: with their free memory, by which several share the layers.
     """
-    variant, ctx, seat = trial
+    variant, ctx, seat, _ = trial
     rules = seat.rules
     slots = rules.slots_for(variant)
     # A text is embedded in one batch; what completes text reads it in as many as it takes.

@@ -77,7 +77,7 @@ def left_in_part(trial: Trial) -> Found:
 
 def would_spread(trial: Trial) -> bool:
     """Tell whether Ollama takes all GPUs of a server for a load that is not pinned."""
-    variant, ctx, seat = trial
+    variant, ctx, seat, _ = trial
     predicted = predicted_bytes(variant, ctx * seat.rules.slots_for(variant))
     fits = any(fits_one_gpu(predicted, engine_free_bytes(card)) for card in seat.cards)
     return seat.rules.spread or not fits

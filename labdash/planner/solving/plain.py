@@ -9,8 +9,8 @@ from labdash.planner.solving.problem import Column, Problem
 def may_hold(problem: Problem, node: int, columns: Collection[Column]) -> bool:
     """Whether files, runners and sums of bytes let columns be together.
 
-    Splits that the engine decides are taken as in an empty lab: one in a hundred pairs would come
-    out smaller and hold all the same.
+    Splits that the engine decides are taken as in an empty lab, so that a few sets which would come
+    out smaller and hold are lost to the local search; the program still finds them.
     """
     runners: dict[tuple[str, str], Column] = {}
     for column in sorted(columns, key=_is_guest):

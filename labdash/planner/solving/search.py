@@ -25,13 +25,13 @@ from labdash.planner.solving.state import Set, State, without
 SLACK = 1e-3
 # What is done to mend what a solution gets wrong, first for who is served, then for the value.
 LEADING_EFFORT = 4000
+MENDING_EFFORT = 10_000
 # What is spent on emptying nodes before what was seen is put together anew, and how often.
 STIRRING_EFFORT = 15_000
 STIRRINGS = 3
 # Of the time that is left, how much that may take, and then who is served.
 STIRRING_SHARE = 0.25
 LEADING_SHARE = 0.6
-MENDING_EFFORT = 10_000
 
 
 class Search:

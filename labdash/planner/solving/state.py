@@ -12,7 +12,7 @@ from labdash.planner.solving.problem import NOWHERE, Column, Group, Problem, Ver
 
 type Set = tuple[Column, ...]
 # What is left on a node: beside all of it and beside its residents by GPU, and of its disk.
-type _Left = tuple[dict[str, int], dict[str, int], float]
+type _Rest = tuple[dict[str, int], dict[str, int], float]
 # What it takes to settle a node, in looks at a column; guests that may meet take more.
 SETTLING_EFFORT = 10
 # As many places where the engine divides a load are looked at for one deployment at a time.
@@ -39,7 +39,7 @@ class State:
         self.free = {**self.rooms, NOWHERE: 0}
         self.beside_residents = dict(self.free)
         self.disks = [_disk(node) for node in problem.nodes]
-        self._left: dict[Verdict, _Left] = {}
+        self._rests: dict[Verdict, _Rest] = {}
         self._small = [sorted(groups, key=_size) for groups in problem.groups]
         self.tried = 0
         self.spares_labor = problem.column_count > FEW_COLUMNS
@@ -96,14 +96,14 @@ class State:
         self._count(node, columns, verdict)
 
     def _count(self, node: int, columns: Set, verdict: Verdict) -> None:
-        left = self._left.get(verdict)
-        if left is None:
-            left = self._left[verdict] = self._left_of(node, columns, verdict)
-        free, beside_residents, self.disks[node] = left
+        rest = self._rests.get(verdict)
+        if rest is None:
+            rest = self._rests[verdict] = self._rest_of(node, columns, verdict)
+        free, beside_residents, self.disks[node] = rest
         self.free.update(free)
         self.beside_residents.update(beside_residents)
 
-    def _left_of(self, node: int, columns: Set, verdict: Verdict) -> _Left:
+    def _rest_of(self, node: int, columns: Set, verdict: Verdict) -> _Rest:
         outcome, where = verdict.outcome, self.problem.nodes[node]
         assert isinstance(outcome, Settled)  # noqa: S101 - only what holds is applied
         rooms = {device: self.rooms[device] for device in self.problem.node_devices[node]}

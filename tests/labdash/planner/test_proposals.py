@@ -1,18 +1,14 @@
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from labdash.planner import greedy
 from labdash.planner import proposals as proposals_module
 from labdash.planner.greedy import quick
 from labdash.planner.lab import Deployment, Lab, Node
 from labdash.planner.placement import choices
 from labdash.planner.plan import Plan, Proposal
 from labdash.planner.proposals import LIMIT_S, proposed
-from labdash.planner.solving.problem import Problem
-from labdash.planner.solving.state import State
 from labdash.planner.telling.second import shared_folder
 from tests.planning.choices import placed, plan_of, refused
 from tests.planning.labs import GIB, card, gpu_node, want
@@ -233,11 +229,11 @@ def test_a_change_is_planned_on_the_plan_that_is_there(monkeypatch: pytest.Monke
     here = Lab(nodes=(node(8),), deployments=(BIG,))
     plan, begun = quick(here), []
 
-    def start(problem: Problem, *, like: Plan | None = None) -> State:
+    def noted(lab: Lab, *, like: Plan | None = None) -> Plan:
         begun.append(like)
-        return greedy.start(problem, like=like)
+        return quick(lab, like=like)
 
-    monkeypatch.setattr(proposals_module, "greedy", SimpleNamespace(start=start, told=greedy.told))
+    monkeypatch.setattr(proposals_module, "quick", noted)
     assert proposed(here, plan)
     assert begun
     assert all(each is plan for each in begun)
