@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from labdash.admin.base import BOTH, TellsRefusals, each, owner, size_column
 from labdash.admin.forms import PullJobForm
 from labdash.domain import pulls
-from labdash.models import PullJob
+from labdash.models import PullJob, PullSettings
 
 
 @admin.register(PullJob)
@@ -69,3 +69,19 @@ class PullJobAdmin(TellsRefusals):
         each(
             request, jobs, lambda job: pulls.retry_pull(job=job, user=owner(request)), "Asked again"
         )
+
+
+@admin.register(PullSettings)
+class PullSettingsAdmin(TellsRefusals):
+    """What holds for all pulls: one row."""
+
+    list_display = ("__str__", "neighbours", "cache", "unused", "check_updates")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """There is one row, and no second."""
+        return super().has_add_permission(request) and not PullSettings.objects.exists()
+
+    def save_model(self, request: HttpRequest, obj: PullSettings, form: Any, change: bool) -> None:
+        """Keep it the one row that is read."""
+        obj.pk = 1
+        super().save_model(request, obj, form, change)

@@ -18,7 +18,15 @@ from labdash.models.plan import (
     Verdict,
 )
 from labdash.models.problem import Problem
-from labdash.models.pull import ENDED, RUNNING, PullJob, PullState
+from labdash.models.pull import (
+    ENDED,
+    RUNNING,
+    PullJob,
+    PullSettings,
+    PullSource,
+    PullState,
+    UnusedRule,
+)
 from labdash.models.sample import GpuPeriod, GpuSample, Tier
 
 __all__ = [
@@ -55,9 +63,12 @@ __all__ = [
     "Prefer",
     "Problem",
     "PullJob",
+    "PullSettings",
+    "PullSource",
     "PullState",
     "Residency",
     "Tier",
+    "UnusedRule",
     "Variant",
     "Verdict",
 ]

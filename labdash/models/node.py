@@ -33,6 +33,12 @@ class Node(models.Model):
     tags = models.JSONField(
         default=list, blank=True, help_text="Words by which deployments choose machines."
     )
+    pull_bytes_per_s = models.BigIntegerField(
+        "speed limit of pulls", null=True, blank=True, help_text="Empty for none of its own."
+    )
+    keep_free_bytes = models.BigIntegerField(
+        "keep free on its disk", null=True, blank=True, help_text="Empty for what the lab keeps."
+    )
     declared_ram_bytes = models.BigIntegerField("RAM", null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)

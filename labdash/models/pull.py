@@ -1,22 +1,29 @@
-"""Pull jobs: the truth about long work, whatever became of the messages about it."""
+"""Pull jobs: the truth about long work, whatever became of the messages about it.
 
-from typing import ClassVar
+And what holds for all of them: how fast, from where, and how much of a disk.
+"""
+
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
-from labdash.models.node import Instance
+from labdash.models.node import Instance, Node
 
 
 class PullState(models.TextChoices):
-    """``queued`` until a node worker has said that it works on it."""
+    """``queued`` until a node worker has said that it works on it.
+
+    ``paused`` holds its place and what has arrived; it goes on by hand or when its window opens.
+    """
 
     QUEUED = "queued", "queued"
     STARTING = "starting", "starting"
     DOWNLOADING = "downloading", "downloading"
     VERIFYING = "verifying", "verifying"
     FINISHING = "finishing", "finishing"
+    PAUSED = "paused", "paused"
     INSTALLED = "installed", "installed"
     FAILED = "failed", "failed"
     CANCELLED = "cancelled", "cancelled"
@@ -29,6 +36,14 @@ RUNNING = (
     PullState.VERIFYING,
     PullState.FINISHING,
 )
+
+
+class PullSource(models.TextChoices):
+    """Where the bytes come from; each is nearer than the next."""
+
+    NEIGHBOUR = "neighbour", "another machine"
+    CACHE = "cache", "the hub's cache"
+    INTERNET = "internet", "the internet"
 
 
 class PullJobQuerySet(models.QuerySet["PullJob"]):
@@ -45,6 +60,12 @@ class PullJob(models.Model):
     ``sent_at`` is when the order last went to the node; ``heartbeat_at`` when the node last
     reported on it. ``attempt`` counts the orders sent, ``fruitless`` those of them since bytes
     last arrived.
+
+    The queue of an instance goes by ``priority`` (1 is first), then ``rank``, then age. Between
+    ``not_before_at`` and ``not_after_at`` it may run: outside of its window it is paused.
+    ``held``: somebody paused it by hand. ``pause_requested``: the node was told to stop, and what
+    it says next is no cancelling. ``lost_bytes`` counts what had arrived and Ollama deleted.
+    ``retry_at`` is when a failed try is made again by itself; ``retries`` counts these.
     """
 
     instance = models.ForeignKey(Instance, models.CASCADE, related_name="pull_jobs")
@@ -67,6 +88,22 @@ class PullJob(models.Model):
     total_bytes = models.BigIntegerField(null=True, blank=True)
     bytes_per_s = models.FloatField(null=True, blank=True)
     remaining_s = models.FloatField(null=True, blank=True)
+    priority = models.PositiveSmallIntegerField(default=5)
+    rank = models.BigIntegerField(default=0, editable=False)
+    held = models.BooleanField(default=False)
+    pause_requested = models.BooleanField(default=False, editable=False)
+    not_before_at = models.DateTimeField(null=True, blank=True)
+    not_after_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True, editable=False)
+    retries = models.PositiveSmallIntegerField(default=0, editable=False)
+    lost_bytes = models.BigIntegerField(default=0, editable=False)
+    source = models.CharField(
+        max_length=10, choices=PullSource, default=PullSource.INTERNET, editable=False
+    )
+    source_node = models.ForeignKey(
+        Node, models.SET_NULL, null=True, blank=True, related_name="+", editable=False
+    )
+    source_reason = models.CharField(max_length=300, blank=True, editable=False)
 
     objects = PullJobQuerySet.as_manager()
 
@@ -95,3 +132,47 @@ class PullJob(models.Model):
     def is_active(self) -> bool:
         """Whether the job has not ended."""
         return self.state not in ENDED
+
+
+class UnusedRule(models.TextChoices):
+    """What becomes of files that no plan needs and nobody used for long."""
+
+    NEVER = "never", "keep them"
+    PROPOSE = "propose", "propose to delete them"
+    DELETE = "delete", "delete them"
+
+
+class PullSettings(models.Model):
+    """What holds for all pulls: one row, read by ``PullSettings.read()``.
+
+    ``speed_windows`` is a list of ``{"days": [0…6], "from": "HH:MM", "to": "HH:MM",
+    "bytes_per_s": n or null}`` that overrule ``bytes_per_s`` while they are open; 0 is a pause.
+    """
+
+    bytes_per_s = models.BigIntegerField("speed limit", null=True, blank=True)
+    speed_windows = models.JSONField(default=list, blank=True)
+    zone = models.CharField("time zone", max_length=60, blank=True)
+    neighbours = models.BooleanField(
+        "copy from other machines", default=True, help_text="Each model is downloaded once."
+    )
+    cache = models.BooleanField("keep a cache on the hub", default=False)
+    cache_limit_bytes = models.BigIntegerField("size of the cache", default=200 * 2**30)
+    keep_free_bytes = models.BigIntegerField("keep free on each disk", default=10 * 2**30)
+    unused = models.CharField(max_length=8, choices=UnusedRule, default=UnusedRule.PROPOSE)
+    unused_after_days = models.PositiveSmallIntegerField(default=30)
+    check_updates = models.BooleanField("look for updates once a day", default=True)
+    tries = models.PositiveSmallIntegerField(
+        "tries", default=5, help_text="Of a pull that may succeed later."
+    )
+
+    class Meta:
+        verbose_name = "pull settings"
+        verbose_name_plural = "pull settings"
+
+    def __str__(self) -> str:
+        return "pull settings"
+
+    @classmethod
+    def read(cls) -> Self:
+        """Return the one row, or what holds where nobody changed anything."""
+        return cls.objects.filter(pk=1).first() or cls(pk=1)
