@@ -1,7 +1,6 @@
 """Real node workers that double, repeat or misdate; see deploy/docs/faults.md."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -17,10 +16,11 @@ from labdash.models import Node, PullJob, PullState
 from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
 from tests.factories import make_job, make_node
+from tests.moved_clock import build
 from tests.processes import eventually
 from tests.simlab import OllamaLab, ollama_lab
-from tests.workers.node_process import ROOT, node_process
 from tests.workers.node_process import Node as Worker
+from tests.workers.node_process import node_process
 
 pytestmark = [
     pytest.mark.e2e,
@@ -29,7 +29,6 @@ pytestmark = [
 ]
 
 MODEL = "qwen2.5:0.5b"
-SOURCE = ROOT / "tests/fixtures/clock/clock.c"
 HOUR_S, DAY_S = 3600, 86400
 
 type Start = Callable[..., Worker]
@@ -60,10 +59,7 @@ def start(ollama: OllamaLab, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("clock") / "clock.so"
-    command = ["cc", "-shared", "-fPIC", "-o", str(target), str(SOURCE)]
-    subprocess.run(command, check=True, timeout=60)  # noqa: S603 - the compiler on a file of ours
-    return target
+    return build(tmp_path_factory.mktemp("clock"))
 
 
 def codes() -> set[str]:
