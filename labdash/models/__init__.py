@@ -28,6 +28,7 @@ from labdash.models.pull import (
     UnusedRule,
 )
 from labdash.models.sample import GpuPeriod, GpuSample, Tier
+from labdash.models.schedule import PullSchedule, RunState, ScheduleRun, ScheduleWhat, UpdateRule
 
 __all__ = [
     "ENDED",
@@ -63,12 +64,17 @@ __all__ = [
     "Prefer",
     "Problem",
     "PullJob",
+    "PullSchedule",
     "PullSettings",
     "PullSource",
     "PullState",
     "Residency",
+    "RunState",
+    "ScheduleRun",
+    "ScheduleWhat",
     "Tier",
     "UnusedRule",
+    "UpdateRule",
     "Variant",
     "Verdict",
 ]

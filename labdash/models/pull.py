@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from labdash.models.node import Instance, Node
+from labdash.models.schedule import ScheduleRun
 
 
 class PullState(models.TextChoices):
@@ -66,6 +67,8 @@ class PullJob(models.Model):
     ``held``: somebody paused it by hand. ``pause_requested``: the node was told to stop, and what
     it says next is no cancelling. ``lost_bytes`` counts what had arrived and Ollama deleted.
     ``retry_at`` is when a failed try is made again by itself; ``retries`` counts these.
+    ``run`` is the time of a schedule that asked for it; ``waits`` is why that schedule lets it
+    wait, empty where it may begin.
     """
 
     instance = models.ForeignKey(Instance, models.CASCADE, related_name="pull_jobs")
@@ -97,6 +100,10 @@ class PullJob(models.Model):
     retry_at = models.DateTimeField(null=True, blank=True, editable=False)
     retries = models.PositiveSmallIntegerField(default=0, editable=False)
     lost_bytes = models.BigIntegerField(default=0, editable=False)
+    run = models.ForeignKey(
+        ScheduleRun, models.SET_NULL, null=True, blank=True, related_name="jobs", editable=False
+    )
+    waits = models.CharField(max_length=200, blank=True, editable=False)
     source = models.CharField(
         max_length=10, choices=PullSource, default=PullSource.INTERNET, editable=False
     )
