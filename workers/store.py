@@ -83,6 +83,10 @@ class Store:
         """Tell whether making or deleting a name shall stop. Raises ``StoreDown``."""
         return bool(self._call("EXISTS", wire.apply_cancel_key(self.slug, job_id)))
 
+    def is_name_cancelled(self, job_id: int) -> bool:
+        """Tell whether what is done to a name by hand shall stop. Raises ``StoreDown``."""
+        return bool(self._call("EXISTS", wire.name_cancel_key(self.slug, job_id)))
+
     def take_prompt(self, try_id: str) -> str | None:
         """Return the prompt of a try, once. Raises ``StoreDown``."""
         value = self._call("GETDEL", wire.try_prompt_key(self.slug, try_id))
@@ -158,7 +162,7 @@ class Store:
 def _kept_as(report: wire.Report) -> tuple[str, ...]:
     """Name the place of a report: a newer one of the same place makes it worthless."""
     match report:
-        case wire.PullProgress() | wire.LoadProgress() | wire.ApplyProgress():
+        case wire.PullProgress() | wire.LoadProgress() | wire.ApplyProgress() | wire.NameProgress():
             return report.kind, str(report.job_id)
         case wire.Inventory():
             return report.kind, report.node, report.instance

@@ -17,6 +17,7 @@ from workers.wire import (
     CreateOrder,
     DeleteOrder,
     LoadOrder,
+    NameOrder,
     Order,
     PullOrder,
     RefreshOrder,
@@ -69,6 +70,11 @@ def add_name_tasks(app: Celery, *, namings: Namings) -> None:
     @app.task(name="workers.delete")  # type: ignore[untyped-decorator]
     def delete(fields: dict[str, Any]) -> None:
         if order := _checked(DeleteOrder, fields):
+            namings.carry_out(order)
+
+    @app.task(name="workers.name")  # type: ignore[untyped-decorator]
+    def name(fields: dict[str, Any]) -> None:
+        if order := _checked(NameOrder, fields):
             namings.carry_out(order)
 
 

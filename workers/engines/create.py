@@ -22,16 +22,17 @@ from workers.engines.create_reasons import explain
 from workers.engines.guard import Cut, Guarded
 from workers.engines.load_reasons import clean
 from workers.engines.ollama import Named
+from workers.engines.watch import InstanceWatch
 from workers.wire import ApplyPhase, ApplyProgress, ApplyStep, CreateOrder, DeleteOrder
 
 LIST_EVERY_S = 0.3
 # Negative: the engine chooses, as where nothing is set. Of the others, null counts for nothing.
 UNSET_NUM_GPU = -1
 
-type NameOrder = CreateOrder | DeleteOrder
+type AliasOrder = CreateOrder | DeleteOrder
 
 
-def progress(order: NameOrder, phase: ApplyPhase, **told: Any) -> ApplyProgress:
+def progress(order: AliasOrder, phase: ApplyPhase, **told: Any) -> ApplyProgress:
     """Return a report about an order."""
     step: ApplyStep = "create" if isinstance(order, CreateOrder) else "delete"
     now = datetime.now(UTC)
@@ -40,7 +41,7 @@ def progress(order: NameOrder, phase: ApplyPhase, **told: Any) -> ApplyProgress:
     )
 
 
-class Naming(Guarded[NameOrder]):
+class Naming(Guarded[AliasOrder]):
     """Carries one order out and says how it stands."""
 
     async def run(self) -> ApplyProgress:
@@ -84,7 +85,7 @@ class Naming(Guarded[NameOrder]):
             "stream": True,
         }
         async with asked(self._watch.spec.url, "POST", "/api/create", body) as answer:
-            await self._follow(answer)
+            await follow(answer, model=order.model)
         self._node.note_name(self._watch.spec.name, order.model, like=base.name)
 
     async def _base(self, order: CreateOrder) -> Named:
@@ -97,20 +98,6 @@ class Naming(Guarded[NameOrder]):
             raise Refused("", meaning=f"{order.base} runs in Ollama's cloud: it has no options.")
         return base
 
-    async def _follow(self, answer: httpx.Response) -> None:
-        """Read how it goes, to its end."""
-        if answer.status_code != httpx.codes.OK:
-            raise_refusal(await start_of(answer), status=answer.status_code)
-        status = ""
-        async for line in _lines(answer):
-            raise_refusal(line, status=answer.status_code)
-            status = _status_of(line)
-            if status.startswith("pulling"):
-                text = f"{self._order.model}: its model was deleted in this moment. Pull it again."
-                raise Refused("", meaning=text)
-        if status != "success":
-            raise Refused("", meaning="Ollama ended without saying that it succeeded. Try again.")
-
     # --- deleting --------------------------------------------------------------------------------
 
     async def _delete(self, order: DeleteOrder) -> None:
@@ -118,33 +105,18 @@ class Naming(Guarded[NameOrder]):
         if found is None:
             return
         self._require_own(found)
-        await self._unload(found.name)
+        await unload(self._watch, found.name)
         try:
             await ask(self._watch.spec.url, "DELETE", "/api/delete", {"model": found.name})
         except Refused as refused:
             if refused.status != httpx.codes.NOT_FOUND:
                 raise
 
-    async def _unload(self, name: str) -> None:
-        """Unload what was loaded by this name: once it is deleted, Ollama cannot do so any more."""
-        if not await self._is_loaded(name):
-            return
-        body = {"model": name, "keep_alive": 0}
-        await ask(self._watch.spec.url, "POST", "/api/generate", body)
-        while True:
-            await asyncio.sleep(LIST_EVERY_S)
-            if not await self._is_loaded(name):
-                return
-
-    async def _is_loaded(self, name: str) -> bool:
-        engine = self._watch.engine
-        return await _answered(lambda: any(entry.name == name for entry in engine.loaded()))
-
     # --- both ------------------------------------------------------------------------------------
 
     async def _find(self, model: str) -> Named | None:
         engine = self._watch.engine
-        return await _answered(lambda: engine.find(model))
+        return await answered(lambda: engine.find(model))
 
     def _require_own(self, found: Named | None) -> None:
         """Refuse a name that was pulled: only what was made from another can be LabDash's."""
@@ -167,7 +139,39 @@ def parameters(order: CreateOrder, base: Named) -> dict[str, int | None]:
     return unset | {name: value for name, value in wanted.items() if value is not None}
 
 
-async def _answered[T](question: Callable[[], T]) -> T:
+async def follow(answer: httpx.Response, *, model: str) -> None:
+    """Read how a creation goes, to its end. Raises ``Refused``."""
+    if answer.status_code != httpx.codes.OK:
+        raise_refusal(await start_of(answer), status=answer.status_code)
+    status = ""
+    async for line in _lines(answer):
+        raise_refusal(line, status=answer.status_code)
+        status = _status_of(line)
+        if status.startswith("pulling"):
+            text = f"{model}: its model was deleted in this moment. Pull it again."
+            raise Refused("", meaning=text)
+    if status != "success":
+        raise Refused("", meaning="Ollama ended without saying that it succeeded. Try again.")
+
+
+async def unload(watch: InstanceWatch, name: str) -> None:
+    """Unload what was loaded by this name: once it is deleted, Ollama cannot do so any more."""
+    engine = watch.engine
+
+    def is_loaded() -> bool:
+        return any(entry.name == name for entry in engine.loaded())
+
+    if not await answered(is_loaded):
+        return
+    await ask(watch.spec.url, "POST", "/api/generate", {"model": name, "keep_alive": 0})
+    while True:
+        await asyncio.sleep(LIST_EVERY_S)
+        if not await answered(is_loaded):
+            return
+
+
+async def answered[T](question: Callable[[], T]) -> T:
+    """Ask a server in a thread. Raises ``Refused`` where it gives no answer."""
     try:
         return await asyncio.to_thread(question)
     except EngineDown as down:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from workers.engines.watch import InstanceWatch
 from workers.nodewatch import NodeWatch
 from workers.store import Store, StoreDown
-from workers.wire import CreateOrder, DeleteOrder, LoadOrder, Report
+from workers.wire import CreateOrder, DeleteOrder, LoadOrder, NameOrder, Report
 from workers.wire.loads import LOAD_BEAT_S
 
 # So often the store is asked whether it is still wanted.
@@ -73,7 +73,7 @@ class Guard:
         return None
 
 
-class Guarded[O: LoadOrder | CreateOrder | DeleteOrder]:
+class Guarded[O: LoadOrder | CreateOrder | DeleteOrder | NameOrder]:
     """One order about a server of a node, and what it takes to carry it out under a guard."""
 
     def __init__(

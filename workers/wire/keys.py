@@ -44,6 +44,11 @@ def apply_cancel_key(slug: str, job_id: int) -> str:
     return f"node:{slug}:cancel:apply-{job_id}"
 
 
+def name_cancel_key(slug: str, job_id: int) -> str:
+    """Name the key whose existence asks the node to stop what somebody does to a name by hand."""
+    return f"node:{slug}:cancel:name-{job_id}"
+
+
 def try_prompt_key(slug: str, try_id: str) -> str:
     """Name the key that holds a prompt until the node takes it."""
     return f"node:{slug}:try:{try_id}:prompt"

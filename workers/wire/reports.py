@@ -10,6 +10,7 @@ from workers.wire.base import PROTOCOL_VERSION, Message, Protocol, Slug
 from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostReading
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
 from workers.wire.loads import LoadProgress
+from workers.wire.names import NameProgress
 
 
 class Sample(Message):
@@ -78,7 +79,7 @@ class PullProgress(Message):
 
 
 type Report = Annotated[
-    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress,
+    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress | NameProgress,
     Field(discriminator="kind"),
 ]
 
