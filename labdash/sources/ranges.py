@@ -24,6 +24,10 @@ REFUSED = frozenset((401, 403))
 NOT_ONE_FILE = 400
 
 
+class NotPublishedError(PlannerError):
+    """A service answers, and has no such model or tag."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A public service: its address, and the hosts that it may send a reader on to.
@@ -67,13 +71,21 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def fetch(
-    client: httpx.Client, service: Service, url: str, *, accept: str = "*/*", limit_bytes: int
+def fetch(  # noqa: PLR0913 - all but the address have a usual value
+    client: httpx.Client,
+    service: Service,
+    url: str,
+    *,
+    accept: str = "*/*",
+    limit_bytes: int,
+    timeout: httpx.Timeout = TIMEOUT,
+    deadline_s: float = DEADLINE_S,
 ) -> bytes:
     """Get a small document. Raises ``PlannerError`` where it is larger than the limit."""
-    url, response = _follow(client, service, url, {"Accept": accept})
+    until = monotonic() + deadline_s
+    url, response = _follow(client, service, url, {"Accept": accept}, timeout)
     try:
-        return _read(response, limit_bytes, service, until=monotonic() + DEADLINE_S)
+        return _read(response, limit_bytes, service, until=until)
     finally:
         response.close()
 
@@ -101,14 +113,18 @@ def range_reader(client: httpx.Client, service: Service, url: str) -> Callable[[
 
 
 def _follow(
-    client: httpx.Client, service: Service, url: str, headers: dict[str, str]
+    client: httpx.Client,
+    service: Service,
+    url: str,
+    headers: dict[str, str],
+    timeout: httpx.Timeout = TIMEOUT,
 ) -> tuple[str, httpx.Response]:
     """Ask, and go where the service sends us as long as that is its own."""
     for _ in range(MOST_REDIRECTS + 1):
         if not service.admits(url):
             host = urlsplit(url).netloc or "no host"
             raise PlannerError(f"{service.name} sends on to {host}, where it may not: not followed")
-        response = _ask(client, service, url, headers)
+        response = _ask(client, service, url, headers, timeout)
         if not response.is_redirect:
             _check(response, service)
             return url, response
@@ -125,11 +141,15 @@ def _next(url: str, location: str, service: Service) -> str:
 
 
 def _ask(
-    client: httpx.Client, service: Service, url: str, headers: dict[str, str]
+    client: httpx.Client,
+    service: Service,
+    url: str,
+    headers: dict[str, str],
+    timeout: httpx.Timeout,
 ) -> httpx.Response:
     try:
         plain = headers | {"Accept-Encoding": "identity"}
-        request = client.build_request("GET", url, headers=plain, timeout=TIMEOUT)
+        request = client.build_request("GET", url, headers=plain, timeout=timeout)
         return client.send(request, stream=True, follow_redirects=False)
     except httpx.TimeoutException:
         raise PlannerError(f"{service.name} does not answer in time; try again later") from None
@@ -146,7 +166,7 @@ def _check(response: httpx.Response, service: Service) -> None:
         return
     response.close()
     if code == NOT_FOUND:
-        raise PlannerError(f"{service.name} has no such model or tag")
+        raise NotPublishedError(f"{service.name} has no such model or tag")
     if code in REFUSED:
         raise PlannerError(f"{service.name} gives this model to signed-in users only")
     if code == TOO_MANY:

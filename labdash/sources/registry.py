@@ -7,6 +7,7 @@ the header is read.
 import json
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -15,12 +16,15 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.gguf import read_header_from
 from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
-from labdash.sources.ranges import PORTION_BYTES, Service, fetch, range_reader
+from labdash.sources.ranges import PORTION_BYTES, TIMEOUT, Service, fetch, range_reader
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL_LAYER = "application/vnd.ollama.image.model"
 PROJECTOR_LAYER = "application/vnd.ollama.image.projector"
 MANIFEST_LIMIT_BYTES = 2**20
+# A manifest has a few hundred bytes.
+MANIFEST_S = 30
+HEADERS = {"User-Agent": "labdash"}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # ollama.md of its names: host, namespace, model, tag.
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
@@ -39,6 +43,36 @@ class Remote:
     file_bytes: int
     projector_bytes: int
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A file of a model: ``kind`` is its media type, ``digest`` begins with ``sha256:``."""
+
+    kind: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is published under a name: its files, the one of its settings among them.
+
+    ``digest`` is that of its text, as Ollama lists it.
+    """
+
+    digest: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Sum up the files; one that is named twice is stored once."""
+        return sum({layer.digest: layer.bytes for layer in self.layers}.values())
+
+    @property
+    def weights(self) -> Layer | None:
+        """Return the file of weights."""
+        return next((layer for layer in self.layers if layer.kind == MODEL_LAYER), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,40 +111,62 @@ def address_of(name: str, *, ollama: Service = OLLAMA) -> Address:
     return Address(service, namespace or "library", model, tag or "latest")
 
 
+def read_manifest(
+    name: str,
+    *,
+    client: httpx.Client,
+    ollama: Service = OLLAMA,
+    timeout: httpx.Timeout = TIMEOUT,
+    deadline_s: float = MANIFEST_S,
+) -> Manifest:
+    """Read what is published under a name.
+
+    Raises ``NotPublishedError`` where the service has no such name, else ``PlannerError``.
+    """
+    place = address_of(name, ollama=ollama)
+    text = fetch(
+        client,
+        place.service,
+        f"{place.base}/manifests/{place.tag}",
+        accept=MANIFEST,
+        limit_bytes=MANIFEST_LIMIT_BYTES,
+        timeout=timeout,
+        deadline_s=deadline_s,
+    )
+    config, layers = _parts(text, place.service)
+    return Manifest(digest=sha256(text).hexdigest(), layers=(*config, *layers))
+
+
 def open_remote(name: str, *, ollama: Service = OLLAMA) -> Remote:
     """Read a model's header from where it is published. Raises ``PlannerError``."""
     place = address_of(name, ollama=ollama)
-    with httpx.Client(headers={"User-Agent": "labdash"}) as client:
-        url = f"{place.base}/manifests/{place.tag}"
-        text = fetch(client, place.service, url, accept=MANIFEST, limit_bytes=MANIFEST_LIMIT_BYTES)
-        layers = _layers(text, place.service)
-        digest, size = _model_layer(layers, name)
+    with httpx.Client(headers=HEADERS) as client:
+        found = read_manifest(name, client=client, ollama=ollama)
+        if found.weights is None:
+            raise PlannerError(f"{name[:60]} holds no GGUF file")
+        digest, size = found.weights.digest, found.weights.bytes
         read = range_reader(client, place.service, f"{place.base}/blobs/{digest}")
         header = read_header_from(read, file_bytes=size, portion_bytes=PORTION_BYTES)
     return Remote(
         model=model_of(header, name=name),
         file_bytes=size,
-        projector_bytes=sum(size for kind, _, size in layers if kind == PROJECTOR_LAYER),
+        projector_bytes=sum(e.bytes for e in found.layers if e.kind == PROJECTOR_LAYER),
         warnings=header.warnings,
     )
 
 
-def _layers(text: bytes, service: Service) -> list[tuple[str, str, int]]:
-    """Read kind, digest and size of each layer of a manifest."""
+def _parts(text: bytes, service: Service) -> tuple[list[Layer], list[Layer]]:
+    """Read the configuration of a manifest, where it has one, and its layers."""
     try:
         document: Any = json.loads(text)
-        layers = [
-            (str(e["mediaType"]), str(e["digest"]), int(e["size"])) for e in document["layers"]
-        ]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        config = [_layer(document["config"])] if document.get("config") else []
+        layers = [_layer(each) for each in document["layers"]]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise PlannerError(f"the manifest of {service.name} is damaged") from None
-    if any(not DIGEST.fullmatch(digest) or size < 0 for _, digest, size in layers):
+    if any(not DIGEST.fullmatch(e.digest) or e.bytes < 0 for e in (*config, *layers)):
         raise PlannerError(f"the manifest of {service.name} is damaged")
-    return layers
+    return config, layers
 
 
-def _model_layer(layers: list[tuple[str, str, int]], name: str) -> tuple[str, int]:
-    found = [(digest, size) for kind, digest, size in layers if kind == MODEL_LAYER]
-    if not found:
-        raise PlannerError(f"{name[:60]} holds no GGUF file")
-    return found[0]
+def _layer(entry: Any) -> Layer:
+    return Layer(str(entry["mediaType"]), str(entry["digest"]), int(entry["size"]))

@@ -4,15 +4,24 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.sources import ranges
-from labdash.sources.ranges import Service
-from labdash.sources.registry import HUGGING_FACE, OLLAMA, address_of, open_remote
+from labdash.sources.ranges import NotPublishedError, Service
+from labdash.sources.registry import (
+    HUGGING_FACE,
+    OLLAMA,
+    Layer,
+    address_of,
+    open_remote,
+    read_manifest,
+)
 from tests import gguf_files as made
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -213,3 +222,27 @@ def test_large_header_takes_few_requests() -> None:
     blobs = [each for each in asked if "/blobs/" in each]
     assert len(content) > 5_000_000
     assert len(blobs) <= 4
+
+
+def test_manifest_tells_its_own_digest_and_each_file_once() -> None:
+    model = {"mediaType": MODEL, "digest": DIGEST, "size": 100}
+    config = {"mediaType": "config", "digest": f"sha256:{'c' * 64}", "size": 7}
+    text = json.dumps({"config": config, "layers": [model, model]}).encode()
+    with registry(manifest=text) as (service, asked), httpx.Client() as client:
+        found = read_manifest("qwen3:14b", client=client, ollama=service)
+    assert found.digest == sha256(text).hexdigest()
+    assert found.bytes == 107
+    assert found.weights == Layer(MODEL, DIGEST, 100)
+    assert asked == ["/v2/library/qwen3/manifests/14b"]
+
+
+def test_name_that_is_not_published_is_told_from_a_dead_registry() -> None:
+    with httpx.Client() as client:
+        with (
+            registry(status=404) as (service, _),
+            pytest.raises(NotPublishedError, match="no such model or tag"),
+        ):
+            read_manifest("qwen3:14b", client=client, ollama=service)
+        with pytest.raises(PlannerError, match="cannot be reached") as told:
+            read_manifest("qwen3:14b", client=client, ollama=service)
+    assert not isinstance(told.value, NotPublishedError)
