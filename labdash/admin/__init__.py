@@ -2,10 +2,10 @@
 
 from django.contrib import admin
 
-from labdash.admin import library, loads, nodes, planning, pulls, records, schedules
+from labdash.admin import library, loads, nodes, planning, pulls, records, schedules, shelf
 
 admin.site.site_header = "LabDash administration"
 admin.site.site_title = "LabDash"
 admin.site.index_title = "Everything that is stored"
 
-__all__ = ["library", "loads", "nodes", "planning", "pulls", "records", "schedules"]
+__all__ = ["library", "loads", "nodes", "planning", "pulls", "records", "schedules", "shelf"]

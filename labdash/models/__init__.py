@@ -29,12 +29,24 @@ from labdash.models.pull import (
 )
 from labdash.models.sample import GpuPeriod, GpuSample, Tier
 from labdash.models.schedule import PullSchedule, RunState, ScheduleRun, ScheduleWhat, UpdateRule
+from labdash.models.shelf import (
+    MOVE_ENDED,
+    NAME_ENDED,
+    Manifest,
+    Move,
+    MoveState,
+    NameAct,
+    NameJob,
+    NameState,
+)
 
 __all__ = [
     "ENDED",
     "IN_FORCE",
     "ITEM_OVER",
     "LOAD_ENDED",
+    "MOVE_ENDED",
+    "NAME_ENDED",
     "RUNNING",
     "SLUG",
     "Attempt",
@@ -53,7 +65,13 @@ __all__ = [
     "LoadJob",
     "LoadState",
     "LoadWish",
+    "Manifest",
     "Membership",
+    "Move",
+    "MoveState",
+    "NameAct",
+    "NameJob",
+    "NameState",
     "Node",
     "NodeKind",
     "OneTimeCode",

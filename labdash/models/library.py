@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
+from django.utils import timezone
 
 from labdash.models.node import Instance
 
@@ -44,7 +45,11 @@ class Variant(models.Model):
 
 
 class InstalledModel(models.Model):
-    """A name on an instance. Cloud stubs have no variant: they have no weights here."""
+    """A name on an instance. Cloud stubs have no variant: they have no weights here.
+
+    ``last_used_at`` is when it was last seen in memory, to the minute; ``None`` for never since
+    ``first_seen_at``.
+    """
 
     instance = models.ForeignKey(Instance, models.CASCADE, related_name="installed_models")
     variant = models.ForeignKey(
@@ -56,6 +61,8 @@ class InstalledModel(models.Model):
     modified_at = models.DateTimeField()
     is_cloud = models.BooleanField(default=False)
     parent_model = models.CharField(max_length=350, blank=True)
+    first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["instance", "name"]

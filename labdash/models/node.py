@@ -43,6 +43,8 @@ class Node(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_sample = models.JSONField(null=True, blank=True, editable=False)
+    # Since when it reports without a gap in which use of its models would have gone unseen.
+    watched_since = models.DateTimeField(null=True, blank=True, editable=False)
     clock_offset_s = models.FloatField(null=True, blank=True, editable=False)
     started_with = models.CharField(max_length=1000, blank=True, editable=False)
     worker_version = models.CharField(max_length=20, blank=True, editable=False)
@@ -123,13 +125,18 @@ class Gpu(models.Model):
 
 
 class Instance(models.Model):
-    """One Ollama server on a node. A node may have several, one per set of GPUs."""
+    """One Ollama server on a node. A node may have several, one per set of GPUs.
+
+    ``shelf`` is what lies in its store beside what it lists, as ``workers.wire.ShelfReading`` has
+    it; ``None`` where it was not told.
+    """
 
     node = models.ForeignKey(Node, models.CASCADE, related_name="instances")
     name = models.CharField(max_length=60, default="ollama")
     url = models.CharField(max_length=300, default="http://127.0.0.1:11434")
     version = models.CharField(max_length=40, blank=True, editable=False)
     inventory_at = models.DateTimeField(null=True, blank=True, editable=False)
+    shelf = models.JSONField(null=True, blank=True, editable=False)
     declared_settings = models.JSONField(
         "its environment",
         default=dict,

@@ -19,7 +19,10 @@ from labdash.models import (
     GpuPeriod,
     Invitation,
     LoadJob,
+    Manifest,
     Membership,
+    Move,
+    NameJob,
     Node,
     OneTimeCode,
     Plan,
@@ -36,6 +39,9 @@ MODELS = [model for model in admin.site._registry if model._meta.app_label == "l
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
     "loadjob",
+    "manifest",
+    "move",
+    "namejob",
     "attempt",
     "family",
     "gpuperiod",
@@ -60,7 +66,11 @@ def fill(count: int) -> None:
         slug = f"n{number}"
         node = make_node(slug)
         make_job(node.instances.get(), model=f"m{number}:1b")
-        LoadJob.objects.create(instance=node.instances.get(), model=f"m{number}:1b", wish="load")
+        place = {"instance": node.instances.get(), "model": f"m{number}:1b"}
+        LoadJob.objects.create(**place, wish="load")
+        NameJob.objects.create(**place, act="delete")
+        Move.objects.create(**place, target=node.instances.get(), digest="d" * 64)
+        Manifest.objects.create(instance=node.instances.get(), digest="d" * 64)
         report = sample(slug)
         record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
         GpuPeriod.objects.create(
