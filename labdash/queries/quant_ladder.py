@@ -66,6 +66,11 @@ def ladder(floor: str, wish: str, *, arch: str, beside: Iterable[str] = ()) -> t
     return tuple(_sorted(found | named, arch))
 
 
+def every(own: str, *, arch: str, beside: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the usual quants of a model, its own and those ``beside``, the best first."""
+    return tuple(_sorted({own, *_offered({own}, arch), *beside}, arch))
+
+
 def below(floor: str, *, arch: str) -> tuple[str, ...]:
     """Return the usual quants that lose more than ``floor``, the best first."""
     least = worth(floor, arch)

@@ -14,6 +14,7 @@ from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import (
     NATIVE,
     below,
+    every,
     known_quant,
     ladder,
     loss_of,
@@ -80,6 +81,26 @@ def variants_of(
         for quant in quants
     )
     return tuple(v for needed, v in made if v is not None and (needed or _can_be_had(v, shelf)))
+
+
+def family_of(model: str, *, shelf: Shelf = NOTHING) -> tuple[Variant, ...]:
+    """Return all quants of a model that people choose among, and its own, the best first.
+
+    Raises as ``variants_of``.
+    """
+    asked = _ask(model, shelf)
+    _, own = _bounds(asked, "", "")
+    beside = {quant_of(have, asked.known) for have in shelf.by_model.get(asked.known.name, ())}
+    quants = every(own, arch=asked.known.arch, beside=filter(None, beside))
+    if asked.only is not None:
+        quants = (own,)
+    made = ((quant == own, _make(asked, quant, shelf, required=quant == own)) for quant in quants)
+    return tuple(v for is_own, v in made if v is not None and (is_own or _can_be_had(v, shelf)))
+
+
+def own_quant(model: str, *, shelf: Shelf = NOTHING) -> str:
+    """Return the quant that a name stands for. Raises as ``variants_of``."""
+    return _bounds(_ask(model, shelf), "", "")[1]
 
 
 def _can_be_had(variant: Variant, shelf: Shelf) -> bool:

@@ -8,6 +8,8 @@ from labdash.queries.shelf import Have, Shelf
 from labdash.queries.variants import (
     UnknownModelError,
     UnknownQuantError,
+    family_of,
+    own_quant,
     smaller,
     variants_of,
 )
@@ -199,3 +201,13 @@ def test_gpt_oss_is_taken_to_be_as_large_as_it_is_installed() -> None:
         have = Have(name="gpt-oss:20b", quant="MXFP4", digest="a", size_bytes=installed)
         (found,) = variants_of("gpt-oss:20b", shelf=Shelf((have,)))
         assert found.model.weight_bytes == pytest.approx(weights, rel=0.002)
+
+
+def test_a_family_has_all_usual_quants_and_its_own() -> None:
+    quants = [each.quant for each in family_of("hf.co/unsloth/Qwen3-14B-GGUF:IQ4_XS")]
+    assert quants[:3] == ["F16", "Q8_0", "Q6_K"]
+    assert {"IQ4_XS", "Q2_K"} < set(quants)
+    assert [each.quant for each in family_of("gpt-oss:20b")] == ["F16", "MXFP4_MOE"]
+    assert own_quant("qwen3:8b-q8_0") == "Q8_0"
+    own = Have(name="my-coder", family="qwen2.5-coder:14b", quant="Q5_K_M")
+    assert [each.name for each in family_of("my-coder", shelf=Shelf((own,)))] == ["my-coder"]
