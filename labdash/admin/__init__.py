@@ -2,10 +2,20 @@
 
 from django.contrib import admin
 
-from labdash.admin import library, loads, nodes, planning, pulls, records, schedules, shelf
+from labdash.admin import library, loads, nodes, planning, pulls, records, schedules, shelf, updates
 
 admin.site.site_header = "LabDash administration"
 admin.site.site_title = "LabDash"
 admin.site.index_title = "Everything that is stored"
 
-__all__ = ["library", "loads", "nodes", "planning", "pulls", "records", "schedules", "shelf"]
+__all__ = [
+    "library",
+    "loads",
+    "nodes",
+    "planning",
+    "pulls",
+    "records",
+    "schedules",
+    "shelf",
+    "updates",
+]

@@ -39,9 +39,20 @@ from labdash.models.shelf import (
     NameJob,
     NameState,
 )
+from labdash.models.update import (
+    HELD_BACK,
+    UPDATE_ENDED,
+    Update,
+    UpdateState,
+    UpstreamHost,
+    UpstreamManifest,
+    UpstreamState,
+    UpstreamTag,
+)
 
 __all__ = [
     "ENDED",
+    "HELD_BACK",
     "IN_FORCE",
     "ITEM_OVER",
     "LOAD_ENDED",
@@ -49,6 +60,7 @@ __all__ = [
     "NAME_ENDED",
     "RUNNING",
     "SLUG",
+    "UPDATE_ENDED",
     "Attempt",
     "CodePurpose",
     "Deployment",
@@ -92,7 +104,13 @@ __all__ = [
     "ScheduleWhat",
     "Tier",
     "UnusedRule",
+    "Update",
     "UpdateRule",
+    "UpdateState",
+    "UpstreamHost",
+    "UpstreamManifest",
+    "UpstreamState",
+    "UpstreamTag",
     "Variant",
     "Verdict",
 ]
