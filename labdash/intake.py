@@ -26,6 +26,7 @@ from labdash.domain.applying import note_progress
 from labdash.domain.history import LATE_FOR, Moment, moment_of
 from labdash.domain.library import record_inventory
 from labdash.domain.loads import record_load
+from labdash.domain.naming import record_name
 from labdash.domain.progress import record_progress
 from labdash.domain.telemetry import record_sample
 from labdash.models import Node
@@ -248,6 +249,8 @@ class Intake:
             record_load(report, arrived_at=at)
         elif isinstance(report, wire.ApplyProgress):
             note_progress(report, arrived_at=at)
+        elif isinstance(report, wire.NameProgress | wire.ClearProgress):
+            record_name(report, arrived_at=at)
         else:
             record_progress(report, arrived_at=at)
 

@@ -90,7 +90,7 @@ def _subject(report: wire.Report) -> object:
             return report.node
         case wire.PullProgress():
             return (report.node, report.job_id, report.attempt)
-        case wire.LoadProgress():
+        case wire.LoadProgress() | wire.NameProgress() | wire.ClearProgress():
             return (report.node, report.kind, report.job_id)
         case _:
             return None

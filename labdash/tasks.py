@@ -12,6 +12,7 @@ from labdash.domain import (
     history,
     joining,
     loads,
+    naming,
     nodes,
     orders,
     problems,
@@ -37,9 +38,10 @@ def note_beat() -> None:
 
 @app.task(name="labdash.tasks.reconcile")
 def reconcile() -> None:
-    """Carry the pull jobs on, and end the load jobs that are lost."""
+    """Carry the pull jobs on, and end the jobs by hand that are lost."""
     reconciliation.carry_on()
     loads.end_lost(now=timezone.now())
+    naming.end_lost(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.tend")
@@ -97,6 +99,7 @@ def prune() -> None:
     rows, gpus = history.prune(now=now), telemetry.prune_gpus(now=now)
     attempts = access.forget_attempts()
     loads.prune(now=now)
+    naming.prune(now=now)
     verifying.prune(now=now)
     applying.prune()
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

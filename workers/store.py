@@ -162,9 +162,9 @@ class Store:
 def _kept_as(report: wire.Report) -> tuple[str, ...]:
     """Name the place of a report: a newer one of the same place makes it worthless."""
     match report:
-        case wire.PullProgress() | wire.LoadProgress() | wire.ApplyProgress() | wire.NameProgress():
-            return report.kind, str(report.job_id)
         case wire.Inventory():
             return report.kind, report.node, report.instance
         case wire.Sample():
             return report.kind, report.node
+        case _:
+            return report.kind, str(report.job_id)

@@ -40,6 +40,16 @@ def lower_apply_flag(*, item_id: int, node: Node) -> None:
     _lower(wire.apply_cancel_key(orders.address(node), item_id))
 
 
+def raise_name_flag(*, job_id: int, node: Node) -> None:
+    """Do the same for what is done to a name by hand."""
+    _raise(wire.name_cancel_key(orders.address(node), job_id))
+
+
+def lower_name_flag(*, job_id: int, node: Node) -> None:
+    """Remove the flag of an earlier order of this number."""
+    _lower(wire.name_cancel_key(orders.address(node), job_id))
+
+
 def _raise(key: str) -> None:
     with live.store_errors():
         live.store().set(key, 1, ex=KEPT_S)

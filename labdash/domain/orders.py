@@ -10,10 +10,20 @@ from kombu.exceptions import OperationalError
 from labdash import live
 from labdash.celery import app
 from labdash.domain.errors import LabDashError
-from labdash.models import InstalledModel, LoadJob, LoadWish, Node, PlanItem, PullJob
+from labdash.models import (
+    InstalledModel,
+    LoadJob,
+    LoadWish,
+    NameAct,
+    NameJob,
+    Node,
+    PlanItem,
+    PullJob,
+)
 from workers import wire
 from workers.wire.finding import FindOrder
 from workers.wire.loads import LOAD_DEADLINE_S
+from workers.wire.shelf import CLEAR_DEADLINE_S, ClearOrder
 
 # A page that sends an order waits no longer than this for a store that does not answer.
 SEND_TIMEOUT_S = 1.0
@@ -113,6 +123,30 @@ def send_delete(item: PlanItem) -> None:
         deadline_s=wire.APPLY_DEADLINE_S,
     )
     _send("workers.delete", order, instance.node)
+
+
+def send_name(job: NameJob) -> None:
+    """Tell the node to change a name, or to delete what is unfinished. Raises ``NotSent``."""
+    instance = job.instance
+    common = {"node": instance.node.slug, "job_id": job.pk, "instance_url": instance.url}
+    if job.act == NameAct.CLEAR:
+        clear = ClearOrder.model_validate({**common, "deadline_s": CLEAR_DEADLINE_S})
+        _send("workers.clear", clear, instance.node)
+        return
+    is_long = job.act == NameAct.QUANTIZE
+    order = wire.NameOrder.model_validate(
+        {
+            **common,
+            "act": job.act,
+            "model": job.model,
+            "target": job.target or None,
+            "digest": job.digest or None,
+            "quant": job.quant or None,
+            "replaces": job.replaces,
+            "deadline_s": wire.QUANTIZE_DEADLINE_S if is_long else wire.NAME_DEADLINE_S,
+        }
+    )
+    _send("workers.name", order, instance.node)
 
 
 def send_find(find_id: str) -> None:

@@ -83,6 +83,14 @@ from workers.wire.orders import (
     is_alias,
 )
 from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
+from workers.wire.shelf import (
+    MOST_LAYERS,
+    ClearOrder,
+    ClearProgress,
+    Layer,
+    Partial,
+    ShelfReading,
+)
 from workers.wire.specs import DeclaredGpu, DeclaredHardware, InstanceSpec, JoinRequest, NodeSpec
 from workers.wire.tries import (
     TryBegan,
@@ -102,6 +110,7 @@ __all__ = [
     "MODEL_HOSTS",
     "MOST_GPUS",
     "MOST_INSTANCES",
+    "MOST_LAYERS",
     "MOST_LOADED",
     "MOST_MODELS",
     "MOST_PROCESSES",
@@ -113,6 +122,8 @@ __all__ = [
     "ApplyPhase",
     "ApplyProgress",
     "ApplyStep",
+    "ClearOrder",
+    "ClearProgress",
     "CreateOrder",
     "DeclaredGpu",
     "DeclaredHardware",
@@ -128,6 +139,7 @@ __all__ = [
     "InstanceUrl",
     "Inventory",
     "JoinRequest",
+    "Layer",
     "LoadOrder",
     "LoadPhase",
     "LoadProgress",
@@ -142,6 +154,7 @@ __all__ = [
     "NodeSpec",
     "Order",
     "Parameters",
+    "Partial",
     "Protocol",
     "PullOrder",
     "PullPhase",
@@ -151,6 +164,7 @@ __all__ = [
     "Report",
     "Sample",
     "Setting",
+    "ShelfReading",
     "Slug",
     "TryBegan",
     "TryEnd",

@@ -7,6 +7,7 @@ from pydantic import Field
 from workers.values import Count, Each, Identity, Maybe, Medium, Moment, Name, Text, or_else
 from workers.wire.base import Message
 from workers.wire.hardware import DiskReading
+from workers.wire.shelf import MOST_LAYERS, Layer
 
 # More than a machine can hold is noise that would fill the database.
 MOST_INSTANCES = 100
@@ -68,7 +69,8 @@ class InstalledModel(Message):
 
     ``digest`` is that of the manifest; ``blob_digest`` that of the weights, by which names that
     share one file are told. ``size_bytes`` counts shared blobs once per name. A cloud stub has
-    no weights here and must not be counted.
+    no weights here and must not be counted. ``layers`` are all of its files, ``None`` where its
+    manifest cannot be read.
     """
 
     name: Name
@@ -86,3 +88,4 @@ class InstalledModel(Message):
     parent_model: Maybe[Name] = None
     blob_digest: Maybe[Identity] = None
     capabilities: tuple[Text, ...] = ()
+    layers: Maybe[Annotated[tuple[Each[Layer], ...], Field(max_length=MOST_LAYERS)]] = None

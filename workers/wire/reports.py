@@ -11,6 +11,7 @@ from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostRead
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
 from workers.wire.loads import LoadProgress
 from workers.wire.names import NameProgress
+from workers.wire.shelf import ClearProgress, ShelfReading
 
 
 class Sample(Message):
@@ -32,7 +33,7 @@ class Sample(Message):
 
 
 class Inventory(Message):
-    """All that is installed on one instance."""
+    """All that is installed on one instance. ``shelf`` is ``None`` where nobody reads its store."""
 
     kind: Literal["inventory"] = "inventory"
     protocol: Protocol = PROTOCOL_VERSION
@@ -41,6 +42,7 @@ class Inventory(Message):
     instance: Text
     version: Maybe[Text] = None
     models: Annotated[tuple[Each[InstalledModel], ...], Field(max_length=MOST_MODELS)]
+    shelf: Maybe[ShelfReading] = None
 
 
 type PullPhase = Literal[
@@ -79,7 +81,7 @@ class PullProgress(Message):
 
 
 type Report = Annotated[
-    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress | NameProgress,
+    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress | NameProgress | ClearProgress,
     Field(discriminator="kind"),
 ]
 
