@@ -20,12 +20,27 @@ PORTION_BYTES = 2 * 2**20
 DEADLINE_S = 120
 PARTIAL, WHOLE, NOT_FOUND, TOO_MANY = 206, 200, 404, 429
 REFUSED = frozenset((401, 403))
+FAILING = 500
+# However long a service asks to be left alone.
+LONGEST_WAIT_S = 86_400.0
 # What Hugging Face answers to a tag whose model is split into parts.
 NOT_ONE_FILE = 400
 
 
 class NotPublishedError(PlannerError):
     """A service answers, and has no such model or tag."""
+
+
+class ClosedError(PlannerError):
+    """A service answers, and gives this model to signed-in users only."""
+
+
+class UnreachableError(PlannerError):
+    """A service gives no answer now, whatever it is asked; ``wait_s`` is what it asked for."""
+
+    def __init__(self, text: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +167,9 @@ def _ask(
         request = client.build_request("GET", url, headers=plain, timeout=timeout)
         return client.send(request, stream=True, follow_redirects=False)
     except httpx.TimeoutException:
-        raise PlannerError(f"{service.name} does not answer in time; try again later") from None
+        raise UnreachableError(f"{service.name} does not answer in time; try again later") from None
     except (httpx.HTTPError, httpx.InvalidURL):
-        raise PlannerError(
+        raise UnreachableError(
             f"{service.name} cannot be reached: without internet, give the model's GGUF file or "
             "choose one of the catalog"
         ) from None
@@ -168,14 +183,24 @@ def _check(response: httpx.Response, service: Service) -> None:
     if code == NOT_FOUND:
         raise NotPublishedError(f"{service.name} has no such model or tag")
     if code in REFUSED:
-        raise PlannerError(f"{service.name} gives this model to signed-in users only")
+        raise ClosedError(f"{service.name} gives this model to signed-in users only")
     if code == TOO_MANY:
-        raise PlannerError(f"{service.name} was asked too often; try again later")
+        text = f"{service.name} was asked too often; try again later"
+        raise UnreachableError(text, wait_s=_wait_s(response))
     if code == NOT_ONE_FILE:
         raise PlannerError(
             f"{service.name} does not give this tag as one file: take another, or give its parts"
         )
-    raise PlannerError(f"{service.name} answers {code}; try again later")
+    text = f"{service.name} answers {code}; try again later"
+    if code >= FAILING:
+        raise UnreachableError(text, wait_s=_wait_s(response))
+    raise PlannerError(text)
+
+
+def _wait_s(response: httpx.Response) -> float:
+    """Read for how long a service wants to be left alone; a date counts for nothing."""
+    text = response.headers.get("retry-after", "").strip()
+    return min(float(text), LONGEST_WAIT_S) if text.isdecimal() else 0.0
 
 
 def _read(
@@ -194,9 +219,9 @@ def _read(
             if len(found) > limit_bytes:
                 break
             if monotonic() > until:
-                raise PlannerError(f"{service.name} sends too slowly; try again later")
+                raise UnreachableError(f"{service.name} sends too slowly; try again later")
     except httpx.HTTPError:
-        raise PlannerError(f"the connection to {service.name} broke off; try again") from None
+        raise UnreachableError(f"the connection to {service.name} broke off; try again") from None
     if len(found) > limit_bytes and not exact:
         raise PlannerError(f"the answer of {service.name} is too long: not read")
     return bytes(found[:limit_bytes])

@@ -21,11 +21,14 @@ from labdash.sources.ranges import PORTION_BYTES, TIMEOUT, Service, fetch, range
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL_LAYER = "application/vnd.ollama.image.model"
 PROJECTOR_LAYER = "application/vnd.ollama.image.projector"
+CONFIG = "application/vnd.docker.container.image.v1+json"
 MANIFEST_LIMIT_BYTES = 2**20
+CONFIG_LIMIT_BYTES = 2**20
 # A manifest has a few hundred bytes.
 MANIFEST_S = 30
 HEADERS = {"User-Agent": "labdash"}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+VERSION = re.compile(r"v?\d{1,4}(\.\d{1,6}){0,2}(-[A-Za-z0-9.]{1,12})?")
 # ollama.md of its names: host, namespace, model, tag.
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 NAME = re.compile(rf"(?:({PART})/)?({PART})(?::({PART}))?")
@@ -135,6 +138,26 @@ def read_manifest(
     )
     config, layers = _parts(text, place.service)
     return Manifest(digest=sha256(text).hexdigest(), layers=(*config, *layers))
+
+
+def read_requires(
+    name: str, manifest: Manifest, *, client: httpx.Client, ollama: Service = OLLAMA
+) -> str:
+    """Read which Ollama a published model needs at least, nothing where it does not say.
+
+    Raises ``PlannerError``.
+    """
+    config = next((each for each in manifest.layers if each.kind == CONFIG), None)
+    if config is None:
+        return ""
+    place = address_of(name, ollama=ollama)
+    url = f"{place.base}/blobs/{config.digest}"
+    text = fetch(client, place.service, url, limit_bytes=CONFIG_LIMIT_BYTES, deadline_s=MANIFEST_S)
+    try:
+        found = json.loads(text).get("requires")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) and VERSION.fullmatch(found) else ""
 
 
 def open_remote(name: str, *, ollama: Service = OLLAMA) -> Remote:

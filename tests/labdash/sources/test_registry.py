@@ -13,14 +13,17 @@ import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.sources import ranges
-from labdash.sources.ranges import NotPublishedError, Service
+from labdash.sources.ranges import ClosedError, NotPublishedError, Service, UnreachableError
 from labdash.sources.registry import (
+    CONFIG,
     HUGGING_FACE,
     OLLAMA,
     Layer,
+    Manifest,
     address_of,
     open_remote,
     read_manifest,
+    read_requires,
 )
 from tests import gguf_files as made
 
@@ -50,6 +53,8 @@ class Registry(BaseHTTPRequestHandler):
         else:
             self.send_blob()
 
+    waits = ""
+
     def send_blob(self) -> None:
         asked = self.headers.get("Range", "bytes=0-").removeprefix("bytes=")
         first, _, last = asked.partition("-")
@@ -61,6 +66,8 @@ class Registry(BaseHTTPRequestHandler):
     def answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if self.waits:
+            self.send_header("Retry-After", self.waits)
         self.end_headers()
         self.wfile.write(body)
 
@@ -158,6 +165,43 @@ def test_endless_redirects_are_given_up() -> None:
 def test_faults_of_a_registry_get_one_line(changes: dict[str, Any], text: str) -> None:
     with registry(**changes) as (service, _), pytest.raises(PlannerError, match=text):
         open_remote("qwen3:14b", ollama=service)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "wait_s"),
+    [
+        ({"status": 404}, NotPublishedError, None),
+        ({"status": 403}, ClosedError, None),
+        ({"status": 429, "waits": "90"}, UnreachableError, 90.0),
+        ({"status": 503, "waits": "Wed, 21 Oct 2026 07:28:00 GMT"}, UnreachableError, 0.0),
+        ({"status": 500, "waits": "9" * 30}, UnreachableError, 86_400.0),
+    ],
+)
+def test_what_is_not_there_is_told_from_a_service_that_is_down(
+    changes: dict[str, Any], kind: type[PlannerError], wait_s: float | None
+) -> None:
+    with registry(**changes) as (service, _), httpx.Client() as client, pytest.raises(kind) as told:
+        read_manifest("qwen3:14b", client=client, ollama=service)
+    assert getattr(told.value, "wait_s", None) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        (b'{"requires": "0.40.0"}', "0.40.0"),
+        (b'{"requires": "0.40.0-rc1"}', "0.40.0-rc1"),
+        (b'{"requires": "<b>"}', ""),
+        (b'{"model_type": "8B"}', ""),
+        (b"[]", ""),
+        (b"GGUF", ""),
+    ],
+)
+def test_which_ollama_a_model_needs_is_read_where_it_says_so(content: bytes, version: str) -> None:
+    found = Manifest(digest="a" * 64, layers=(Layer(CONFIG, DIGEST, len(content)),))
+    served = registry(content=content, knows_ranges=False)
+    with served as (service, asked), httpx.Client() as client:
+        assert read_requires("qwen3:14b", found, client=client, ollama=service) == version
+    assert len(asked) == 1
 
 
 def test_without_a_connection_it_says_what_else_can_be_done() -> None:
