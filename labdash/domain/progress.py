@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 
+from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
 from labdash.models import ENDED, PullJob, PullState
 from workers import wire
@@ -19,7 +20,11 @@ STATES: dict[wire.PullPhase, PullState] = {
     "failed": PullState.FAILED,
     "cancelled": PullState.CANCELLED,
 }
+# What a node says while it is at it.
+GOING = ("waiting", "starting", "downloading", "verifying", "finishing")
 REASON_LENGTH = 500
+# A person may pause and resume while a report is recorded, and hardly twice in a row.
+RECORD_TRIES = 3
 
 
 def record_progress(report: wire.PullProgress, *, arrived_at: datetime) -> bool:
@@ -28,37 +33,80 @@ def record_progress(report: wire.PullProgress, *, arrived_at: datetime) -> bool:
     A report never revives a job that ended, and one of an earlier attempt counts only for what
     it cannot be wrong about (see ``_counts``).
     """
-    job = PullJob.objects.active().filter(pk=report.job_id).select_related("instance__node").first()
-    if job is None or not _counts(report, job, arrived_at):
-        return False
-    if job.instance.node.slug != report.node:
-        log.warning("report about a job of another node job=%d node=%s", job.pk, report.node)
-        return False
-    state = STATES[report.phase]
-    unchanged = PullJob.objects.active().filter(pk=job.pk, attempt=job.attempt)
+    for _ in range(RECORD_TRIES):
+        job = _find(report.job_id)
+        if job is None or not _counts(report, job, arrived_at):
+            return False
+        if job.instance.node.slug != report.node:
+            log.warning("report about a job of another node job=%d node=%s", job.pk, report.node)
+            return False
+        if _record(report, job, arrived_at):
+            return True
+    return False
+
+
+def _find(job_id: int) -> PullJob | None:
+    return PullJob.objects.active().filter(pk=job_id).select_related("instance__node").first()
+
+
+def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bool:
+    """Record a report, unless somebody asked something else of the job in this moment."""
+    state = _state(report, job)
+    asked = {name: getattr(job, name) for name in ("cancel_requested", "pause_requested", "held")}
+    unchanged = PullJob.objects.active().filter(pk=job.pk, attempt=job.attempt, **asked)
     changed = unchanged.update(
         state=state,
         heartbeat_at=arrived_at,
-        sent_at=job.sent_at or arrived_at,
+        sent_at=_sent_at(report, state, job, arrived_at),
         **_figures(report, job),
         **_moments(state, job, arrived_at),
+        **_reason(report, state, job),
     )
-    if changed and state in ENDED:
+    if changed and state == PullState.PAUSED and report.phase in GOING:
+        # It goes on although it was to stop: the store forgot the flag, or the node was away.
+        raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    if changed and report.phase not in GOING:
         log.info("pull ended job=%d state=%s reason=%s", job.pk, state, report.reason)
         carry_on(instance=job.instance)
     return bool(changed)
 
 
+def _state(report: wire.PullProgress, job: PullJob) -> PullState:
+    """Return what a report makes of a job: who was only to pause is neither cancelled nor failed.
+
+    A job that was paused without its node's word stays so while it hears of that.
+    """
+    state = STATES[report.phase]
+    is_to_pause = job.pause_requested or job.held
+    if report.phase == "cancelled" and not job.cancel_requested:
+        # Resumed in the moment in which its node let go of it, it waits for its turn again.
+        return PullState.PAUSED if is_to_pause else PullState.QUEUED
+    if report.phase == "failed" and report.retry and is_to_pause and not job.cancel_requested:
+        return PullState.PAUSED
+    if report.phase in GOING and job.state == PullState.PAUSED and job.pause_requested:
+        return PullState.PAUSED
+    return state
+
+
+def _sent_at(
+    report: wire.PullProgress, state: PullState, job: PullJob, arrived_at: datetime
+) -> datetime | None:
+    """Return since when its node has the job: not at all once it said that it let go."""
+    if state == PullState.PAUSED or (report.phase not in GOING and state not in ENDED):
+        return None
+    return job.sent_at or arrived_at
+
+
 def _counts(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bool:
     """Tell whether a report speaks of the job as it stands.
 
-    Of an earlier attempt: an installed model is installed, a cancelled job was to be cancelled,
+    Of an earlier attempt: an installed model is installed, what was stopped was to be stopped,
     and progress that arrives after the newest order shows that its worker is still at it.
     """
     if report.attempt >= job.attempt or report.phase == "installed":
         return True
     if report.phase == "cancelled":
-        return job.cancel_requested
+        return job.cancel_requested or job.pause_requested
     return report.phase != "failed" and job.sent_at is not None and arrived_at > job.sent_at
 
 
@@ -74,9 +122,14 @@ def _figures(report: wire.PullProgress, job: PullJob) -> dict[str, object]:
         "bytes_per_s": report.bytes_per_s,
         "remaining_s": report.remaining_s,
         "fruitless": job.fruitless if done == job.done_bytes else 0,
-        "reason": (report.reason or "")[:REASON_LENGTH],
         "retry_may_help": report.retry,
     }
+
+
+def _reason(report: wire.PullProgress, state: PullState, job: PullJob) -> dict[str, object]:
+    """Return what a node says; why a job pauses is known better here."""
+    is_kept = state == PullState.PAUSED or (job.pause_requested and state not in ENDED)
+    return {} if is_kept else {"reason": (report.reason or "")[:REASON_LENGTH]}
 
 
 def _moments(state: PullState, job: PullJob, arrived_at: datetime) -> dict[str, object]:

@@ -1,37 +1,55 @@
 """What a person does with pull jobs. ``domain.reconciliation`` carries them on from there."""
 
 import logging
+from collections.abc import Callable
+from datetime import datetime
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain.cancelling import raise_cancel_flag
+from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
-from labdash.domain.reconciliation import carry_on
-from labdash.models import Instance, Node, PullJob, PullState
+from labdash.domain.reconciliation import ARRIVED, carry_on
+from labdash.domain.resting import HELD
+from labdash.models import Instance, Node, PullJob, PullState, ScheduleRun
 from labdash.models.pull import PullJobQuerySet
 
 log = logging.getLogger(__name__)
 
+# Of 1 (first) to 9.
+USUAL_PRIORITY = 5
 # The first try may lose against a job that ends before it is read; the second cannot again.
 REQUEST_TRIES = 3
 
 
-def request_pull(*, instance: Instance, model: str, user: User | None) -> PullJob:
+def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for whom
+    *,
+    instance: Instance,
+    model: str,
+    user: User | None,
+    run: ScheduleRun | None = None,
+    priority: int = USUAL_PRIORITY,
+    not_before_at: datetime | None = None,
+    not_after_at: datetime | None = None,
+) -> PullJob:
     """Return the job that pulls ``model`` to ``instance``: the active one, or a new one.
 
+    An active one is never put off: it keeps the wider of two windows and the better priority, and
+    belongs no more to a schedule that lets it wait where a person asks for it.
     Raises ``LabDashError`` for a name that cannot be pulled.
     """
     name = parse_model_name(model)
+    bounds = {"not_before_at": not_before_at, "not_after_at": not_after_at}
     for _ in range(REQUEST_TRIES):
         if job := _active(instance, name):
-            return job
+            return _hasten(job, run, priority=priority, **bounds)
+        fields = {"requested_by": user, "run": run, "priority": priority, **bounds}
         try:
             with transaction.atomic():
-                job = PullJob.objects.create(instance=instance, model=name, requested_by=user)
+                job = PullJob.objects.create(instance=instance, model=name, **fields)
         except IntegrityError:
             continue
         transaction.on_commit(lambda: carry_on(instance=instance))
@@ -46,6 +64,46 @@ def cancel_pull(*, job: PullJob) -> None:
         if active.update(cancel_requested=True):
             transaction.on_commit(lambda: _stop(job))
     job.refresh_from_db()
+
+
+def pause_pull(*, job: PullJob) -> None:
+    """Hold a job until it is resumed by hand; what has arrived stays with its server.
+
+    Raises ``LabDashError`` where there is nothing left to pause.
+    """
+    active = PullJob.objects.active().filter(pk=job.pk, cancel_requested=False)
+    if not active.filter(attempt=0, sent_at=None).update(
+        held=True, state=PullState.PAUSED, reason=HELD
+    ):
+        begun = active.exclude(state__in=ARRIVED)
+        if not begun.update(held=True, pause_requested=True, retry_at=None):
+            raise LabDashError(f"{job} has arrived or has ended: there is nothing to pause.")
+        transaction.on_commit(lambda: _stop(job))
+    job.refresh_from_db()
+
+
+def resume_pull(*, job: PullJob) -> None:
+    """Let a job go on now, whatever kept it: a person, its window, or a try that failed.
+
+    Raises ``LabDashError`` for one that has ended.
+    """
+    active = PullJob.objects.active().filter(pk=job.pk, cancel_requested=False)
+    free = dict.fromkeys(("retry_at", "not_before_at", "not_after_at", "run"))
+    if not active.update(held=False, pause_requested=False, waits="", **free):
+        raise LabDashError(f"{job} has ended. Try it again instead.")
+    transaction.on_commit(lambda: _go_on(job))
+    job.refresh_from_db()
+
+
+def move_window(
+    *, job: PullJob, not_before_at: datetime | None, not_after_at: datetime | None
+) -> bool:
+    """Give a job that has not ended another window; tell whether it has not."""
+    active = PullJob.objects.active().filter(pk=job.pk)
+    moved = active.update(not_before_at=not_before_at, not_after_at=not_after_at)
+    if moved:
+        transaction.on_commit(lambda: carry_on(instance=job.instance))
+    return bool(moved)
 
 
 def retry_pull(*, job: PullJob, user: User | None) -> PullJob:
@@ -98,6 +156,44 @@ def _stop(job: PullJob) -> None:
         log.warning("cancel flag not set yet job=%d: %s", job.pk, error)
     else:
         carry_on(instance=job.instance)
+
+
+def _go_on(job: PullJob) -> None:
+    """Take the flag back: a node that has not seen it yet never stops."""
+    try:
+        lower_cancel_flag(job_id=job.pk, node=job.instance.node)
+    except live.StoreDown as error:
+        log.warning("cancel flag not taken back yet job=%d: %s", job.pk, error)
+    else:
+        carry_on(instance=job.instance)
+
+
+def _hasten(
+    job: PullJob,
+    run: ScheduleRun | None,
+    *,
+    priority: int,
+    not_before_at: datetime | None,
+    not_after_at: datetime | None,
+) -> PullJob:
+    wider = {
+        "priority": min(job.priority, priority),
+        "not_before_at": _wider(min, job.not_before_at, not_before_at),
+        "not_after_at": _wider(max, job.not_after_at, not_after_at),
+        **({} if run else {"run": None, "waits": ""}),
+    }
+    changes = {name: value for name, value in wider.items() if getattr(job, name) != value}
+    if changes and PullJob.objects.active().filter(pk=job.pk).update(**changes):
+        for name, value in changes.items():
+            setattr(job, name, value)
+        transaction.on_commit(lambda: carry_on(instance=job.instance))
+    return job
+
+
+def _wider(
+    choose: Callable[..., datetime], one: datetime | None, other: datetime | None
+) -> datetime | None:
+    return None if one is None or other is None else choose(one, other)
 
 
 def _active(instance: Instance, name: str) -> PullJob | None:

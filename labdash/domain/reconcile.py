@@ -18,13 +18,22 @@ class Job:
     """A job that has not ended. ``sent_age_s`` is ``None`` while no node has it.
 
     ``sign_age_s`` counts from the last report about it. ``fruitless`` counts the orders since
-    bytes last arrived.
+    bytes last arrived. ``rest`` says why it must not run now, and is empty where it may;
+    ``is_begun``: a node had it once; ``is_arrived``: there is nothing left to stop;
+    ``keeps_reason``: it says already why it waits.
     """
 
     id: int
     model: str
     fruitless: int = 0
     cancel_requested: bool = False
+    pause_requested: bool = False
+    rest: str = ""
+    is_paused: bool = False
+    is_held: bool = False
+    is_begun: bool = False
+    is_arrived: bool = False
+    keeps_reason: bool = False
     sent_age_s: float | None = None
     sign_age_s: float | None = None
     reason: str = ""
@@ -43,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An instance with its jobs, the oldest first. ``seen_age_s`` is ``None`` if never seen."""
+    """An instance with its jobs in their order. ``seen_age_s`` is ``None`` if never seen."""
 
     node: str
     instance: str
@@ -79,7 +88,15 @@ class Cancel(_Explained):
 
 
 class Requeue(_Explained):
-    """Take the job back until its node reports again."""
+    """Take the job back, or let it wait for its turn again."""
+
+
+class Stop(_Explained):
+    """Ask the node to stop for now; what has arrived stays."""
+
+
+class Pause(_Explained):
+    """Note that the job rests."""
 
 
 class Fail(_Explained):
@@ -94,8 +111,11 @@ def next_step(place: Place) -> Step | None:
     """Return the first step that applies, or ``None`` when all is as it should be."""
     return (
         _end_cancelled(place)
+        or _settle_pause(place)
         or _take_back(place)
+        or _stop(place)
         or _send_again(place)
+        or _pause_waiting(place)
         or _send_next(place)
         or _explain(place)
     )
@@ -111,6 +131,35 @@ def _end_cancelled(place: Place) -> Step | None:
     return None
 
 
+def _settle_pause(place: Place) -> Step | None:
+    """Note a pause that nobody will confirm; one that was taken back meanwhile waits again."""
+    for job in place.jobs:
+        if not job.in_flight or not job.pause_requested:
+            continue
+        if place.silent or job.quiet_s > QUIET_AFTER_S:
+            if not job.rest:
+                return Requeue(job=job, reason=_why_waiting(place))
+            unsure = f"{job.rest} {place.node} did not confirm it and may go on for a while."
+            return Pause(job=job, reason=unsure)
+    return None
+
+
+def _stop(place: Place) -> Step | None:
+    for job in place.jobs:
+        if job.in_flight and job.rest and not (job.pause_requested or job.is_arrived):
+            return Stop(job=job, reason=job.rest)
+    return None
+
+
+def _pause_waiting(place: Place) -> Step | None:
+    """Call paused what somebody holds, and what must wait although it was begun."""
+    for job in place.jobs:
+        is_stopped = job.is_held or (job.is_begun and not job.keeps_reason)
+        if not job.in_flight and job.rest and is_stopped and not job.is_paused:
+            return Pause(job=job, reason=job.rest)
+    return None
+
+
 def _take_back(place: Place) -> Step | None:
     if place.silent:
         for job in place.jobs:
@@ -121,7 +170,8 @@ def _take_back(place: Place) -> Step | None:
 
 def _send_again(place: Place) -> Step | None:
     for job in place.jobs:
-        if not job.in_flight or job.cancel_requested or job.quiet_s <= _patience_s(job):
+        is_stopping = job.cancel_requested or job.pause_requested
+        if not job.in_flight or is_stopping or job.quiet_s <= _patience_s(job):
             continue
         if job.fruitless >= MAX_TRIES:
             reason = f"{place.node} was sent this {MAX_TRIES} times and nothing arrived."
@@ -143,12 +193,19 @@ def _first_waiting(place: Place) -> Job | None:
     """Return the job to begin now: none while another runs or the node must not or cannot."""
     if place.paused or place.silent or any(job.in_flight for job in place.jobs):
         return None
-    return next(iter(place.jobs), None)
+    return next((job for job in place.jobs if not job.rest), None)
 
 
 def _explain(place: Place) -> Step | None:
     for job in place.jobs:
-        if not job.in_flight and job.reason != (reason := _why_waiting(place)):
+        if job.in_flight:
+            continue
+        if job.is_paused and not job.rest:
+            return Requeue(job=job, reason=_why_waiting(place))
+        # A pause that was not confirmed says more than that it is one.
+        is_told = job.is_paused and job.reason.startswith(job.rest)
+        reason = job.rest or _why_waiting(place)
+        if not (job.keeps_reason or is_told) and job.reason != reason:
             return Explain(job=job, reason=reason)
     return None
 

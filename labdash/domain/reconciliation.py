@@ -12,13 +12,22 @@ from django.db.models import F
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import orders, reconcile
+from labdash.domain import orders, reconcile, resting
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 
 log = logging.getLogger(__name__)
 
+# All has arrived: Ollama ends by itself, whatever is asked of it.
+ARRIVED = (PullState.VERIFYING, PullState.FINISHING)
+# What a step makes of a job.
+ENDS: dict[type[reconcile.Step], PullState] = {
+    reconcile.Cancel: PullState.CANCELLED,
+    reconcile.Fail: PullState.FAILED,
+    reconcile.Pause: PullState.PAUSED,
+    reconcile.Requeue: PullState.QUEUED,
+}
 # Cancelled, failed or explained jobs of one instance at one tick; the rest waits for the next.
 MAX_STEPS = 20
 
@@ -29,7 +38,7 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
     Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
     now = now or timezone.now()
-    jobs = PullJob.objects.active().select_related("instance__node").order_by("created_at", "pk")
+    jobs = PullJob.objects.active().select_related("instance__node").in_order()
     if instance is not None:
         jobs = jobs.filter(instance=instance)
     by_instance = defaultdict(list)
@@ -47,7 +56,9 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
 
 def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: datetime) -> int:
     for job in jobs:
-        if job.cancel_requested and job.attempt:
+        # Again and again, for a store that forgot it.
+        is_to_pause = job.pause_requested and job.sent_at is not None
+        if is_to_pause or (job.cancel_requested and job.attempt):
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
     steps = 0
     while jobs and steps < MAX_STEPS:
@@ -86,14 +97,33 @@ def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> f
 
 
 def _facts(job: PullJob, *, now: datetime) -> reconcile.Job:
+    bounds = bounds_of(job)
     return reconcile.Job(
         id=job.pk,
         model=job.model,
         fruitless=job.fruitless,
         cancel_requested=job.cancel_requested,
+        pause_requested=job.pause_requested,
+        rest=bounds.why(now),
+        is_paused=job.state == PullState.PAUSED,
+        is_held=job.held,
+        is_begun=job.attempt > 0,
+        is_arrived=job.state in ARRIVED,
+        keeps_reason=bounds.is_retrying(now),
         sent_age_s=_age_s(job.sent_at, now),
         sign_age_s=_age_s(job.heartbeat_at, now),
         reason=job.reason,
+    )
+
+
+def bounds_of(job: PullJob) -> resting.Bounds:
+    """Return what keeps a job from running."""
+    return resting.Bounds(
+        held=job.held,
+        not_before_at=job.not_before_at,
+        not_after_at=job.not_after_at,
+        waits=job.waits,
+        retry_at=job.retry_at,
     )
 
 
@@ -107,28 +137,46 @@ def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
     match step:
         case reconcile.Send():
             return _send(job, now=now)
-        case reconcile.Cancel(reason=reason):
-            return _end(job, PullState.CANCELLED, reason, now=now)
-        case reconcile.Fail(reason=reason):
-            return _end(job, PullState.FAILED, reason, now=now)
-        case reconcile.Requeue(reason=reason):
-            changes = {"state": PullState.QUEUED, "sent_at": None, "bytes_per_s": None}
-            return bool(_still(job).update(reason=reason, remaining_s=None, **changes))
-        case reconcile.Explain(reason=reason):
-            return bool(_still(job).update(reason=reason))
+        case reconcile.Cancel() | reconcile.Fail():
+            return _end(job, ENDS[type(step)], step.reason, now=now)
+        case reconcile.Stop():
+            return _stop(job, step.reason)
+        case reconcile.Pause() | reconcile.Requeue():
+            return _put_by(job, ENDS[type(step)], step.reason)
+        case reconcile.Explain():
+            return bool(_still(job).update(reason=step.reason))
     return False
+
+
+def _stop(job: PullJob, reason: str) -> bool:
+    """Ask the node to let go of a job that is wanted later."""
+    with transaction.atomic():
+        stopped = _still(job).update(pause_requested=True, reason=reason)
+        if stopped:
+            raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    return bool(stopped)
+
+
+def _put_by(job: PullJob, state: PullState, reason: str) -> bool:
+    """Take a job from its node, to be sent again when its time has come."""
+    idle = {"sent_at": None, "bytes_per_s": None, "remaining_s": None}
+    return bool(_still(job).update(state=state, reason=reason, **idle))
 
 
 def _send(job: PullJob, *, now: datetime) -> bool:
     """Take the job for its node and send the order; undone where the store does not take it."""
     was_sent_at = job.sent_at
-    if not job.attempt:
+    begins: dict[str, object] = {}
+    if was_sent_at is None:
+        # Of its last pause, or of an earlier database. Should somebody ask for another pause in
+        # this moment, nothing is sent below, and the flag is raised again when it is.
         lower_cancel_flag(job_id=job.pk, node=job.instance.node)
+        begins = {"state": PullState.QUEUED, "pause_requested": False}
+    wanted = {"cancel_requested": False, "held": job.held}
+    counted = {"attempt": F("attempt") + 1, "fruitless": F("fruitless") + 1}
     try:
         with transaction.atomic():
-            taken = _still(job, cancel_requested=False).update(
-                attempt=F("attempt") + 1, fruitless=F("fruitless") + 1, sent_at=now, reason=""
-            )
+            taken = _still(job, **wanted).update(sent_at=now, reason="", **counted, **begins)
     except IntegrityError:
         # Another job of this instance was taken in the same moment.
         return False
@@ -136,6 +184,7 @@ def _send(job: PullJob, *, now: datetime) -> bool:
         return False
     # As it was stored, without reading it again: its row may be deleted in this moment.
     job.attempt, job.sent_at = job.attempt + 1, now
+    job.state = str(begins.get("state", job.state))
     try:
         orders.send_pull(job)
     except orders.NotSent as error:

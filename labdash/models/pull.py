@@ -54,6 +54,10 @@ class PullJobQuerySet(models.QuerySet["PullJob"]):
         """Jobs that have not ended."""
         return self.exclude(state__in=ENDED)
 
+    def in_order(self) -> "PullJobQuerySet":
+        """As their instances take them."""
+        return self.order_by("priority", "rank", "created_at", "pk")
+
 
 class PullJob(models.Model):
     """One model to be pulled to one instance.

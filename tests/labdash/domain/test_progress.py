@@ -5,9 +5,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from labdash import live
 from labdash.domain.progress import record_progress
 from labdash.models import PullJob, PullState
 from tests.factories import make_instance, make_job, orders, progress, running_job, seen
+from workers import wire
 
 pytestmark = pytest.mark.django_db
 
@@ -60,11 +62,51 @@ def test_a_job_that_waits_on_its_node_stays_queued_with_a_heartbeat() -> None:
         ("finishing", PullState.FINISHING),
         ("installed", PullState.INSTALLED),
         ("failed", PullState.FAILED),
-        ("cancelled", PullState.CANCELLED),
     ],
 )
 def test_each_phase_is_a_state(phase: str, state: PullState) -> None:
     assert record(running_job(), phase).state == state
+
+
+@pytest.mark.parametrize(
+    ("asked", "state"),
+    [
+        ({"cancel_requested": True}, PullState.CANCELLED),
+        ({"cancel_requested": True, "held": True, "pause_requested": True}, PullState.CANCELLED),
+        ({"held": True, "pause_requested": True}, PullState.PAUSED),
+        ({"pause_requested": True}, PullState.PAUSED),
+        # Resumed in the moment in which its node let go.
+        ({}, PullState.QUEUED),
+    ],
+)
+def test_what_a_node_lets_go_of_is_what_it_was_asked_for(
+    asked: dict[str, bool], state: PullState
+) -> None:
+    over = timezone.now() - timedelta(minutes=1) if asked.get("pause_requested") else None
+    job = record(running_job(not_after_at=over, **asked), "cancelled", done_bytes=7)
+    assert (job.state, job.done_bytes) == (state, 7)
+    assert (job.sent_at is None) == (state != PullState.CANCELLED)
+
+
+def test_what_arrived_although_it_was_to_pause_is_installed() -> None:
+    job = running_job(held=True, pause_requested=True)
+    assert record(job, "installed").state == PullState.INSTALLED
+
+
+@pytest.mark.parametrize(("retry", "state"), [(True, PullState.PAUSED), (False, PullState.FAILED)])
+def test_a_pause_that_a_failure_crosses_is_one_if_trying_again_may_help(
+    retry: bool, state: PullState
+) -> None:
+    job = record(running_job(held=True, pause_requested=True), "failed", retry=retry, reason="No.")
+    assert (job.state, job.reason) == (state, "Paused by hand." if retry else "No.")
+
+
+def test_a_paused_job_that_goes_on_is_told_again_to_stop_and_stays_paused() -> None:
+    asked = {"held": True, "pause_requested": True, "reason": "Paused by hand."}
+    job = record(running_job(state=PullState.PAUSED, sent_at=None, **asked), done_bytes=9)
+    assert (job.state, job.sent_at, job.done_bytes) == (PullState.PAUSED, None, 9)
+    assert job.reason == "Paused by hand."
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
 
 
 def test_an_installed_model_is_done_to_the_last_byte() -> None:

@@ -3,17 +3,22 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from labdash import live
 from labdash.domain import pulls
+from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.orders import STALE_AFTER
+from labdash.domain.progress import record_progress
 from labdash.domain.reconciliation import carry_on
 from labdash.models import Instance, PullJob, PullState
-from tests.factories import make_instance, make_job, orders, running_job, seen
+from tests.factories import make_instance, make_job, orders, progress, running_job, seen
 from workers import wire
 
 ACTUAL = pytest.mark.django_db(transaction=True)
@@ -229,6 +234,94 @@ def test_cancelling_what_has_ended_changes_nothing(state: PullState) -> None:
     job = running_job(state=state, reason="as it was")
     pulls.cancel_pull(job=job)
     assert (job.state, job.reason, job.cancel_requested) == (state, "as it was", False)
+
+
+@ACTUAL
+def test_a_job_that_no_node_had_is_paused_at_once_and_goes_on_when_resumed() -> None:
+    job = make_job()
+    seen("rog")
+    pulls.pause_pull(job=job)
+    carry_on()
+    assert (job.state, job.reason, orders()) == (PullState.PAUSED, "Paused by hand.", [])
+    pulls.resume_pull(job=job)
+    assert (job.state, job.held, len(orders())) == (PullState.QUEUED, False, 1)
+
+
+@ACTUAL
+def test_pausing_raises_the_flag_and_resuming_takes_it_back() -> None:
+    job = running_job()
+    seen("rog")
+    key = wire.cancel_key("rog", job.pk)
+    pulls.pause_pull(job=job)
+    assert (job.held, job.pause_requested, live.store().exists(key)) == (True, True, 1)
+    pulls.resume_pull(job=job)
+    assert (job.held, job.pause_requested, live.store().exists(key)) == (False, False, 0)
+    assert job.state == PullState.DOWNLOADING
+
+
+@ACTUAL
+def test_a_flag_that_could_not_be_taken_back_does_not_stop_the_next_order() -> None:
+    job = make_job(state=PullState.PAUSED, attempt=1, held=True, pause_requested=True)
+    raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    PullJob.objects.update(held=False)
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.pause_requested) == (PullState.QUEUED, 2, False)
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 0
+
+
+@ACTUAL
+def test_what_has_ended_or_arrived_is_neither_paused_nor_resumed() -> None:
+    installed = make_job(state=PullState.INSTALLED)
+    verifying = running_job(installed.instance, state=PullState.VERIFYING)
+    for job in (installed, verifying):
+        with pytest.raises(LabDashError, match="nothing to pause"):
+            pulls.pause_pull(job=job)
+    with pytest.raises(LabDashError, match="Try it again"):
+        pulls.resume_pull(job=installed)
+
+
+@ACTUAL
+def test_a_window_pauses_what_runs_and_the_next_one_lets_it_go_on() -> None:
+    now = timezone.now()
+    job = running_job(not_after_at=now)
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.pause_requested, job.reason) == (True, "Its window has ended.")
+    assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1
+    record_progress(progress(job, "cancelled"), arrived_at=timezone.now())
+    job.refresh_from_db()
+    assert job.state == PullState.PAUSED
+    tonight, morning = now - timedelta(minutes=1), now + timedelta(hours=5)
+    assert pulls.move_window(job=job, not_before_at=tonight, not_after_at=morning)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, len(orders())) == (PullState.QUEUED, 2, 1)
+
+
+@ACTUAL
+def test_resuming_by_hand_opens_the_window() -> None:
+    job = make_job(not_before_at=timezone.now() + timedelta(hours=9))
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (PullState.QUEUED, "Waits for its window.")
+    pulls.resume_pull(job=job)
+    assert len(orders()) == 1
+
+
+@ACTUAL
+def test_a_second_request_widens_the_window_and_never_puts_off() -> None:
+    now = timezone.now()
+    hours = [now + timedelta(hours=each) for each in range(6)]
+    ask = partial(pulls.request_pull, instance=make_instance(), model="qwen3:8b", user=None)
+    job = ask(not_before_at=hours[2], not_after_at=hours[4])
+    wider = ask(not_before_at=hours[3], not_after_at=hours[5], priority=2)
+    assert wider == job
+    assert (wider.not_before_at, wider.not_after_at, wider.priority) == (hours[2], hours[5], 2)
+    at_once = ask()
+    assert (at_once.not_before_at, at_once.not_after_at, at_once.priority) == (None, None, 2)
 
 
 @ACTUAL

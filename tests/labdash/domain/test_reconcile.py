@@ -9,9 +9,11 @@ from labdash.domain.reconcile import (
     Explain,
     Fail,
     Job,
+    Pause,
     Place,
     Requeue,
     Send,
+    Stop,
     next_step,
 )
 
@@ -121,3 +123,63 @@ def test_a_cancelled_job_ends_without_its_node_if_that_stays_quiet(
     job = replace(RUNNING, cancel_requested=True, sign_age_s=sign_age_s)
     reason = "Cancelled; rog did not confirm it and may go on for a while."
     assert next_step(place(job, seen_age_s=seen_age_s)) == Cancel(job=job, reason=reason)
+
+
+LATE = "Its window has ended."
+STOPPING = replace(RUNNING, pause_requested=True, rest=LATE)
+PAUSED = replace(WAITING, is_paused=True, is_begun=True, rest=LATE, reason=LATE)
+
+
+def test_a_job_that_must_rest_is_stopped_once() -> None:
+    late = replace(RUNNING, rest=LATE)
+    assert next_step(place(late)) == Stop(job=late, reason=LATE)
+    assert next_step(place(STOPPING)) is None
+
+
+def test_what_has_arrived_is_not_stopped_any_more() -> None:
+    assert next_step(place(replace(RUNNING, rest=LATE, is_arrived=True))) is None
+
+
+@pytest.mark.parametrize(("sign_age_s", "seen_age_s"), [(31, 1), (1, 25)])
+def test_a_pause_that_nobody_confirms_is_noted_without_the_node(
+    sign_age_s: float, seen_age_s: float
+) -> None:
+    job = replace(STOPPING, sign_age_s=sign_age_s)
+    reason = f"{LATE} rog did not confirm it and may go on for a while."
+    assert next_step(place(job, seen_age_s=seen_age_s)) == Pause(job=job, reason=reason)
+    noted = replace(PAUSED, reason=reason)
+    assert next_step(place(noted)) is None
+
+
+def test_a_pause_that_was_taken_back_before_anybody_confirmed_it_waits_for_its_turn() -> None:
+    job = replace(STOPPING, rest="", sign_age_s=31)
+    assert isinstance(next_step(place(job)), Requeue)
+
+
+def test_a_paused_job_lets_the_next_one_begin() -> None:
+    other = replace(WAITING, id=3)
+    assert next_step(place(PAUSED, other)) == Send(job=other)
+
+
+def test_a_paused_job_goes_on_when_nothing_keeps_it_any_more() -> None:
+    free = replace(PAUSED, rest="")
+    assert next_step(place(free)) == Send(job=free)
+    reason = "Waits for phi4:14b: one at a time on rog/ollama."
+    assert next_step(place(RUNNING, free)) == Requeue(job=free, reason=reason)
+
+
+def test_what_was_begun_or_is_held_is_paused_and_what_never_was_waits() -> None:
+    early = replace(WAITING, rest="Waits for its window.")
+    assert next_step(place(early)) == Explain(job=early, reason="Waits for its window.")
+    for job in (replace(early, is_begun=True), replace(early, is_held=True)):
+        assert next_step(place(job)) == Pause(job=job, reason=early.rest)
+
+
+def test_a_job_that_is_tried_again_soon_keeps_the_reason_of_its_failure() -> None:
+    job = replace(WAITING, is_begun=True, rest="Soon.", keeps_reason=True, reason="No route.")
+    assert next_step(place(job)) is None
+
+
+def test_a_cancelled_pause_ends_at_once() -> None:
+    job = replace(PAUSED, cancel_requested=True)
+    assert next_step(place(job)) == Cancel(job=job, reason="Cancelled.")
