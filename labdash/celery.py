@@ -22,6 +22,7 @@ EXPIRES_S = 30
 BEAT = {
     "tell that beat runs": ("labdash.tasks.note_beat", 5.0),
     "reconcile pulls": ("labdash.tasks.reconcile", 2.0),
+    "keep the timetable": ("labdash.tasks.keep_timetable", 20.0),
     "tend the plan in force": ("labdash.tasks.tend", 2.0),
     "record problems": ("labdash.tasks.record_problems", 5.0),
     "let in who joined, and nobody else": ("labdash.tasks.assert_accounts", 5.0),

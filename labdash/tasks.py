@@ -17,8 +17,10 @@ from labdash.domain import (
     orders,
     problems,
     reconciliation,
+    schedule_runs,
     telemetry,
     tending,
+    timetable,
     verifying,
 )
 from labdash.live import StoreDown
@@ -42,6 +44,12 @@ def reconcile() -> None:
     reconciliation.carry_on()
     loads.end_lost(now=timezone.now())
     naming.end_lost(now=timezone.now())
+
+
+@app.task(name="labdash.tasks.keep_timetable")
+def keep_timetable() -> None:
+    """Begin the schedules that are due, and carry on what runs of them."""
+    timetable.tick(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.tend")
@@ -102,4 +110,5 @@ def prune() -> None:
     naming.prune(now=now)
     verifying.prune(now=now)
     applying.prune()
+    schedule_runs.prune(now=now)
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

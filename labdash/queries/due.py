@@ -101,6 +101,11 @@ def next_window(when: When, after: datetime) -> Window | None:
     return next(_windows(when, after), None)
 
 
+def closing(when: When, now: datetime) -> datetime | None:
+    """Return when a window that is opened now closes."""
+    return _window(when, now).closes_at
+
+
 def windows_between(when: When, start: datetime, end: datetime) -> Iterator[Window]:
     """Yield the windows that open between two moments, and the one that is open at the first."""
     earlier = start - DAY
