@@ -71,6 +71,13 @@ class PullJob(models.Model):
     ``held``: somebody paused it by hand. ``pause_requested``: the node was told to stop, and what
     it says next is no cancelling. ``lost_bytes`` counts what had arrived and Ollama deleted.
     ``retry_at`` is when a failed try is made again by itself; ``retries`` counts these.
+    ``cause`` is the kind of its last failure, as ``workers.wire.PullCause`` has it.
+
+    ``arrived_bytes`` came since its node's worker began. While that is a new beginning whose
+    layers are not all known, ``kept_bytes`` of ``kept_total_bytes`` is what was there before.
+    A turn under a speed limit began at ``turn_at`` with ``turn_bytes`` arrived; its rest ends at
+    ``rest_until_at``.
+
     ``run`` is the time of a schedule that asked for it; ``waits`` is why that schedule lets it
     wait, empty where it may begin.
     """
@@ -103,7 +110,14 @@ class PullJob(models.Model):
     not_after_at = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True, editable=False)
     retries = models.PositiveSmallIntegerField(default=0, editable=False)
+    cause = models.CharField(max_length=20, blank=True, editable=False)
     lost_bytes = models.BigIntegerField(default=0, editable=False)
+    arrived_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
+    kept_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
+    kept_total_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
+    turn_at = models.DateTimeField(null=True, blank=True, editable=False)
+    turn_bytes = models.BigIntegerField(default=0, editable=False)
+    rest_until_at = models.DateTimeField(null=True, blank=True, editable=False)
     run = models.ForeignKey(
         ScheduleRun, models.SET_NULL, null=True, blank=True, related_name="jobs", editable=False
     )

@@ -27,7 +27,7 @@ from workers.engines.stream import End, PullStream
 from workers.engines.tally import Tally
 from workers.engines.watch import InstanceWatch
 from workers.store import Store
-from workers.wire import PullOrder, PullPhase, PullProgress
+from workers.wire import PullCause, PullOrder, PullPhase, PullProgress
 
 # So often everything is looked at that may end a pull.
 POLL_S = 0.2
@@ -68,6 +68,7 @@ class Outcome:
     phase: Literal["installed", "failed", "cancelled", "interrupted"]
     reason: str | None = None
     retry: bool = False
+    cause: PullCause | None = None
 
 
 class Turn:
@@ -145,7 +146,9 @@ class Pull:
         if outcome.phase == "interrupted":
             self.reporter.leave()
             return []
-        return self.reporter.finish(outcome.phase, reason=outcome.reason, retry=outcome.retry)
+        return self.reporter.finish(
+            outcome.phase, reason=outcome.reason, retry=outcome.retry, cause=outcome.cause
+        )
 
     # --- waiting and trying --------------------------------------------------------------------
 
@@ -163,7 +166,7 @@ class Pull:
         return None
 
     def _blocked(self) -> Reason:
-        return Reason(text=_BLOCKED.format(url=self._watch.spec.url), retry=True)
+        return Reason(text=_BLOCKED.format(url=self._watch.spec.url), retry=True, cause="busy")
 
     def _pull(self) -> Outcome:
         self._deadline = time.monotonic() + self._order.deadline_s
@@ -315,14 +318,16 @@ class Pull:
             return None
         if stream.is_headless:
             return _failed(self._blocked())
-        return Reason(text="Nothing more comes from the registry.", retry=True)
+        return Reason(text="Nothing more comes from the registry.", retry=True, cause="stalled")
 
     def _is_to_end(self) -> Outcome | None:
         if self._stopping.is_set():
             return Outcome(phase="interrupted")
         if time.monotonic() > self._deadline:
             hours = self._order.deadline_s / 3600
-            return _failed(Reason(text=f"It was not done in {hours:.1f} h.", retry=True))
+            return _failed(
+                Reason(text=f"It was not done in {hours:.1f} h.", retry=True, cause="slow")
+            )
         if self.reporter.drop_cancelled():
             return None
         is_late = self._phase in {"verifying", "finishing"}
@@ -331,4 +336,4 @@ class Pull:
 
 
 def _failed(reason: Reason) -> Outcome:
-    return Outcome(phase="failed", reason=reason.text, retry=reason.retry)
+    return Outcome(phase="failed", reason=reason.text, retry=reason.retry, cause=reason.cause)

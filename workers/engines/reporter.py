@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from workers.engines.tally import Tally
 from workers.store import Store, StoreDown
-from workers.wire import PullOrder, PullPhase, PullProgress
+from workers.wire import PullCause, PullOrder, PullPhase, PullProgress
 
 # The hub takes a job for lost after 30 s without a report.
 REPORT_MOST_S = 5.0
@@ -71,13 +71,19 @@ class Reporter:
             self._store.send(self._progress(order, phase, reason=reason))
 
     def finish(
-        self, phase: PullPhase, *, reason: str | None = None, retry: bool = False
+        self,
+        phase: PullPhase,
+        *,
+        reason: str | None = None,
+        retry: bool = False,
+        cause: PullCause | None = None,
     ) -> list[PullProgress]:
         """Report the end to all jobs, let none join any more, and return what was said."""
         with self._joining:
             self._is_closed = True
             orders = list(self._orders.values())
-        ends = [self._progress(order, phase, reason=reason, retry=retry) for order in orders]
+        told = {"reason": reason, "retry": retry, "cause": cause}
+        ends = [self._progress(order, phase).model_copy(update=told) for order in orders]
         for end in ends:
             self._store.send(end)
         return ends
@@ -94,7 +100,7 @@ class Reporter:
             return True
 
     def _progress(
-        self, order: PullOrder, phase: PullPhase, *, reason: str | None = None, retry: bool = False
+        self, order: PullOrder, phase: PullPhase, *, reason: str | None = None
     ) -> PullProgress:
         now = time.monotonic()
         is_loading = phase == "downloading"
@@ -108,6 +114,7 @@ class Reporter:
             total_bytes=self._tally.total_bytes,
             bytes_per_s=self._tally.bytes_per_s(now=now) if is_loading else None,
             remaining_s=self._tally.remaining_s(now=now) if is_loading else None,
+            arrived_bytes=self._tally.arrived_bytes,
+            found_bytes=self._tally.found_bytes,
             reason=reason,
-            retry=retry,
         )

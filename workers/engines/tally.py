@@ -36,6 +36,7 @@ class Tally:
         self._completed: dict[str, int] = {}
         self._most = 0
         self._arrived = 0
+        self._found = 0
         self._window: deque[tuple[float, int]] = deque()
         self._layer: str | None = None
 
@@ -68,6 +69,16 @@ class Tally:
     def total_bytes(self) -> int | None:
         """Bytes of the layers known so far: Ollama names each only when it comes to it."""
         return sum(self._totals.values()) if self._totals else None
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Bytes that came since the beginning, those that came twice included."""
+        return self._arrived
+
+    @property
+    def found_bytes(self) -> int | None:
+        """Bytes of the layers known so far that lay there at the beginning."""
+        return self._found if self._totals else None
 
     @property
     def layers(self) -> Mapping[str, int]:
@@ -105,6 +116,7 @@ class Tally:
                 self._completed[self._layer] = self._totals[self._layer]
             self._layer = digest
             self.gained_at = now
+            self._found += 0 if digest in self._totals else min(completed, total)
         elif (gain := completed - self._completed[digest]) > 0:
             self._arrived += gain
             self.gained_at = now

@@ -82,7 +82,15 @@ from workers.wire.orders import (
     TryOrder,
     is_alias,
 )
-from workers.wire.reports import Inventory, PullPhase, PullProgress, Report, Sample, report_adapter
+from workers.wire.reports import (
+    Inventory,
+    PullCause,
+    PullPhase,
+    PullProgress,
+    Report,
+    Sample,
+    report_adapter,
+)
 from workers.wire.shelf import (
     MOST_LAYERS,
     ClearOrder,
@@ -156,6 +164,7 @@ __all__ = [
     "Parameters",
     "Partial",
     "Protocol",
+    "PullCause",
     "PullOrder",
     "PullPhase",
     "PullProgress",

@@ -57,12 +57,34 @@ type PullPhase = Literal[
 ]
 
 
+# Why a pull failed, for rules; ``reason`` says it to people.
+type PullCause = Literal[
+    "no-space",
+    "no-such-model",
+    "needs-newer-ollama",
+    "not-public",
+    "refused",
+    "busy",
+    "unreachable",
+    "registry-fault",
+    "damaged",
+    "stalled",
+    "server-away",
+    "broken-off",
+    "spoiled",
+    "disk",
+    "slow",
+    "other",
+]
+
+
 class PullProgress(Message):
     """How a pull stands; also its heartbeat, sent at least every 5 s.
 
     ``done_bytes`` never falls within a job for the viewer's sake. ``total_bytes`` grows while
-    layers become known. ``reason`` is a plain sentence, set with ``failed``; ``retry`` tells
-    whether trying again may help.
+    layers become known. ``arrived_bytes`` came since this worker began, ``found_bytes`` lay there
+    already. ``reason`` is a plain sentence, set with ``failed``, and ``cause`` its kind; ``retry``
+    tells whether trying again may help.
     """
 
     kind: Literal["pull"] = "pull"
@@ -76,7 +98,10 @@ class PullProgress(Message):
     total_bytes: Maybe[Count] = None
     bytes_per_s: Maybe[Figure] = None
     remaining_s: Maybe[Figure] = None
+    arrived_bytes: Maybe[Count] = None
+    found_bytes: Maybe[Count] = None
     reason: Maybe[Text] = None
+    cause: Maybe[PullCause] = None
     retry: bool = False
 
 

@@ -1,6 +1,7 @@
 """Reports about pulls become states of jobs."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -80,7 +81,7 @@ def test_each_phase_is_a_state(phase: str, state: PullState) -> None:
     ],
 )
 def test_what_a_node_lets_go_of_is_what_it_was_asked_for(
-    asked: dict[str, bool], state: PullState
+    asked: dict[str, Any], state: PullState
 ) -> None:
     over = timezone.now() - timedelta(minutes=1) if asked.get("pause_requested") else None
     job = record(running_job(not_after_at=over, **asked), "cancelled", done_bytes=7)
@@ -102,8 +103,14 @@ def test_a_pause_that_a_failure_crosses_is_one_if_trying_again_may_help(
 
 
 def test_a_paused_job_that_goes_on_is_told_again_to_stop_and_stays_paused() -> None:
-    asked = {"held": True, "pause_requested": True, "reason": "Paused by hand."}
-    job = record(running_job(state=PullState.PAUSED, sent_at=None, **asked), done_bytes=9)
+    job = running_job(
+        state=PullState.PAUSED,
+        sent_at=None,
+        held=True,
+        pause_requested=True,
+        reason="Paused by hand.",
+    )
+    job = record(job, done_bytes=9)
     assert (job.state, job.sent_at, job.done_bytes) == (PullState.PAUSED, None, 9)
     assert job.reason == "Paused by hand."
     assert live.store().exists(wire.cancel_key("rog", job.pk)) == 1

@@ -223,3 +223,20 @@ def test_lack_of_disk_names_how_much_and_where() -> None:
         "It needs 3.1 GiB more on /srv/models: 5.1 GiB are still to come, and 2.0 GiB are free."
     )
     assert reason.retry is False
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("write x-partial: no space left on device", "no-space"),
+        (MANIFEST + "file does not exist", "no-such-model"),
+        (MANIFEST + "412: newer", "needs-newer-ollama"),
+        (MANIFEST + "dial tcp registry:443: connection refused", "unreachable"),
+        (f"digest mismatch, file must be downloaded again: want {BLOB}, got x", "damaged"),
+        ("context deadline exceeded", "stalled"),
+        (MANIFEST + "500: internal error", "registry-fault"),
+        ("something new", "other"),
+    ],
+)
+def test_rules_need_not_read_the_sentence(said: str, cause: str) -> None:
+    assert explain(End(kind="error", text=said), ABOUT).cause == cause

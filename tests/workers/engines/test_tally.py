@@ -55,6 +55,17 @@ def test_a_layer_that_is_there_already_counts_and_gives_no_speed() -> None:
     assert tally.remaining_s(now=now) == 900 / 50
 
 
+def test_what_came_and_what_was_found_are_told_apart() -> None:
+    tally = Tally(now=0)
+    assert (tally.arrived_bytes, tally.found_bytes) == (0, None)
+
+    feed(tally, layer("a", 1000, 1000), layer("b", 1000, 100), layer("b", 1000, 400))
+    tally.begin_again(now=5)
+    feed(tally, layer("a", 1000, 1000), layer("b", 1000, 400), layer("b", 1000, 450), start=5)
+
+    assert (tally.arrived_bytes, tally.found_bytes) == (350, 1100)
+
+
 def test_what_was_there_before_a_reconnect_gives_no_speed() -> None:
     tally = Tally(now=0)
     now = feed(tally, layer("a", 1000, 300), layer("a", 1000, 400))
