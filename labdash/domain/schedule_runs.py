@@ -132,8 +132,9 @@ def _jobs_of(runs: Collection[ScheduleRun]) -> Mapping[int, list[PullJob]]:
     rows = rows.select_related("instance__node")
     found: dict[int, list[PullJob]] = {key: [] for key in keys}
     for job in rows.defer("instance__shelf", "instance__node__last_sample"):
-        for key in {job.run_id, *joined[job.pk]} & found.keys():
-            found[key].append(job)
+        for key in {job.run_id, *joined[job.pk]}:
+            if key in found:
+                found[key].append(job)
     return found
 
 
