@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 from pydantic import ValidationError
 
-from labdash.models import ItemState, LoadJob, Plan, PlanItem, PullJob
+from labdash.models import ItemState, LoadJob, NameJob, Plan, PlanItem, PullJob
 from tests.factories import WHEN, gpu, installed, inventory, loaded, ollama, progress, sample
 from tests.plan_rows import make_item
 from workers import wire
@@ -91,8 +91,18 @@ def full_reports(job: PullJob) -> list[wire.Report]:
                 block_count=1,
                 parent_model="qwen3",
                 capabilities=("tools",),
+                layers=(wire.Layer(digest="a" * 64, size_bytes=1, kind="model"),),
             ),
             installed("other:1b"),
+            shelf=wire.ShelfReading(
+                path="/models",
+                partials=(wire.Partial(digest="b" * 64, size_bytes=1, age_s=1.0),),
+                partial_bytes=1,
+                orphans=1,
+                orphan_bytes=1,
+                may_delete=True,
+                note="why",
+            ),
         ),
         progress(
             job,
@@ -105,6 +115,7 @@ def full_reports(job: PullJob) -> list[wire.Report]:
         ),
         _load_report(job),
         _apply_report(job),
+        *_name_reports(job),
     ]
 
 
@@ -123,6 +134,27 @@ def _apply_report(job: PullJob) -> wire.ApplyProgress:
         phase="failed",
         reason="why",
         meaning="why",
+    )
+
+
+def _name_reports(job: PullJob) -> tuple[wire.Report, wire.Report]:
+    """Return what is told of an order about a name, and of a clearing."""
+    names: list[int] = []
+    for act in ("delete", "clear"):
+        row = NameJob(pk=1)
+        if job.instance.pk is not None:
+            row = NameJob.objects.get_or_create(instance=job.instance, act=act, model=act)[0]
+        names.append(row.pk)
+    said: dict[str, Any] = {
+        "node": "rog",
+        "sent_at": timezone.now(),
+        "phase": "failed",
+        "reason": "why",
+        "meaning": "why",
+    }
+    return (
+        wire.NameProgress(job_id=names[0], act="delete", digest="c" * 64, **said),
+        wire.ClearProgress(job_id=names[1], freed_bytes=1, **said),
     )
 
 

@@ -12,6 +12,7 @@ from celery.signals import worker_shutting_down
 
 from workers.app import make_app, make_worker
 from workers.config import WORKER_VERSION, BadConfig, NodeConfig
+from workers.engines.clearing import Clearings
 from workers.engines.find import Finder
 from workers.engines.loads import Loads
 from workers.engines.namings import Namings
@@ -19,7 +20,7 @@ from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
 from workers.store import Store
 from workers.subnets import plan_own, plan_simulated
-from workers.tasks import add_find_task, add_load_task, add_name_tasks, add_tasks
+from workers.tasks import add_clear_task, add_find_task, add_load_task, add_name_tasks, add_tasks
 from workers.telemetry import Telemetry
 
 _DESCRIPTION = """\
@@ -70,6 +71,8 @@ def _serve(config: NodeConfig) -> int:
     add_load_task(app, loads=loads)
     namings = Namings(telemetry=telemetry, store=store, stopping=stopping)
     add_name_tasks(app, namings=namings)
+    clearings = Clearings(telemetry=telemetry, store=store, is_pulling=pulls.is_at)
+    add_clear_task(app, clearings=clearings)
     if config.serves_agentless:
         add_find_task(app, finder=_finder(config, store, stopping))
     # Celery waits for its threads, so each pull must hear of the end.

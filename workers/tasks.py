@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from pydantic import ValidationError
 
+from workers.engines.clearing import Clearings
 from workers.engines.find import Finder
 from workers.engines.loads import Loads
 from workers.engines.namings import Namings
@@ -14,6 +15,7 @@ from workers.engines.try_out import Tries
 from workers.telemetry import Telemetry
 from workers.wire import (
     PROTOCOL_VERSION,
+    ClearOrder,
     CreateOrder,
     DeleteOrder,
     LoadOrder,
@@ -76,6 +78,15 @@ def add_name_tasks(app: Celery, *, namings: Namings) -> None:
     def name(fields: dict[str, Any]) -> None:
         if order := _checked(NameOrder, fields):
             namings.carry_out(order)
+
+
+def add_clear_task(app: Celery, *, clearings: Clearings) -> None:
+    """Give the app the task that deletes what downloads left, in the same way."""
+
+    @app.task(name="workers.clear")  # type: ignore[untyped-decorator]
+    def clear(fields: dict[str, Any]) -> None:
+        if order := _checked(ClearOrder, fields):
+            clearings.carry_out(order)
 
 
 def add_find_task(app: Celery, *, finder: Finder) -> None:

@@ -3,11 +3,20 @@
 import logging
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from workers.engines.base import Engine, EngineDown
 from workers.engines.place import Place
-from workers.wire import DiskReading, InstanceReading, InstanceSpec, Inventory, LoadedModel
+from workers.shelf import Shelf, ShelfReader
+from workers.wire import (
+    DiskReading,
+    InstalledModel,
+    InstanceReading,
+    InstanceSpec,
+    Inventory,
+    LoadedModel,
+)
 
 # `/api/ps` may time out while an unload probes the GPUs; its last answer holds for so long.
 LOADED_KEPT_S = 30.0
@@ -92,12 +101,19 @@ class InstanceReader:
 
 
 class InventoryReader:
-    """Tells what is installed: at first, when a name or digest changed, and when told to."""
+    """Tells what is installed: at first, when told to, and when a name or its digest changed.
 
-    def __init__(self, node: str, spec: InstanceSpec, engine: Engine) -> None:
+    With it goes what lies in the store, where that can be read; a download that was begun or
+    given up is a change too.
+    """
+
+    def __init__(self, node: str, spec: InstanceSpec, engine: Engine, place: Place) -> None:
         self._node = node
         self._spec = spec
         self._engine = engine
+        self._place = place
+        self._shelves = ShelfReader()
+        self._unfinished: frozenset[str] = frozenset()
         self._digests: frozenset[tuple[str, str]] | None = None
         self._sent_at = 0.0
         self._forced = threading.Event()
@@ -116,8 +132,11 @@ class InventoryReader:
 
     def _read(self) -> Inventory | None:
         digests = self._engine.digests()
+        shelf = self._read_shelf()
+        unfinished = shelf.signature if shelf else frozenset()
+        is_same = (digests, unfinished) == (self._digests, self._unfinished)
         is_old = time.monotonic() - self._sent_at > RESEND_S
-        if digests == self._digests and not is_old and not self._forced.is_set():
+        if is_same and not is_old and not self._forced.is_set():
             return None
         self._forced.clear()
         inventory = Inventory(
@@ -125,8 +144,19 @@ class InventoryReader:
             sent_at=datetime.now(UTC),
             instance=self._spec.name,
             version=self._engine.version(),
-            models=self._engine.installed(),
+            models=tuple(_with_layers(self._engine.installed(), shelf)),
+            shelf=shelf.reading if shelf else None,
         )
-        self._digests = digests
+        self._digests, self._unfinished = digests, unfinished
         self._sent_at = time.monotonic()
         return inventory
+
+    def _read_shelf(self) -> Shelf | None:
+        files = self._place.files(self._engine.store())
+        return self._shelves.read(files) if files else None
+
+
+def _with_layers(models: Iterable[InstalledModel], shelf: Shelf | None) -> Iterator[InstalledModel]:
+    for model in models:
+        layers = shelf.layers.get(model.digest) if shelf else None
+        yield model if layers is None else model.model_copy(update={"layers": layers})

@@ -15,6 +15,7 @@ import psutil
 from workers.engines.settings import read_settings
 from workers.gpus.base import HardwareSource
 from workers.gpus.simulated import SimulatedSource
+from workers.shelf import StoreFiles
 from workers.wire import DiskReading, Setting
 
 type Home = Literal["process", "container", "remote"]
@@ -68,6 +69,10 @@ class Place(Protocol):
         """Measure under the store; ``told`` is the one that the server itself names."""
         ...
 
+    def files(self, told: str | None) -> StoreFiles | None:
+        """Return what reads the store, where it lies on this machine and is known."""
+        ...
+
 
 class Elsewhere:
     """Another machine: only its port is to be seen."""
@@ -78,6 +83,10 @@ class Elsewhere:
 
     def disk(self, told: str | None) -> DiskReading | None:  # noqa: ARG002 - the Protocol's
         """Nothing tells of another machine's disk."""
+        return None
+
+    def files(self, told: str | None) -> StoreFiles | None:  # noqa: ARG002 - the Protocol's
+        """Nothing of another machine can be read."""
         return None
 
 
@@ -102,6 +111,10 @@ class Simulated:
         """Return the simulated disk."""
         return self._source.read().disk
 
+    def files(self, told: str | None) -> StoreFiles | None:  # noqa: ARG002 - the Protocol's
+        """Return what reads the simulated store."""
+        return self._source.files(self._port) if isinstance(self._source, SimulatedSource) else None
+
     def log(self) -> list[str]:
         """Return what the simulated server wrote down last."""
         return self._source.log(self._port) if isinstance(self._source, SimulatedSource) else []
@@ -125,13 +138,18 @@ class Here:
 
     def disk(self, told: str | None) -> DiskReading | None:
         """Measure the file system under the model store, where the store is known."""
+        files = self.files(told)
+        return disk_under(files.folder) if files else None
+
+    def files(self, told: str | None) -> StoreFiles | None:
+        """Read the store of the server's process, else the one that it names, else the usual."""
         seen = self.look()
         if self._is_hidden:
             return None
         # What a server in a container names need not be on this machine.
         named = Path(told) if told and _exists(Path(told)) else None
-        store = seen.store or named or seen.usual_store
-        return disk_under(store) if store else None
+        folder = seen.store or named or seen.usual_store
+        return StoreFiles(folder) if folder else None
 
     def _look(self) -> Surroundings:
         servers = [process for process in _ollama_processes() if not _in_container(process)]
@@ -167,6 +185,11 @@ class Named:
         """Measure the disk once it is known where."""
         place = self._find()
         return place.disk(told) if place else None
+
+    def files(self, told: str | None) -> StoreFiles | None:
+        """Read the store once it is known where."""
+        place = self._find()
+        return place.files(told) if place else None
 
     def _find(self) -> Here | Elsewhere | None:
         if self._place is None:

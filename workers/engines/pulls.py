@@ -61,6 +61,11 @@ class Pulls:
         self._remember(order, ends)
         watch.refresh()
 
+    def is_at(self, url: str) -> bool:
+        """Tell whether a pull runs or waits on a server."""
+        with self._guard:
+            return any(place == url for place, _ in self._running)
+
     def _find(self, order: PullOrder) -> InstanceWatch | None:
         """Return the instance; an address that the hub did not list is not spoken to."""
         node = self._telemetry.find(order.node)

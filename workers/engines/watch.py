@@ -7,6 +7,7 @@ from workers.engines.instance import InstanceReader, InventoryReader
 from workers.engines.ollama import Ollama
 from workers.engines.place import Place
 from workers.probe import Probe
+from workers.shelf import StoreFiles
 from workers.wire import DiskReading, InstanceReading, InstanceSpec, Inventory
 
 INVENTORY_EVERY_S = 15.0
@@ -24,7 +25,7 @@ class InstanceWatch:
         self.engine = Ollama(spec.url)
         self.place = place
         self._tell = tell
-        self._inventory = InventoryReader(node, spec, self.engine)
+        self._inventory = InventoryReader(node, spec, self.engine, place)
         name = f"{node}-{spec.name}"
         self._reader = InstanceReader(spec, self.engine, place)
         self._status = Probe(name, self._reader.read)
@@ -59,6 +60,10 @@ class InstanceWatch:
     def disk(self) -> DiskReading | None:
         """Measure the disk under the model store now."""
         return self.place.disk(self.engine.store())
+
+    def files(self) -> StoreFiles | None:
+        """Return what reads the model store, where it lies on this machine and is known."""
+        return self.place.files(self.engine.store())
 
     def refresh(self) -> None:
         """Tell the whole inventory now."""

@@ -1,9 +1,14 @@
 """Hardware of the simulated lab, read over HTTP."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from workers.gpus.base import HardwareReading
+from workers.shelf import StoreFiles
 from workers.wire import DiskReading, DriverReading, GpuReading, HostReading, Setting
 
 TIMEOUT_S = 2.0
@@ -15,6 +20,31 @@ class _Answer(BaseModel):
     host: HostReading
     disk: DiskReading | None = None
     settings: dict[int, dict[str, str]] = Field(default_factory=dict)
+    stores: dict[int, str] = Field(default_factory=dict)
+
+
+class _Cleared(BaseModel):
+    freed_bytes: int
+    kept: int
+
+
+class SimulatedFiles(StoreFiles):
+    """A simulated store, whose large files are only told of; only the simulation frees its disk."""
+
+    def __init__(self, folder: Path, *, clear: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(folder)
+        self._clear = clear
+
+    def measure(self, entry: os.DirEntry[str]) -> tuple[str, int]:
+        """Read the size of a file of which there is no more. Raises ``OSError``."""
+        name = entry.name.removesuffix(".virtual")
+        if name != entry.name or name.endswith("-partial"):
+            return name, int(Path(entry.path).read_text())
+        return super().measure(entry)
+
+    def clear_partials(self) -> tuple[int, int]:
+        """Let the simulation delete them. Raises ``OSError``."""
+        return self._clear()
 
 
 class SimulatedSource:
@@ -23,6 +53,7 @@ class SimulatedSource:
     def __init__(self, url: str) -> None:
         self._url = url
         self._settings: dict[int, dict[str, str]] = {}
+        self._stores: dict[int, str] = {}
         no_idle = httpx.Limits(max_keepalive_connections=0)
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, limits=no_idle)
 
@@ -35,7 +66,7 @@ class SimulatedSource:
             reason = f"the simulated machine does not answer: {error}"
             driver = DriverReading(state="error", reason=reason)
             return HardwareReading(driver=driver, gpus=(), host=HostReading())
-        self._settings = parsed.settings
+        self._settings, self._stores = parsed.settings, parsed.stores
         return HardwareReading(
             driver=parsed.driver, gpus=parsed.gpus, host=parsed.host, disk=parsed.disk
         )
@@ -44,6 +75,21 @@ class SimulatedSource:
         """Return what the simulated server on a port was started with, as last read."""
         found = self._settings.get(port, {})
         return tuple(Setting(name=name, value=value) for name, value in found.items())
+
+    def files(self, port: int) -> StoreFiles | None:
+        """Return what reads the store of the simulated server on a port."""
+        found = self._stores.get(port)
+        if found is None:
+            return None
+        return SimulatedFiles(Path(found), clear=lambda: self._clear(port))
+
+    def _clear(self, port: int) -> tuple[int, int]:
+        try:
+            answer = self._http.delete(self._url.replace("/hardware", f"/partials/{port}"))
+            cleared = _Cleared.model_validate_json(answer.raise_for_status().content)
+        except (httpx.HTTPError, ValidationError) as error:
+            raise OSError("the simulated machine does not answer") from error
+        return cleared.freed_bytes, cleared.kept
 
     def log(self, port: int) -> list[str]:
         """Return the log of the simulated server on a port. Raises ``OSError``."""

@@ -46,6 +46,10 @@ async def _hardware(request: web.Request) -> web.Response:
                 str(hosted.port): dict(environment)
                 for hosted, environment in zip(place.servers, place.plan.environments, strict=True)
             },
+            "stores": {
+                str(hosted.port): str(hosted.server.store.folder.resolve())
+                for hosted in place.servers
+            },
         }
     )
 

@@ -14,6 +14,7 @@ from tests.workers.stores import OwnStore, own_store
 from workers.config import NodeConfig
 from workers.engines.pull import Limits
 from workers.engines.pulls import Pulls
+from workers.shelf import StoreFiles
 from workers.store import Store
 from workers.telemetry import Telemetry
 from workers.wire import DiskReading, Inventory, PullOrder, PullProgress
@@ -86,6 +87,9 @@ class Disk:
 
     def disk(self, told: str | None) -> DiskReading | None:
         return DiskReading(path=str(self._store), total_bytes=9 * 2**30, free_bytes=8 * 2**30)
+
+    def files(self, told: str | None) -> StoreFiles | None:
+        return StoreFiles(self._store)
 
 
 @contextmanager

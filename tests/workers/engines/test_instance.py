@@ -5,6 +5,7 @@ from workers.engines.base import EngineDown
 from workers.engines.instance import InstanceReader, InventoryReader
 from workers.engines.place import Elsewhere, Surroundings
 from workers.engines.stream import PullStream
+from workers.shelf import StoreFiles
 from workers.wire import DiskReading, InstalledModel, InstanceSpec, LoadedModel
 
 SPEC = InstanceSpec(name="ollama", url="http://127.0.0.1:11434")
@@ -63,6 +64,9 @@ class Beside:
     def disk(self, told: str | None) -> DiskReading | None:
         assert told == "/models"
         return DiskReading(path="/models", total_bytes=10, free_bytes=4)
+
+    def files(self, told: str | None) -> StoreFiles | None:
+        return None
 
 
 def reader(engine: ScriptedEngine) -> InstanceReader:
@@ -131,7 +135,7 @@ def test_loaded_models_that_were_long_not_told_are_unknown() -> None:
 
 def test_an_inventory_is_told_once_and_again_when_something_changed() -> None:
     engine = ScriptedEngine(models=(model("a:latest", "1"),))
-    inventory = InventoryReader("rog", SPEC, engine)
+    inventory = InventoryReader("rog", SPEC, engine, Elsewhere())
     told = [inventory.read(), inventory.read()]
     engine.models = (model("a:latest", "2"),)
     told += [inventory.read(), inventory.read()]
@@ -143,14 +147,14 @@ def test_an_inventory_is_told_once_and_again_when_something_changed() -> None:
 
 
 def test_an_inventory_names_node_instance_and_version() -> None:
-    told = InventoryReader("rog", SPEC, ScriptedEngine()).read()
+    told = InventoryReader("rog", SPEC, ScriptedEngine(), Elsewhere()).read()
 
     assert told
     assert (told.node, told.instance, told.version) == ("rog", "ollama", "0.32.15")
 
 
 def test_an_inventory_is_told_when_asked_for_and_after_some_time() -> None:
-    inventory = InventoryReader("rog", SPEC, ScriptedEngine())
+    inventory = InventoryReader("rog", SPEC, ScriptedEngine(), Elsewhere())
     inventory.read()
     inventory.force()
     forced = inventory.read()
@@ -162,6 +166,6 @@ def test_an_inventory_is_told_when_asked_for_and_after_some_time() -> None:
 
 def test_an_inventory_waits_for_a_server_that_is_down() -> None:
     engine = ScriptedEngine(versions=[REFUSED, "0.32.15"])
-    inventory = InventoryReader("rog", SPEC, engine)
+    inventory = InventoryReader("rog", SPEC, engine, Elsewhere())
 
     assert [bool(inventory.read()), bool(inventory.read())] == [False, True]

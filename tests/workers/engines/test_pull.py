@@ -278,6 +278,9 @@ class SmallDisk:
     def disk(self, told: str | None) -> DiskReading | None:
         return DiskReading(path="/srv/models", total_bytes=9 * GIB, free_bytes=self.free_bytes)
 
+    def files(self, told: str | None) -> Any:
+        raise AssertionError("not asked")
+
 
 def test_a_worker_that_is_to_end_leaves_the_pull_to_the_next_one(bench: Bench) -> None:
     bench.script([MANIFEST, layer(DIGEST, 1000, 10), VERIFYING, Wait(60)])

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+from workers.shelf import BUSY_S
 from workers.simlab.machine import Machine
 from workers.simlab.ollama.manifest import (
     BrokenManifestError,
@@ -159,6 +160,19 @@ class Store:
         for digest in {_digest(match[1]) for path in old if (match := _PARTIAL.match(path.name))}:
             self.partials.drop(digest)
         self.drop_unused(_digest(path.name[:71]) for path in old if "-partial" not in path.name)
+
+    def clear_partials(self) -> tuple[int, int]:
+        """Drop the unfinished downloads that nobody is at; give their bytes and how many stay."""
+        paths = [path for path in self._blobs.iterdir() if "-partial" in path.name]
+        written: dict[str, float] = {}
+        for path in paths:
+            digest = _digest(path.name.partition("-partial")[0])
+            written[digest] = max(written.get(digest, 0.0), path.stat().st_mtime)
+        idle = [digest for digest, at in written.items() if at < time.time() - BUSY_S]
+        freed = sum(self.partials.taken_bytes(digest) for digest in idle)
+        for digest in idle:
+            self.partials.drop(digest)
+        return freed, len(written) - len(idle)
 
     def _digests(self) -> set[str]:
         names = (path.name for path in self._blobs.iterdir())
