@@ -27,6 +27,8 @@ examples:
   damage rog 0 qwen3:8b            a model's file is cut off
   fail-load rog 0 "CUDA error"     the next load on a server fails with these words
   fault qwen3:8b stall             pulls of a model go wrong (null: no more)
+  publish qwen3:8b template        a new version of it: weights, template, parameters,
+                                   requires=0.40.0; withdraw: it is published no more
   speed 5000000                    bytes a second of the registry (0: no limit)
   head-delay 10                    seconds until it tells a file's size
   registry stop | registry start   nothing answers there
@@ -70,6 +72,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str, dict[str, str] | None]] = {
     },
     "end-orphans": (("machine",), "/machines/{machine}/end-orphans", {}),
     "fault": (("model", "fault"), "/registry/faults", {"model": "model", "fault": "fault"}),
+    "publish": (("model", "change"), "/registry/publish", {"model": "model", "change": "change"}),
     "head-delay": (("seconds",), "/registry/head-delay", {"seconds": "seconds"}),
     "registry": (("wish",), "/registry/{wish}", {}),
     "speed": (("bytes_per_s",), "/registry/speed", {"bytes_per_s": "bytes_per_s"}),

@@ -18,11 +18,13 @@ from workers.simlab.ollama.weights import catalog_weights
 from workers.simlab.publish import install, publish_catalog
 from workers.simlab.registry import Registry
 from workers.simlab.registry_http import registry_app
+from workers.simlab.releases import release
 from workers.simlab.scenario import MODEL_PARAMETERS, MachinePlan
 
 HOST = "127.0.0.1"
 REGISTRY_NAME = "registry.ollama.ai"
 PORTS_FILE = "ports.json"
+RELEASES_FILE = "releases.json"
 
 
 @dataclass(kw_only=True)
@@ -35,7 +37,9 @@ class Place:
 
 
 class Lab:
-    """Everything that is simulated. ``state_dir`` keeps what is installed, and the ports.
+    """Everything that is simulated.
+
+    ``state_dir`` keeps what is installed, what was published anew, and the ports.
 
     After ``start`` the attributes ``registry_url`` and ``places`` are filled.
     """
@@ -51,6 +55,7 @@ class Lab:
     ) -> None:
         self.registry = Registry(bytes_per_s=registry_bytes_per_s)
         publish_catalog(self.registry, parameters=MODEL_PARAMETERS)
+        self.weights = catalog_weights()
         self.places: dict[str, Place] = {}
         self.registry_url = ""
         self._plans, self._folder, self._pace, self._clock = plans, state_dir, pace, clock
@@ -60,6 +65,8 @@ class Lab:
     async def start(self) -> None:
         """Let the registry and all servers listen; install what a new lab has."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for name, change in self._read_releases():
+            release(self.registry, self.weights, name, change)
         ports = self._read_ports()
         self._control_port = ports.get("control", 0)
         self.registry_url, self._registry_runner = await serve(
@@ -81,7 +88,7 @@ class Lab:
                 machine=machine,
                 folder=folder,
                 upstream=Upstream(version=plan.version, secure={REGISTRY_NAME: self.registry_url}),
-                weights=catalog_weights(),
+                weights=self.weights,
                 environment=Environment.read(dict(environment), server=_server_name(number)),
                 pace=self._pace,
             )
@@ -89,6 +96,16 @@ class Lab:
                 install(self.registry, server, name)
             servers.append(Hosted(server, port=ports.get(f"{plan.slug}/{number}", 0)))
         return Place(plan=plan, machine=machine, servers=servers)
+
+    def release(self, name: str, change: str) -> None:
+        """Publish a name anew, also for the lab's next start. Raises NotPublishedError."""
+        release(self.registry, self.weights, name, change)
+        told = [*self._read_releases(), [name, change]]
+        (self._folder / RELEASES_FILE).write_text(json.dumps(told))
+
+    def _read_releases(self) -> list[list[str]]:
+        path = self._folder / RELEASES_FILE
+        return list(json.loads(path.read_text())) if path.exists() else []
 
     async def stop_registry(self) -> None:
         """Close the registry's port: who asks is refused."""

@@ -17,11 +17,14 @@ from workers.simlab.registry import (
     Blob,
     Registry,
 )
+from workers.simlab.releases import requires_of
 
 REGISTRY = web.AppKey("registry", Registry)
 
 # Lingering for no time at all turns the end of a connection into a reset.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_NUMBERS = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_AGENT = re.compile(r"ollama/(\d+)\.(\d+)\.(\d+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _MANIFEST_FAULTS = {
     "manifest-404": (404, "manifest unknown"),
@@ -53,6 +56,8 @@ async def _manifest(request: web.Request) -> web.Response:
     body = registry.manifests.get(f"{repository}:{tag}")
     if body is None:
         return web.Response(status=404, text="manifest unknown")
+    if _is_too_old(request.headers.get("User-Agent", ""), requires_of(registry, body)):
+        return web.Response(status=412, text=NEWER_VERSION_TEXT)
     headers = {"ollama-content-digest": sha256(body).hexdigest(), "Content-Type": MANIFEST_TYPE}
     if fault == "never-success":
         headers[FAULT_HEADER] = fault
@@ -150,6 +155,14 @@ def _piece(blob: Blob, at: int, size: int, *, corrupt: bool) -> bytes:
         return f"{size}{' corrupt' if corrupt else ''}\n".encode()
     data = blob.data[at : at + size]
     return bytes(byte ^ 0xFF for byte in data) if corrupt else data
+
+
+def _is_too_old(agent: str, requires: str) -> bool:
+    """Tell by its name whether an Ollama asks for what it cannot run; others may read it."""
+    asks, needs = _AGENT.match(agent), _NUMBERS.match(requires)
+    if not asks or not needs:
+        return False
+    return [int(part) for part in asks.groups()] < [int(part) for part in needs.groups()]
 
 
 def _begin(request: web.Request) -> Registry:

@@ -7,6 +7,7 @@ from aiohttp import web
 from workers.simlab import asked
 from workers.simlab.asked import LAB
 from workers.simlab.lab import start_hosted
+from workers.simlab.releases import NotPublishedError
 
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}(-[a-z0-9]{1,20})?")
 
@@ -23,6 +24,7 @@ def add_fault_routes(app: web.Application) -> None:
     app.router.add_post(f"{server}/damage", _damage)
     app.router.add_post("/registry/head-delay", _head_delay)
     app.router.add_post("/registry/{wish:stop|start}", _registry)
+    app.router.add_post("/registry/publish", _publish)
 
 
 async def _runners(request: web.Request) -> web.Response:
@@ -97,4 +99,13 @@ async def _head_delay(request: web.Request) -> web.Response:
 async def _registry(request: web.Request) -> web.Response:
     lab = request.app[LAB]
     await (lab.stop_registry() if request.match_info["wish"] == "stop" else lab.start_registry())
+    return web.json_response({})
+
+
+async def _publish(request: web.Request) -> web.Response:
+    name, change = await asked.words(request, "model"), await asked.words(request, "change")
+    try:
+        request.app[LAB].release(name, change)
+    except NotPublishedError as error:
+        raise asked.bad(str(error)) from error
     return web.json_response({})

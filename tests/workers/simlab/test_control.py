@@ -148,6 +148,7 @@ def test_a_fault_is_ordered_and_taken_back(lab: Running) -> None:
         ("/machines/rog/disk", {"free_bytes": 2**60}, 400, "bytes in all"),
         ("/machines/rog/disk", [], 400, "not an object"),
         ("/registry/speed", {"bytes_per_s": True}, 400, "whole number"),
+        ("/registry/publish", {"model": "none:1b", "change": "weights"}, 400, "does not offer"),
         ("/registry/faults", {"model": "none:1b", "fault": "cut"}, 400, "does not offer none:1b"),
         ("/registry/faults", {"model": "qwen3:8b", "fault": "fire"}, 400, "one of manifest-404"),
     ],
@@ -177,6 +178,7 @@ def test_hand_commands_do_what_the_api_does(
     assert control(lab, "lose", "rog", "0") == 0
     assert [gpu.state for gpu in read(lab, "rog").gpus] == ["lost", "ok"]
     assert control(lab, "restore", "rog", "0") == 0
+    assert control(lab, "publish", "llama3.1:8b", "template") == 0
     assert control(lab, "speed", "5000000") == 0
     capsys.readouterr()
     assert control(lab, "hardware", "rog") == 0
