@@ -1,11 +1,13 @@
 """What a node says about a pull becomes the state of its job."""
 
 import logging
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
+from labdash.domain import counting, retrying
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
-from labdash.models import ENDED, PullJob, PullState
+from labdash.models import ENDED, PullJob, PullSettings, PullSource, PullState
 from workers import wire
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ def _find(job_id: int) -> PullJob | None:
 def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bool:
     """Record a report, unless somebody asked something else of the job in this moment."""
     state = _state(report, job)
+    retry = _retry(report, state, job, arrived_at)
+    state = PullState.QUEUED if retry else state
     asked = {name: getattr(job, name) for name in ("cancel_requested", "pause_requested", "held")}
     unchanged = PullJob.objects.active().filter(pk=job.pk, attempt=job.attempt, **asked)
     changed = unchanged.update(
@@ -61,6 +65,7 @@ def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bo
         **_figures(report, job),
         **_moments(state, job, arrived_at),
         **_reason(report, state, job),
+        **retry,
     )
     if changed and state == PullState.PAUSED and report.phase in GOING:
         # It goes on although it was to stop: the store forgot the flag, or the node was away.
@@ -111,25 +116,65 @@ def _counts(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bo
 
 
 def _figures(report: wire.PullProgress, job: PullJob) -> dict[str, object]:
-    """Return what was counted. What is done never falls; bytes that arrive renew the patience."""
-    done = max((n for n in (job.done_bytes, report.done_bytes) if n is not None), default=None)
-    total = report.total_bytes if report.total_bytes is not None else job.total_bytes
-    if report.phase == "installed" and total is not None:
-        done = total
+    """Return what was counted; bytes that arrive renew the patience."""
+    counted = counting.count(
+        counting.Counted(
+            done=job.done_bytes,
+            total=job.total_bytes,
+            arrived=job.arrived_bytes,
+            lost=job.lost_bytes,
+            kept=job.kept_bytes,
+            kept_total=job.kept_total_bytes,
+        ),
+        counting.Told(
+            done=report.done_bytes,
+            total=report.total_bytes,
+            arrived=report.arrived_bytes,
+            found=report.found_bytes,
+            is_whole=report.phase == "installed",
+        ),
+    )
     return {
-        "done_bytes": done,
-        "total_bytes": total,
+        **{f"{name}_bytes": value for name, value in asdict(counted).items()},
         "bytes_per_s": report.bytes_per_s,
         "remaining_s": report.remaining_s,
-        "fruitless": job.fruitless if done == job.done_bytes else 0,
+        "fruitless": job.fruitless if counted.done == job.done_bytes else 0,
         "retry_may_help": report.retry,
+        "cause": report.cause or "",
+    }
+
+
+def _retry(
+    report: wire.PullProgress, state: PullState, job: PullJob, arrived_at: datetime
+) -> dict[str, object]:
+    """Return when a failed pull is tried again by itself, nothing where it is not.
+
+    Bytes that came begin the count anew, unless they were for nothing.
+    """
+    is_nearby = job.source != PullSource.INTERNET
+    may_help = report.retry or (is_nearby and report.cause in retrying.ELSEWHERE)
+    if state != PullState.FAILED or job.cancel_requested or not may_help:
+        return {}
+    is_fresh = bool(report.arrived_bytes) and report.cause != "damaged"
+    failures = 1 if is_fresh else job.retries + 1
+    wait_s = retrying.wait_s(
+        report.cause, failures=failures, tries=PullSettings.read().tries, is_nearby=is_nearby
+    )
+    if wait_s is None:
+        return {}
+    return {
+        "retries": failures,
+        "retry_at": arrived_at + timedelta(seconds=wait_s),
     }
 
 
 def _reason(report: wire.PullProgress, state: PullState, job: PullJob) -> dict[str, object]:
     """Return what a node says; why a job pauses is known better here."""
     is_kept = state == PullState.PAUSED or (job.pause_requested and state not in ENDED)
-    return {} if is_kept else {"reason": (report.reason or "")[:REASON_LENGTH]}
+    if is_kept:
+        return {}
+    again = f" Tried {job.retries + 1} times." if state == PullState.FAILED and job.retries else ""
+    return {"reason": (report.reason or "")[: REASON_LENGTH - len(again)] + again}
 
 
 def _moments(state: PullState, job: PullJob, arrived_at: datetime) -> dict[str, object]:

@@ -88,7 +88,7 @@ def resume_pull(*, job: PullJob) -> None:
     Raises ``LabDashError`` for one that has ended.
     """
     active = PullJob.objects.active().filter(pk=job.pk, cancel_requested=False)
-    free = dict.fromkeys(("retry_at", "not_before_at", "not_after_at", "run"))
+    free = dict.fromkeys(("retry_at", "rest_until_at", "not_before_at", "not_after_at", "run"))
     if not active.update(held=False, pause_requested=False, waits="", **free):
         raise LabDashError(f"{job} has ended. Try it again instead.")
     transaction.on_commit(lambda: _go_on(job))

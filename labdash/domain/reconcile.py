@@ -20,7 +20,7 @@ class Job:
     ``sign_age_s`` counts from the last report about it. ``fruitless`` counts the orders since
     bytes last arrived. ``rest`` says why it must not run now, and is empty where it may;
     ``is_begun``: a node had it once; ``is_arrived``: there is nothing left to stop;
-    ``keeps_reason``: it says already why it waits.
+    ``keeps_reason``: it says already why it waits; ``is_pacing``: it rests between two turns.
     """
 
     id: int
@@ -34,6 +34,7 @@ class Job:
     is_begun: bool = False
     is_arrived: bool = False
     keeps_reason: bool = False
+    is_pacing: bool = False
     sent_age_s: float | None = None
     sign_age_s: float | None = None
     reason: str = ""
@@ -42,6 +43,11 @@ class Job:
     def in_flight(self) -> bool:
         """Whether a node has the order."""
         return self.sent_age_s is not None
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether no other job of its instance may begin."""
+        return self.in_flight or (self.is_pacing and not self.is_held)
 
     @property
     def quiet_s(self) -> float:
@@ -191,7 +197,7 @@ def _send_next(place: Place) -> Step | None:
 
 def _first_waiting(place: Place) -> Job | None:
     """Return the job to begin now: none while another runs or the node must not or cannot."""
-    if place.paused or place.silent or any(job.in_flight for job in place.jobs):
+    if place.paused or place.silent or any(job.has_turn for job in place.jobs):
         return None
     return next((job for job in place.jobs if not job.rest), None)
 
@@ -215,7 +221,7 @@ def _why_waiting(place: Place) -> str:
         return f"Waits: {place.node} is paused."
     if place.silent:
         return _why_silent(place)
-    running = next((job.model for job in place.jobs if job.in_flight), "another model")
+    running = next((job.model for job in place.jobs if job.has_turn), "another model")
     return f"Waits for {running}: one at a time on {place.instance}."
 
 

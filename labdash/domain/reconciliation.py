@@ -14,6 +14,7 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain import orders, reconcile, resting
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
+from labdash.domain.limits import Limits, pace, read_limits
 from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import PullJobQuerySet
 
@@ -38,31 +39,38 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
     Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
     now = now or timezone.now()
-    jobs = PullJob.objects.active().select_related("instance__node").in_order()
-    if instance is not None:
-        jobs = jobs.filter(instance=instance)
+    jobs = list(PullJob.objects.active().select_related("instance__node").in_order())
+    if not jobs:
+        return 0
+    limits = read_limits(jobs, now=now)
     by_instance = defaultdict(list)
     for job in jobs:
-        by_instance[job.instance_id].append(job)
+        if instance is None or job.instance_id == instance.pk:
+            by_instance[job.instance_id].append(job)
     try:
         seen = live.read_live({job.instance.node.slug for job in jobs})
         if not seen.intake_alive:
             return 0
-        return sum(_carry_on(group, seen.states, now=now) for group in by_instance.values())
+        groups = by_instance.values()
+        return sum(_carry_on(group, seen.states, limits, now=now) for group in groups)
     except live.StoreDown as error:
         log.warning("pull jobs wait for the store: %s", error)
         return 0
 
 
-def _carry_on(jobs: list[PullJob], states: dict[str, live.NodeState], *, now: datetime) -> int:
+def _carry_on(
+    jobs: list[PullJob], states: dict[str, live.NodeState], limits: Limits, *, now: datetime
+) -> int:
     for job in jobs:
+        pace(job, limits, now=now)
         # Again and again, for a store that forgot it.
         is_to_pause = job.pause_requested and job.sent_at is not None
         if is_to_pause or (job.cancel_requested and job.attempt):
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
     steps = 0
     while jobs and steps < MAX_STEPS:
-        place = _place(jobs, states.get(jobs[0].instance.node.slug), now=now)
+        state = states.get(jobs[0].instance.node.slug)
+        place = _place(jobs, state, is_closed=limits.is_closed, now=now)
         step = reconcile.next_step(place)
         if step is None or not _take(step, jobs, now=now):
             break
@@ -78,14 +86,16 @@ def _like(old: PullJob, new: PullJob) -> PullJob:
     return new
 
 
-def _place(jobs: list[PullJob], state: live.NodeState | None, *, now: datetime) -> reconcile.Place:
+def _place(
+    jobs: list[PullJob], state: live.NodeState | None, *, is_closed: bool, now: datetime
+) -> reconcile.Place:
     instance = jobs[0].instance
     return reconcile.Place(
         node=instance.node.slug,
         instance=str(instance),
         paused=instance.node.paused,
         seen_age_s=_seen_age_s(instance.node, state, now=now),
-        jobs=tuple(_facts(job, now=now) for job in jobs),
+        jobs=tuple(_facts(job, is_closed=is_closed, now=now) for job in jobs),
     )
 
 
@@ -96,8 +106,8 @@ def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> f
     return min((age for age in ages if age is not None), default=None)
 
 
-def _facts(job: PullJob, *, now: datetime) -> reconcile.Job:
-    bounds = bounds_of(job)
+def _facts(job: PullJob, *, is_closed: bool, now: datetime) -> reconcile.Job:
+    bounds = _bounds(job, is_closed=is_closed)
     return reconcile.Job(
         id=job.pk,
         model=job.model,
@@ -110,20 +120,22 @@ def _facts(job: PullJob, *, now: datetime) -> reconcile.Job:
         is_begun=job.attempt > 0,
         is_arrived=job.state in ARRIVED,
         keeps_reason=bounds.is_retrying(now),
+        is_pacing=bounds.is_pacing(now),
         sent_age_s=_age_s(job.sent_at, now),
         sign_age_s=_age_s(job.heartbeat_at, now),
         reason=job.reason,
     )
 
 
-def bounds_of(job: PullJob) -> resting.Bounds:
-    """Return what keeps a job from running."""
+def _bounds(job: PullJob, *, is_closed: bool) -> resting.Bounds:
     return resting.Bounds(
         held=job.held,
         not_before_at=job.not_before_at,
         not_after_at=job.not_after_at,
         waits=job.waits,
         retry_at=job.retry_at,
+        is_closed=is_closed,
+        rest_until_at=job.rest_until_at,
     )
 
 
@@ -171,7 +183,14 @@ def _send(job: PullJob, *, now: datetime) -> bool:
         # Of its last pause, or of an earlier database. Should somebody ask for another pause in
         # this moment, nothing is sent below, and the flag is raised again when it is.
         lower_cancel_flag(job_id=job.pk, node=job.instance.node)
-        begins = {"state": PullState.QUEUED, "pause_requested": False}
+        begins = {
+            "state": PullState.QUEUED,
+            "pause_requested": False,
+            "retry_at": None,
+            "rest_until_at": None,
+            "turn_at": now,
+            "turn_bytes": 0,
+        }
     wanted = {"cancel_requested": False, "held": job.held}
     counted = {"attempt": F("attempt") + 1, "fruitless": F("fruitless") + 1}
     try:

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.domain.progress import record_progress
+from labdash.domain.reconciliation import carry_on
 from labdash.models import PullJob, PullState
 from tests.factories import make_instance, make_job, orders, progress, running_job, seen
 from workers import wire
@@ -121,9 +122,35 @@ def test_an_installed_model_is_done_to_the_last_byte() -> None:
     assert (job.done_bytes, job.finished_at is not None) == (100, True)
 
 
-def test_a_failure_keeps_its_reason_and_whether_to_try_again() -> None:
-    job = record(running_job(), "failed", reason="The registry is down.", retry=True)
-    assert (job.reason, job.retry_may_help) == ("The registry is down.", True)
+def test_a_failure_that_may_pass_is_tried_again_later_and_keeps_its_reason() -> None:
+    told = {"reason": "The registry is down.", "retry": True, "cause": "unreachable"}
+    now = timezone.now()
+    job = record(running_job(), "failed", **told)
+    assert (job.state, job.sent_at, job.retries, job.cause) == ("queued", None, 1, "unreachable")
+    assert job.retry_at is not None
+    assert 59 < (job.retry_at - now).total_seconds() < 90
+    seen("rog")
+    carry_on()
+    job.refresh_from_db()
+    assert (job.state, job.reason, orders()) == ("queued", "The registry is down.", [])
+    live.save_state(seen("rog"), arrived_at=job.retry_at)
+    carry_on(now=job.retry_at)
+    assert len(orders()) == 1
+
+
+def test_the_last_try_fails_with_its_number() -> None:
+    told = {"reason": "The registry is down.", "retry": True, "cause": "unreachable"}
+    job = record(running_job(retries=4), "failed", **told)
+    assert (job.state, job.retry_may_help) == (PullState.FAILED, True)
+    assert job.reason == "The registry is down. Tried 5 times."
+
+
+def test_bytes_that_came_begin_the_count_of_tries_anew_unless_they_were_damaged() -> None:
+    told = {"retry": True, "arrived_bytes": 7}
+    assert record(running_job(retries=4), "failed", cause="stalled", **told).retries == 1
+    PullJob.objects.all().delete()
+    other = running_job(make_instance("tower"), retries=4)
+    assert record(other, "failed", cause="damaged", **told).state == PullState.FAILED
 
 
 @pytest.mark.parametrize("state", [PullState.INSTALLED, PullState.FAILED, PullState.CANCELLED])

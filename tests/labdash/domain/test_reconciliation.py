@@ -7,9 +7,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from labdash import live
+from labdash.domain import resting
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
-from labdash.models import Node, PullJob, PullState
+from labdash.models import Node, PullJob, PullSettings, PullState
 from tests.factories import (
     GIB,
     make_installed,
@@ -200,3 +201,47 @@ def test_a_paused_node_begins_nothing_until_it_is_resumed() -> None:
     Node.objects.update(paused=False)
     carry_on()
     assert len(orders()) == 1
+
+
+def test_a_pull_that_was_faster_than_its_share_rests_and_then_goes_on() -> None:
+    PullSettings.objects.create(pk=1, bytes_per_s=2_000_000)
+    now = timezone.now()
+    job = running_job(turn_at=now - timedelta(seconds=100), arrived_bytes=800_000_000)
+    running_job(make_instance("tower"))
+    make_job(job.instance, model="phi4:14b")
+    seen("rog")
+    seen("tower")
+    carry_on(now=now)
+    job.refresh_from_db()
+    # Half of the limit, as two share it: 800 s for these bytes, of which 100 s are over.
+    assert job.rest_until_at == now + timedelta(seconds=700)
+    assert (job.pause_requested, job.reason) == (True, resting.PACED)
+    PullJob.objects.filter(pk=job.pk).update(state=PullState.PAUSED, sent_at=None)
+    carry_on(now=now)
+    assert orders() == []
+    later = now + timedelta(seconds=701)
+    live.save_state(seen("rog"), arrived_at=later)
+    carry_on(now=later)
+    job.refresh_from_db()
+    assert (job.turn_at, job.turn_bytes, len(orders())) == (later, 0, 1)
+
+
+def test_a_limit_of_nothing_stops_what_runs_and_begins_nothing() -> None:
+    PullSettings.objects.create(pk=1, bytes_per_s=0)
+    job, other = running_job(), make_job(make_instance("tower"))
+    seen("rog")
+    seen("tower")
+    carry_on()
+    job.refresh_from_db()
+    other.refresh_from_db()
+    assert (job.pause_requested, other.reason) == (True, resting.CLOSED)
+    assert orders("tower") == []
+
+
+def test_a_job_goes_before_those_that_matter_less_and_then_by_its_rank() -> None:
+    last, first = make_job(rank=1), None
+    for model, fields in (("b:1b", {"rank": 0}), ("c:1b", {"priority": 1, "rank": 9})):
+        first = make_job(last.instance, model=model, **fields)
+    seen("rog")
+    carry_on()
+    assert [order["job_id"] for order in orders()] == [first and first.pk]
