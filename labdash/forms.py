@@ -146,7 +146,7 @@ class TryForm(PlainForm):
 
     def __init__(self, *args: Any, node: Node, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        rows = InstalledModel.objects.filter(instance__node=node, is_cloud=False)
+        rows = InstalledModel.objects.in_use().filter(instance__node=node, is_cloud=False)
         field = cast("forms.ModelChoiceField[InstalledModel]", self.fields["model"])
         field.queryset = rows.select_related("instance__node")
 

@@ -311,7 +311,7 @@ def _own_gpu(view: NodeView) -> str:
 def _installed(loaded: Iterable[Fields]) -> Iterable[Fields]:
     """Yield what is on disks and not in memory, each model of a node once."""
     seen = {(each["nodes"][0], each["model"].lower()) for each in loaded}
-    rows = InstalledModel.objects.filter(is_cloud=False, variant__isnull=False)
+    rows = InstalledModel.objects.in_use().filter(is_cloud=False, variant__isnull=False)
     for row in rows.select_related("variant__family", "instance__node"):
         name, slug = plain_name(row.name), row.instance.node.slug
         if name.startswith(FOLDER) or (slug, name.lower()) in seen:

@@ -118,7 +118,6 @@ class Migration(migrations.Migration):
                             ("copying", "keeping the version before"),
                             ("pulling", "being pulled"),
                             ("trying", "in place, not loaded yet"),
-                            ("clearing", "deleting the version before"),
                             ("done", "updated"),
                             ("returning", "going back"),
                             ("returned", "taken back"),

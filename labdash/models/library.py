@@ -44,6 +44,19 @@ class Variant(models.Model):
         return f"{self.family} {self.quant}".strip()
 
 
+# Under such names LabDash keeps what an update or a copy replaces, until that is done.
+KEPT_FOLDER, REPLACED_FOLDER = "labdash-before/", "labdash-replaced/"
+
+
+class InstalledModelQuerySet(models.QuerySet["InstalledModel"]):
+    """Reads that more than one page needs."""
+
+    def in_use(self) -> "InstalledModelQuerySet":
+        """Leave out what is kept for a way back: nobody plans, loads or pulls it."""
+        kept = models.Q(name__istartswith=KEPT_FOLDER)
+        return self.exclude(kept | models.Q(name__istartswith=REPLACED_FOLDER))
+
+
 class InstalledModel(models.Model):
     """A name on an instance. Cloud stubs have no variant: they have no weights here.
 
@@ -63,6 +76,8 @@ class InstalledModel(models.Model):
     parent_model = models.CharField(max_length=350, blank=True)
     first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = InstalledModelQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["instance", "name"]

@@ -95,7 +95,6 @@ class UpdateState(models.TextChoices):
     COPYING = "copying", "keeping the version before"
     PULLING = "pulling", "being pulled"
     TRYING = "trying", "in place, not loaded yet"
-    CLEARING = "clearing", "deleting the version before"
     DONE = "done", "updated"
     RETURNING = "returning", "going back"
     RETURNED = "returned", "taken back"

@@ -112,7 +112,7 @@ def read_addresses(*, asked_by: str, now: datetime) -> AddressesView:
 
 def _installed() -> defaultdict[int, list[InstalledModel]]:
     found: defaultdict[int, list[InstalledModel]] = defaultdict(list)
-    for row in InstalledModel.objects.filter(is_cloud=False).order_by("name"):
+    for row in InstalledModel.objects.in_use().filter(is_cloud=False).order_by("name"):
         found[row.instance_id].append(row)
     return found
 

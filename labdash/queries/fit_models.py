@@ -51,7 +51,7 @@ class Suggestion:
 
 def suggestions() -> tuple[Suggestion, ...]:
     """Return what is installed in the lab, then the catalog."""
-    rows = InstalledModel.objects.filter(is_cloud=False).order_by("name")
+    rows = InstalledModel.objects.in_use().filter(is_cloud=False).order_by("name")
     names = rows.values_list("name", "instance__node__slug")
     found: dict[str, list[str]] = {}
     for name, slug in names:
@@ -99,7 +99,7 @@ def choose(name: str, quant: str) -> Chosen:
 
 def _installed(name: str) -> InstalledModel | None:
     wanted = plain_name(name).lower()
-    rows = InstalledModel.objects.filter(is_cloud=False, name__istartswith=wanted)
+    rows = InstalledModel.objects.in_use().filter(is_cloud=False, name__istartswith=wanted)
     found = rows.select_related("variant__family", "instance__node").order_by("pk")
     return next((row for row in found if plain_name(row.name).lower() == wanted), None)
 

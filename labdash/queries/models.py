@@ -61,7 +61,7 @@ def read_models(*, now: datetime, search: str = "") -> ModelsView:
     """Read the matrix, of the families whose name holds ``search`` alone."""
     lab = read_lab(now=now)
     instances = tuple(instance for view in lab.nodes for instance in view.node.instances.all())
-    installed = list(InstalledModel.objects.select_related("variant__family"))
+    installed = list(InstalledModel.objects.in_use().select_related("variant__family"))
     rows = _rows(lab, instances, [model for model in installed if not model.is_cloud])
     wanted = search.strip().lower()
     return ModelsView(

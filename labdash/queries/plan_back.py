@@ -73,7 +73,7 @@ def _loaded(lab: LabView) -> dict[Place, int | None]:
 
 
 def _installed() -> set[Place]:
-    rows = InstalledModel.objects.filter(is_cloud=False)
+    rows = InstalledModel.objects.in_use().filter(is_cloud=False)
     names = rows.values_list("instance__node__slug", "instance__name", "name")
     return {(f"{slug}/{instance}", plain(name)) for slug, instance, name in names}
 

@@ -33,7 +33,7 @@ def choices(row: Deployment | None) -> Choices:
 
 def count_present() -> int:
     """Count the models from which a first plan can begin."""
-    rows = InstalledModel.objects.filter(is_cloud=False, variant__isnull=False)
+    rows = InstalledModel.objects.in_use().filter(is_cloud=False, variant__isnull=False)
     rows = rows.exclude(name__startswith=FOLDER)
     return rows.values("instance__node_id", "name").distinct().count()
 

@@ -77,7 +77,7 @@ def takes_updates(schedule: PullSchedule) -> bool:
 def _installed(instances: Iterable[Instance]) -> dict[int, dict[str, str]]:
     """Return the names on each server, by how Ollama compares them."""
     found: dict[int, dict[str, str]] = {each.pk: {} for each in instances}
-    rows = InstalledModel.objects.filter(instance__in=found, is_cloud=False)
+    rows = InstalledModel.objects.in_use().filter(instance__in=found, is_cloud=False)
     for key, name in rows.order_by("name").values_list("instance_id", "name"):
         found[key][name.lower()] = name
     return found

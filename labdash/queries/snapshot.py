@@ -112,7 +112,7 @@ def wanted_of(row: StoredDeployment) -> Wanted:
 
 
 def _installed_rows() -> Iterable[InstalledModel]:
-    return InstalledModel.objects.select_related("variant__family").order_by("pk")
+    return InstalledModel.objects.in_use().select_related("variant__family").order_by("pk")
 
 
 def _have(row: InstalledModel) -> Have:

@@ -185,7 +185,7 @@ def read_choices(node: Node, *, now: datetime) -> tuple[Choice, ...]:
         state = None
     view = view_node(node, state, now=now)
     loaded = {(each.instance, each.name) for each in loaded_models(view, read_library())}
-    rows = InstalledModel.objects.filter(instance__node=node, is_cloud=False)
+    rows = InstalledModel.objects.in_use().filter(instance__node=node, is_cloud=False)
     choices = [
         Choice(
             installed=row,
