@@ -1,8 +1,10 @@
 """Model names as Ollama writes them: ``[host/][namespace/]model[:tag]``."""
 
+import hashlib
 import re
 
 from labdash.domain.errors import LabDashError
+from labdash.models.library import KEPT_FOLDER
 from labdash.planner.placing.inventory import is_cloud
 
 OLLAMA_HOST = "registry.ollama.ai"
@@ -33,6 +35,16 @@ def parse_model_name(text: str) -> str:
     if host != OLLAMA_HOST:
         return f"{host}/{namespace}/{model}:{tag}"
     return f"{model}:{tag}" if namespace == "library" else f"{namespace}/{model}:{tag}"
+
+
+def kept_name(name: str) -> str:
+    """Return the name under which the version before an update is kept on its server."""
+    path, _, tag = name.rpartition(":")
+    flat = path.replace("/", "--")
+    if len(flat) > LONGEST_PART:
+        digest = hashlib.sha256(flat.encode()).hexdigest()[:_SHOWN]
+        flat = f"{flat[: LONGEST_PART - _SHOWN - 2]}--{digest}"
+    return f"{KEPT_FOLDER}{flat}:{tag}"
 
 
 def _split(name: str) -> tuple[str, str, str, str]:
