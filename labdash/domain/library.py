@@ -1,11 +1,12 @@
 """Inventories of instances become families, variants and installed models."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
 
-from labdash.models import Family, InstalledModel, Instance, Variant
+from labdash.models import Family, InstalledModel, Instance, Manifest, Variant
 from workers import wire
 
 # A size as tags begin with it: 14b, 1.5b, 270m, 8x7b, 30b-a3b, e4b.
@@ -24,12 +25,14 @@ def record_inventory(report: wire.Inventory, *, arrived_at: datetime) -> bool:
         named = {model.name: model for model in report.models}
         fresh = [_installed(instance, model, variants) for model in named.values()]
         _save_changes(known, fresh)
+        _save_layers(instance, named.values())
         gone = [row.pk for name, row in known.items() if name not in {new.name for new in fresh}]
         if gone:
             InstalledModel.objects.filter(pk__in=gone).delete()
         instance.inventory_at = arrived_at
         instance.version = (report.version or instance.version)[:40]
-        instance.save(update_fields=["inventory_at", "version"])
+        instance.shelf = report.shelf.model_dump(mode="json") if report.shelf else None
+        instance.save(update_fields=["inventory_at", "version", "shelf"])
     return True
 
 
@@ -72,6 +75,24 @@ def _save_changes(known: dict[str, InstalledModel], fresh: list[InstalledModel])
             changed.append(row)
     InstalledModel.objects.bulk_update(changed, _FACTS)
     InstalledModel.objects.bulk_create(added)
+
+
+def _save_layers(instance: Instance, models: Iterable[wire.InstalledModel]) -> None:
+    """Keep the files of each manifest that was told; a digest always stands for the same ones."""
+    told = {model.digest[:64]: model.layers for model in models if model.layers is not None}
+    known = set(instance.manifests.values_list("digest", flat=True))
+    fresh = [
+        Manifest(instance=instance, digest=digest, layers=[_layer(each) for each in layers])
+        for digest, layers in told.items()
+        if digest not in known
+    ]
+    Manifest.objects.bulk_create(fresh, ignore_conflicts=True)
+    if gone := known - told.keys():
+        instance.manifests.filter(digest__in=gone).delete()
+
+
+def _layer(layer: wire.Layer) -> list[str | int]:
+    return [layer.digest, layer.size_bytes, layer.kind[:30]]
 
 
 def _variants(models: tuple[wire.InstalledModel, ...]) -> dict[str, Variant]:

@@ -16,6 +16,7 @@ from labdash.domain.reconciliation import ARRIVED, carry_on
 from labdash.domain.resting import HELD
 from labdash.models import Instance, Node, PullJob, PullState, ScheduleRun
 from labdash.models.pull import PullJobQuerySet
+from labdash.queries.room import missing_bytes, room_for
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,15 @@ def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for who
 
     An active one is never put off: it keeps the wider of two windows and the better priority, and
     belongs no more to a schedule that lets it wait where a person asks for it.
-    Raises ``LabDashError`` for a name that cannot be pulled.
+    Raises ``LabDashError`` for a name that cannot be pulled, and for a disk that is known to be too
+    small for it.
     """
     name = parse_model_name(model)
     bounds = {"not_before_at": not_before_at, "not_after_at": not_after_at}
     for _ in range(REQUEST_TRIES):
         if job := _active(instance, name):
             return _hasten(job, run, priority=priority, **bounds)
+        _require_room(instance, name)
         fields = {"requested_by": user, "run": run, "priority": priority, **bounds}
         try:
             with transaction.atomic():
@@ -55,6 +58,13 @@ def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for who
         transaction.on_commit(lambda: carry_on(instance=instance))
         return job
     raise LabDashError(f"{name} could not be queued on {instance}. Try again.")
+
+
+def _require_room(instance: Instance, name: str) -> None:
+    """Refuse what does not fit before a byte is fetched, where its size and the room are known."""
+    room = room_for(instance, missing_bytes(instance, name))
+    if room.fits is False:
+        raise LabDashError(f"{name} does not fit: {room.words} Delete something on Storage first.")
 
 
 def cancel_pull(*, job: PullJob) -> None:

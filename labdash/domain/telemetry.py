@@ -4,16 +4,21 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from labdash.domain import history
-from labdash.models import Gpu, GpuSource, Instance, Node
+from labdash.models import Gpu, GpuSource, InstalledModel, Instance, Node
 from workers import wire
 
 # A card that is out of its machine for so long, while the machine reports, does not come back.
 GPUS_KEPT_FOR = timedelta(days=30)
 # So that made-up cards cannot fill the database in that time.
 MOST_GPUS_KEPT = 4 * wire.MOST_GPUS
+_SEEN = ("last_seen_at", "last_sample", "clock_offset_s", "worker_version", "watched_since")
+# In a shorter silence nothing was used that would not be used again soon.
+UNWATCHED_AFTER = timedelta(days=1)
+# So coarsely the last use of a model is kept.
+USE_EVERY = timedelta(minutes=1)
 _FACTS = ("index", "name", "pci_id", "source", "unified", "memory_total_bytes")
 
 
@@ -25,12 +30,15 @@ def record_sample(
         node = Node.objects.filter(slug=sample.node).first()
         if node is None:
             return
+        if node.last_seen_at is None or arrived_at - node.last_seen_at > UNWATCHED_AFTER:
+            node.watched_since = arrived_at
         node.last_seen_at = arrived_at
         node.last_sample = sample.model_dump(mode="json")
         node.clock_offset_s = (sample.sent_at - arrived_at).total_seconds()
         node.worker_version = sample.worker_version[:20]
-        node.save(update_fields=["last_seen_at", "last_sample", "clock_offset_s", "worker_version"])
+        node.save(update_fields=_SEEN)
         _record_versions(node, sample.instances)
+        _record_use(node, sample.instances, arrived_at)
         history.store_moments(_record_gpus(node, sample.gpus, arrived_at), moments)
 
 
@@ -55,6 +63,16 @@ def _record_versions(node: Node, readings: Iterable[wire.InstanceReading]) -> No
             instance.version = version
             changed.append(instance)
     Instance.objects.bulk_update(changed, ["version"])
+
+
+def _record_use(node: Node, readings: Iterable[wire.InstanceReading], arrived_at: datetime) -> None:
+    """Keep that models are in memory now, once a minute for each."""
+    for reading in readings:
+        names = [model.name for model in reading.loaded or ()]
+        if names:
+            rows = InstalledModel.objects.filter(instance__node=node, instance__name=reading.name)
+            stale = Q(last_used_at=None) | Q(last_used_at__lte=arrived_at - USE_EVERY)
+            rows.filter(stale, name__in=names).update(last_used_at=arrived_at)
 
 
 def _record_gpus(

@@ -137,7 +137,7 @@ def test_an_unchanged_inventory_takes_as_many_queries_for_three_models_as_for_on
     make_node()
     models = [installed(f"m{number}:1b") for number in range(count)]
     record(*models)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         record(*models)
 
 

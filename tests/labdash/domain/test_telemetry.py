@@ -1,6 +1,6 @@
 """Samples become rows."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +9,18 @@ from django.utils import timezone
 from labdash.domain import telemetry
 from labdash.domain.history import moment_of
 from labdash.domain.telemetry import prune_gpus, record_sample
-from labdash.models import Gpu, GpuSample, GpuSource, Instance, Node
-from tests.factories import GIB, gpu, make_node, ollama, sample
+from labdash.models import Gpu, GpuSample, GpuSource, InstalledModel, Instance, Node
+from tests.factories import (
+    GIB,
+    WHEN,
+    gpu,
+    loaded,
+    make_installed,
+    make_instance,
+    make_node,
+    ollama,
+    sample,
+)
 from workers import wire
 
 pytestmark = pytest.mark.django_db
@@ -142,3 +152,30 @@ def test_as_many_queries_for_three_gpus_as_for_one(
     record(report)
     with django_assert_num_queries(9):
         record(report)
+
+
+def used(row: InstalledModel) -> datetime | None:
+    row.refresh_from_db()
+    return row.last_used_at
+
+
+def test_the_last_use_of_a_model_is_kept_to_the_minute() -> None:
+    instance = make_instance()
+    row, other = make_installed(instance), make_installed(instance, "gemma3:4b")
+    report = sample(instances=(ollama(loaded=(loaded(),)),))
+    for second in (0, 5, 59):
+        record_sample(report, arrived_at=WHEN + timedelta(seconds=second))
+    assert (used(row), used(other)) == (WHEN, None)
+    record_sample(report, arrived_at=WHEN + timedelta(seconds=60))
+    assert used(row) == WHEN + timedelta(seconds=60)
+
+
+def test_a_long_silence_begins_a_new_watch() -> None:
+    node = make_node()
+    moments = [WHEN, WHEN + timedelta(hours=20), WHEN + timedelta(hours=45)]
+    since = []
+    for moment in moments:
+        record_sample(sample(), arrived_at=moment)
+        node.refresh_from_db()
+        since.append(node.watched_since)
+    assert since == [moments[0], moments[0], moments[2]]
