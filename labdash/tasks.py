@@ -9,6 +9,7 @@ from labdash.celery import app
 from labdash.domain import (
     access,
     applying,
+    caching,
     history,
     joining,
     loads,
@@ -21,6 +22,8 @@ from labdash.domain import (
     telemetry,
     tending,
     timetable,
+    updating,
+    upstream,
     verifying,
 )
 from labdash.live import StoreDown
@@ -40,8 +43,9 @@ def note_beat() -> None:
 
 @app.task(name="labdash.tasks.reconcile")
 def reconcile() -> None:
-    """Carry the pull jobs on, and end the jobs by hand that are lost."""
+    """Carry pull jobs and updates on, and end the jobs by hand that are lost."""
     reconciliation.carry_on()
+    updating.carry_on(now=timezone.now())
     loads.end_lost(now=timezone.now())
     naming.end_lost(now=timezone.now())
 
@@ -56,6 +60,12 @@ def keep_timetable() -> None:
 def tend() -> None:
     """Carry the plan in force on, compare it with what is seen, and keep it up."""
     tending.tend(now=timezone.now(), planner=greedy.quick)
+
+
+@app.task(name="labdash.tasks.tend_cache")
+def tend_cache() -> None:
+    """Want the cache's process or not, and tell it what to do."""
+    caching.tend(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.record_problems")
@@ -96,6 +106,13 @@ def drop_stale_orders() -> None:
 def roll_up() -> None:
     """Make history of the samples of the last minute."""
     history.roll_up(now=timezone.now())
+
+
+@app.task(name="labdash.tasks.look_upstream")
+def look_upstream() -> None:
+    """Ask registries for the names that are due, and count who has an older version."""
+    upstream.look(now=timezone.now())
+    upstream.count_behind()
 
 
 @app.task(name="labdash.tasks.prune")

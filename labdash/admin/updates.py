@@ -31,6 +31,7 @@ class UpstreamHostAdmin(StaysAsSeen):
     """Registries that gave no answer."""
 
     list_display = ("host", "failures", "down_since", "not_before_at", "error")
+    search_fields = ("host",)
 
 
 @admin.register(Update)

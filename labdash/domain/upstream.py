@@ -7,6 +7,7 @@ for one name at a time, less and less often, and nothing that it said before is 
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from django.db import IntegrityError, transaction
 
 from labdash.models import PullSettings, UpstreamHost, UpstreamManifest, UpstreamState, UpstreamTag
 from labdash.planner.errors import PlannerError
-from labdash.queries.radar import names_to_ask
+from labdash.queries.radar import names_to_ask, read_radar
 from labdash.queries.registries import may_be_asked, ollama_registry
 from labdash.queries.versions import hex_of, kind_of
 from labdash.sources.ranges import ClosedError, NotPublishedError, UnreachableError
@@ -34,8 +35,8 @@ log = logging.getLogger(__name__)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # Names that are due at one hour one day shall not stay together.
 JITTER = 2 * HOUR
-# A name that is new here is asked for within this time.
-FIRST_WITHIN = timedelta(minutes=10)
+# A name that is new here is asked for after the first and before the second; sooner in the demo.
+FIRST_AFTER, FIRST_WITHIN = timedelta(minutes=2), timedelta(minutes=10)
 # Two answers of "not there" with less between them are of one day.
 TWO_DAYS_APART = timedelta(hours=20)
 # What was never published will hardly be so tomorrow.
@@ -60,6 +61,19 @@ def look(*, now: datetime, chance: random.Random | None = None) -> int:
     return _ask_each(due.order_by("next_at")[:AT_A_TIME], now=now, chance=chance)
 
 
+def count_behind() -> int:
+    """Keep for each name how many servers have an older version; return how many rows changed."""
+    behind: Counter[int] = Counter()
+    for line in read_radar():
+        if line.tag is not None:
+            behind[line.tag.pk] += sum(copy.is_free for copy in line.copies)
+    changed = 0
+    for key, was in UpstreamTag.objects.values_list("pk", "behind"):
+        if was != behind[key]:
+            changed += UpstreamTag.objects.filter(pk=key).update(behind=behind[key])
+    return changed
+
+
 def hurry(names: Iterable[str], *, now: datetime) -> int:
     """Let names be asked for soon that were not within the last hour; return how many."""
     wanted = {name.lower() for name in names}
@@ -78,13 +92,19 @@ def _note_names(*, now: datetime, chance: random.Random) -> None:
     for key in wanted.keys() - tags.keys():
         host = address_of(wanted[key], ollama=ollama_registry()).service.name
         if may_be_asked(host):
-            soon = now + FIRST_WITHIN * chance.random()
+            soon = now + _soon(chance)
             UpstreamTag.objects.get_or_create(
                 name=wanted[key], defaults={"host": host, "next_at": soon}
             )
     old = [tag.pk for key, tag in tags.items() if key not in wanted and tag.next_at < now]
     if old:
         UpstreamTag.objects.filter(pk__in=old).delete()
+
+
+def _soon(chance: random.Random) -> timedelta:
+    """Spread the first questions of a lab that is new; nobody waits so long for a demo."""
+    first = FIRST_AFTER + (FIRST_WITHIN - FIRST_AFTER) * chance.random()
+    return first / 20 if settings.DEMO else first
 
 
 def _ask_each(tags: Iterable[UpstreamTag], *, now: datetime, chance: random.Random) -> int:

@@ -30,14 +30,23 @@ from labdash.models import (
     Problem,
     PullSettings,
     Tier,
+    Update,
+    UpstreamHost,
+    UpstreamManifest,
+    UpstreamTag,
 )
 from tests.factories import installed, inventory, make_job, make_node, sample
 from tests.plan_rows import make_item, make_plan
 
 admin.autodiscover()
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labdash"]
+UPSTREAM = (UpstreamTag, UpstreamManifest, UpstreamHost)
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
+    "update",
+    "upstreamhost",
+    "upstreammanifest",
+    "upstreamtag",
     "loadjob",
     "manifest",
     "move",
@@ -71,6 +80,10 @@ def fill(count: int) -> None:
         NameJob.objects.create(**place, act="delete")
         Move.objects.create(**place, target=node.instances.get(), digest="d" * 64)
         Manifest.objects.create(instance=node.instances.get(), digest="d" * 64)
+        Update.objects.create(**place, from_digest="d" * 64, to_digest="e" * 64)
+        published = UpstreamManifest.objects.create(digest=f"{number}" * 64, first_seen_at=now)
+        UpstreamTag.objects.create(name=place["model"], host="x", next_at=now, manifest=published)
+        UpstreamHost.objects.create(host=f"host{number}")
         report = sample(slug)
         record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
         GpuPeriod.objects.create(
@@ -131,7 +144,7 @@ def test_a_list_takes_as_many_queries_for_three_rows_as_for_one(
     counts = []
     for count in (1, 3):
         Node.objects.all().delete()
-        for model in (Problem, Attempt, OneTimeCode, Deployment, Plan):
+        for model in (*UPSTREAM, Problem, Attempt, OneTimeCode, Deployment, Plan):
             model.objects.all().delete()
         fill(count)
         with CaptureQueriesContext(
