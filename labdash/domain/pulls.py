@@ -12,10 +12,10 @@ from labdash import live
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
-from labdash.domain.reconciliation import ARRIVED, carry_on
-from labdash.domain.resting import HELD
+from labdash.domain.reconciliation import carry_on
 from labdash.models import Instance, Node, PullJob, PullState, ScheduleRun
-from labdash.models.pull import PullJobQuerySet
+from labdash.models.pull import ARRIVED, PullJobQuerySet
+from labdash.queries.resting import HELD
 from labdash.queries.room import missing_bytes, room_for
 
 log = logging.getLogger(__name__)

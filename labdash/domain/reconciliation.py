@@ -12,16 +12,16 @@ from django.db.models import F
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import orders, reconcile, resting
+from labdash.domain import orders, reconcile
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
-from labdash.domain.limits import Limits, pace, read_limits
+from labdash.domain.pace import pace
 from labdash.models import Instance, Node, PullJob, PullState
-from labdash.models.pull import PullJobQuerySet
+from labdash.models.pull import ARRIVED, PullJobQuerySet
+from labdash.queries import resting
+from labdash.queries.limits import Limits, read_limits
 
 log = logging.getLogger(__name__)
 
-# All has arrived: Ollama ends by itself, whatever is asked of it.
-ARRIVED = (PullState.VERIFYING, PullState.FINISHING)
 # What a step makes of a job.
 ENDS: dict[type[reconcile.Step], PullState] = {
     reconcile.Cancel: PullState.CANCELLED,

@@ -38,6 +38,9 @@ RUNNING = (
     PullState.FINISHING,
 )
 
+# All has come: Ollama ends by itself, whatever is asked of it.
+ARRIVED = (PullState.VERIFYING, PullState.FINISHING)
+
 
 class PullSource(models.TextChoices):
     """Where the bytes come from; each is nearer than the next."""
@@ -53,6 +56,10 @@ class PullJobQuerySet(models.QuerySet["PullJob"]):
     def active(self) -> "PullJobQuerySet":
         """Jobs that have not ended."""
         return self.exclude(state__in=ENDED)
+
+    def waiting(self) -> "PullJobQuerySet":
+        """Jobs that no node has."""
+        return self.active().filter(sent_at=None)
 
     def in_order(self) -> "PullJobQuerySet":
         """As their instances take them."""

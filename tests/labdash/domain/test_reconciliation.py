@@ -7,10 +7,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import resting
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
 from labdash.models import Node, PullJob, PullSettings, PullState
+from labdash.queries import resting
 from tests.factories import (
     GIB,
     make_installed,

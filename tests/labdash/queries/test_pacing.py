@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from labdash.domain.pacing import (
+from labdash.queries.pacing import (
     CYCLE_S,
     LEAST_TURN_S,
     LONGEST_REST_S,

@@ -1,15 +1,16 @@
-"""How fast each running pull may be now, and the turns by which that is held."""
+"""How fast each running pull may be now."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 
-from labdash.domain import pacing
-from labdash.models import PullJob, PullSettings
+from labdash.models import PullJob, PullSettings, PullSource
+from labdash.queries import pacing
+from labdash.wording import speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,11 @@ def limit_now(wanted: PullSettings, *, now: datetime) -> int | None:
 
 
 def zone_of(wanted: PullSettings) -> ZoneInfo:
-    """Return the time zone of the windows: the hub's where none is set."""
-    return ZoneInfo(wanted.zone or settings.TIME_ZONE)
+    """Return the time zone of the windows: the hub's where none is set, or none that is known."""
+    try:
+        return ZoneInfo(wanted.zone or settings.TIME_ZONE)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo(settings.TIME_ZONE)
 
 
 def is_sharing(job: PullJob, now: datetime) -> bool:
@@ -67,19 +71,11 @@ def is_sharing(job: PullJob, now: datetime) -> bool:
     return job.sent_at is not None or rests
 
 
-def pace(job: PullJob, limits: Limits, *, now: datetime) -> None:
-    """Let a running pull that was faster than its limit rest, or begin its next ten minutes."""
-    if job.sent_at is None or job.turn_at is None or job.pause_requested:
-        return
-    arrived = max(0, (job.arrived_bytes or 0) - job.turn_bytes)
-    turn = pacing.Turn(age_s=(now - job.turn_at).total_seconds(), arrived_bytes=arrived)
-    if rest_s := pacing.rest_s(turn, limit=limits.of(job)):
-        _update(job, rest_until_at=now + timedelta(seconds=rest_s))
-    elif turn.age_s > pacing.CYCLE_S:
-        _update(job, turn_at=now, turn_bytes=job.arrived_bytes or 0)
-
-
-def _update(job: PullJob, **changes: object) -> None:
-    if PullJob.objects.active().filter(pk=job.pk, attempt=job.attempt).update(**changes):
-        for name, value in changes.items():
-            setattr(job, name, value)
+def told(job: PullJob, limits: Limits) -> str:
+    """Say how a limit applies to a running pull, nothing where there is none."""
+    limit = limits.of(job)
+    if limit is None or limits.is_closed or job.sent_at is None:
+        return ""
+    if job.source == PullSource.INTERNET:
+        return f"limit {speed(limit)} on average: rests in between, as Ollama has no limit itself"
+    return f"limit {speed(limit)}"
