@@ -23,6 +23,7 @@ from labdash.views import (
     planner_wants,
     planner_what_if,
     pulls,
+    pulls_schedules,
     trying,
 )
 
@@ -45,7 +46,19 @@ node_urls = [
     path("<slug:slug>/try/<str:run_id>/", trying.node_try_part, name="node_try_part"),
     path("<slug:slug>/try/<str:run_id>/stop/", trying.node_try_stop, name="node_try_stop"),
 ]
+schedule_urls = [
+    path("", pulls_schedules.schedule_list, name="schedules"),
+    path("new/", pulls_schedules.schedule_new, name="schedule_new"),
+    path("<int:pk>/", pulls_schedules.schedule, name="schedule"),
+    path("<int:pk>/edit/", pulls_schedules.schedule_edit, name="schedule_edit"),
+    path("<int:pk>/delete/", pulls_schedules.schedule_delete, name="schedule_delete"),
+    path("<int:pk>/run/", pulls_schedules.schedule_run, name="schedule_run"),
+    path("<int:pk>/pause/", pulls_schedules.schedule_pause, name="schedule_pause"),
+    path("<int:pk>/resume/", pulls_schedules.schedule_resume, name="schedule_resume"),
+    path("<int:pk>/stop/", pulls_schedules.schedule_stop, name="schedule_stop"),
+]
 pull_urls = [
+    path("schedules/", include(schedule_urls)),
     path("", pulls.pulls, name="pulls"),
     path("new/", pulls.pull_new, name="pull_new"),
     path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),

@@ -1,19 +1,38 @@
 """Ask for all that one run of a schedule wants, in few statements: a lab may want thousands."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.models import Q
 
 from labdash.models import PullJob, RunState, ScheduleRun
 from labdash.queries.due import Window
 from labdash.queries.schedule_targets import Pair, read_targets, takes_updates
+from labdash.queries.schedule_words import listed
 from labdash.queries.turns import turn_words
 
 MOST_NOTES = 20
 HANDED_ON = "The next run goes on with what was left."
 
+# Of what others asked for; more is counted.
+MOST_NAMED = 3
+
 type Bounds = dict[str, datetime | None]
+
+
+class Joined(NamedTuple):
+    """A job that somebody else asked for."""
+
+    key: int
+    model: str
+    node: str
+    schedule: str | None
+
+    @property
+    def by(self) -> str:
+        """Who asked for it."""
+        return f"by {self.schedule}" if self.schedule else "by hand or for the plan"
 
 
 def ask(*, run: ScheduleRun, window: Window) -> None:
@@ -27,9 +46,10 @@ def ask(*, run: ScheduleRun, window: Window) -> None:
     if pairs:
         PullJob.objects.bulk_create(_jobs(run, pairs, bounds), ignore_conflicts=True)
     _adopt(run, bounds)
-    run.joined = _join(run, bounds, {(each.pk, model.lower()) for each, model in pairs})
+    joined = _join(run, bounds, {(each.pk, model.lower()) for each, model in pairs})
+    run.joined = [each.key for each in joined]
     run.present = len(targets.present) - len(again)
-    run.notes = [*run.notes, *targets.notes][:MOST_NOTES]
+    run.notes = [*run.notes, *targets.notes, *_joined_words(joined)][:MOST_NOTES]
     run.save(update_fields=["present", "notes", "joined"])
 
 
@@ -57,11 +77,31 @@ def _adopt(run: ScheduleRun, bounds: Bounds) -> None:
     earlier.running().update(state=RunState.UNFINISHED, finished_at=run.started_at, text=HANDED_ON)
 
 
-def _join(run: ScheduleRun, bounds: Bounds, wanted: Collection[tuple[int, str]]) -> list[int]:
+def _join(run: ScheduleRun, bounds: Bounds, wanted: Collection[tuple[int, str]]) -> list[Joined]:
     """Return the jobs of others that bring what is wanted; none of them waits longer for it."""
     rows = PullJob.objects.active().filter(instance__in={key for key, _ in wanted})
-    others = rows.exclude(run=run).values_list("pk", "instance_id", "model")
-    joined = [key for key, instance, model in others if (instance, model.lower()) in wanted]
+    others = (
+        rows.exclude(run=run)
+        .order_by("pk")
+        .values_list("instance_id", "pk", "model", "instance__node__slug", "run__schedule__name")
+    )
+    joined = [
+        Joined(key, model, node, schedule)
+        for instance, key, model, node, schedule in others
+        if (instance, model.lower()) in wanted
+    ]
     late = Q(not_before_at__gt=run.started_at) | Q(not_after_at__lte=run.started_at)
-    PullJob.objects.active().filter(late, pk__in=joined).update(**bounds)
+    keys = [each.key for each in joined]
+    PullJob.objects.active().filter(late, pk__in=keys).update(**bounds)
     return joined
+
+
+def _joined_words(joined: Collection[Joined]) -> Iterator[str]:
+    """Say what somebody else has asked for."""
+    if len(joined) <= MOST_NAMED:
+        for each in joined:
+            what = f"{each.model} on {each.node}"
+            yield f"{what} was asked for already, {each.by}: it is pulled once."
+    else:
+        by = dict.fromkeys(each.by for each in joined)
+        yield f"{len(joined)} pulls were asked for already, {listed([*by])}: each is made once."

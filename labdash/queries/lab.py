@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from labdash.live import LiveLab, NodeState, StoreDown, read_live
 from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, PlanItem, Problem
+from labdash.queries.schedule_rows import ScheduleRow, read_rows
 from labdash.queries.upkeep_rows import Upkeep, read_upkeep
 from workers import wire
 
@@ -47,7 +48,7 @@ class LabView:
     not store reports, which matters where ``intake_ok`` is false. ``since`` holds when each known
     problem began, by its code, node and subject. ``with_models`` are the keys of the instances on
     which anything is installed. ``failed_loads`` are recent loads by hand that came to nothing.
-    ``upkeep`` is the plan in force.
+    ``upkeep`` is the plan in force, ``schedules`` are those that are not paused.
     """
 
     now: datetime
@@ -60,6 +61,7 @@ class LabView:
     with_models: frozenset[int] = frozenset()
     failed_loads: tuple[LoadJob, ...] = ()
     upkeep: Upkeep | None = None
+    schedules: tuple[ScheduleRow, ...] = ()
 
     @property
     def served(self) -> tuple[PlanItem, ...]:
@@ -71,7 +73,7 @@ def read_lab(*, now: datetime) -> LabView:
     """Return all nodes with their newest samples, whether or not the store answers."""
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
     lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
-    lab = replace(lab, failed_loads=_failed_loads(now), upkeep=read_upkeep())
+    lab = replace(lab, failed_loads=_failed_loads(now), upkeep=read_upkeep(), schedules=read_rows())
     try:
         found = read_live(node.slug for node in nodes)
     except StoreDown:

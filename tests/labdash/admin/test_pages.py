@@ -28,6 +28,7 @@ from labdash.models import (
     Plan,
     Prediction,
     Problem,
+    PullSchedule,
     PullSettings,
     Tier,
     Update,
@@ -63,6 +64,7 @@ OBSERVED = [
     "planitem",
     "prediction",
     "problem",
+    "schedulerun",
     "variant",
 ]
 
@@ -96,6 +98,8 @@ def fill(count: int) -> None:
         Invitation.objects.create(node=node, token_hash=slug, expires_at=now)
         Membership.objects.create(node=node, address=f"10.0.0.{number}")
         Deployment.objects.create(name=f"m{number}", model="qwen3:8b")
+        schedule = PullSchedule.objects.create(name=slug, decided_to=now, zone="UTC")
+        schedule.runs.create(due_at=now, started_at=now)
         make_item(make_plan(state="replaced"), node.instances.get())
         Prediction.objects.create(
             at=now,
@@ -144,7 +148,7 @@ def test_a_list_takes_as_many_queries_for_three_rows_as_for_one(
     counts = []
     for count in (1, 3):
         Node.objects.all().delete()
-        for model in (*UPSTREAM, Problem, Attempt, OneTimeCode, Deployment, Plan):
+        for model in (*UPSTREAM, PullSchedule, Problem, Attempt, OneTimeCode, Deployment, Plan):
             model.objects.all().delete()
         fill(count)
         with CaptureQueriesContext(
