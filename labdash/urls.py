@@ -23,6 +23,7 @@ from labdash.views import (
     planner_wants,
     planner_what_if,
     pulls,
+    pulls_new,
     pulls_schedules,
     trying,
 )
@@ -60,7 +61,8 @@ schedule_urls = [
 pull_urls = [
     path("schedules/", include(schedule_urls)),
     path("", pulls.pulls, name="pulls"),
-    path("new/", pulls.pull_new, name="pull_new"),
+    path("new/", pulls_new.pull_new, name="pull_new"),
+    path("chosen/", pulls_new.pull_chosen, name="pull_chosen"),
     path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),
     path("<int:pk>/retry/", pulls.pull_retry, name="pull_retry"),
 ]

@@ -13,7 +13,7 @@ from labdash.planner.placing.layers import most
 from labdash.planner.placing.old_engine import gathered
 from labdash.planner.placing.outcome import Found, Miss, Outcome, Trial, all_layers
 from labdash.planner.placing.seats import Seat, engine_free_bytes, seats_at
-from labdash.planner.placing.spreading import left_in_part, spread
+from labdash.planner.placing.spreading import divided, left_in_part, spread, would_spread
 from labdash.planner.plan import Limit
 
 # Contexts are sought in steps of so many tokens.
@@ -32,6 +32,7 @@ class Prospect:
     0 where none does, None where that is not known. ``short_bytes`` is what is missing: for a part
     to fit whole, for what does not fit to fit at all; None where memory is not what binds, which
     ``text`` tells. ``experts`` of the layers beside the GPU's are on it but for their experts.
+    ``is_tight``: the engine by itself would load all of it, and keep less free than it should.
     """
 
     verdict: Verdict
@@ -43,6 +44,7 @@ class Prospect:
     short_bytes: int | None = None
     limit: Limit | None = None
     experts: int = 0
+    is_tight: bool = False
     text: str = ""
 
     @property
@@ -73,7 +75,9 @@ def prospect(node: Node, instance: Instance, variant: Variant, ctx: int) -> Pros
     parted = [(gpus, found) for gpus, found in _parts(variant, ctx, places if on_gpus else [])]
     if parted:
         gpus, found = max(parted, key=lambda each: _by_pace(each[1]))
-        return _made("part", gpus, found, most_ctx, missing=_nearest(misses))
+        tight = any(_is_tight(Trial(variant, ctx, seat)) for _, seat in on_gpus)
+        made_part = _made("part", gpus, found, most_ctx, missing=_nearest(misses))
+        return replace(made_part, is_tight=tight)
     return _none(misses, variant, ctx, places, most_ctx)
 
 
@@ -134,6 +138,14 @@ def _part_ways(seat: Seat) -> tuple[Way, ...]:
     if seat.joined and seat.rules.old:
         return (_most_on_one,)
     return (left_in_part,) if seat.joined else (left_in_part, most_of_it)
+
+
+def _is_tight(trial: Trial) -> bool:
+    """Tell whether the engine finds room for all that by our reckoning lacks some of its margin."""
+    seat = trial.seat
+    if seat.rules.old or not seat.rules.fit or (seat.joined and not would_spread(trial)):
+        return False
+    return divided(trial).is_whole(trial)
 
 
 def _most_on_one(trial: Trial) -> Found:

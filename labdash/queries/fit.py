@@ -18,6 +18,7 @@ from labdash.queries.fit_places import Card, Place, places_of, what_if_place
 from labdash.queries.fit_table import Table, make_table
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import Library, read_library
+from labdash.queries.registries import ollama_registry
 from labdash.sources.registry import open_remote
 
 # The colours of a model's parts, by their number in the style sheet.
@@ -145,13 +146,22 @@ def published(name: str) -> str:
 
     They are kept for a while: each move of a slider asks again.
     """
-    key = f"published:{sha256(name.encode()).hexdigest()}"
-    facts: str | None = cache.get(key)
+    facts = kept_facts(name)
     if facts is None:
-        found = open_remote(name)
+        found = open_remote(name, ollama=ollama_registry())
         facts = pack_model(found.model, found.warnings)
-        cache.set(key, facts, PUBLISHED_KEPT_S)
+        cache.set(_key(name), facts, PUBLISHED_KEPT_S)
     return facts
+
+
+def kept_facts(name: str) -> str | None:
+    """Return the facts of a model that was read from where it is published lately."""
+    facts: str | None = cache.get(_key(name))
+    return facts
+
+
+def _key(name: str) -> str:
+    return f"published:{sha256(name.encode()).hexdigest()}"
 
 
 def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answer:

@@ -38,7 +38,7 @@ def test_lab_without_models_proposes_a_first_one(page: Client) -> None:
     add(sample("rog", [gpu("a", 0, "RTX 3090", 24)], [reading()]))
     shown = text_of(page.get("/models/"))
     assert "No model is installed yet" in shown
-    assert 'href="/pulls/?model=qwen3%3A0.6b"' in shown
+    assert 'href="/pulls/new/?model=qwen3%3A0.6b"' in shown
 
 
 def test_search_keeps_the_families_that_match(page: Client) -> None:
@@ -52,7 +52,7 @@ def test_search_without_a_match_proposes_to_pull(page: Client) -> None:
     five_nodes()
     shown = text_of(page.get("/models/?q=<b>phi"))
     assert "No model here has “&lt;b&gt;phi” in its name" in shown
-    assert "/pulls/?model=%3Cb%3Ephi" in shown
+    assert "/pulls/new/?model=%3Cb%3Ephi" in shown
 
 
 def test_button_of_an_absent_model_starts_its_pull(page: Client) -> None:

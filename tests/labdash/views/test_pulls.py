@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.timezone import localtime
 
-from labdash.models import Node, PullJob, PullState
+from labdash.models import Node, PullJob, PullSettings, PullState
+from labdash.queries import resting
 from tests.labdash.views.polling import count_queries, parts, poll, text_of
 from tests.labdash.views.sample_lab import add, five_nodes, gpu, pull, reading, sample
 from tests.labdash.views.test_overview import bare
@@ -122,6 +124,72 @@ def test_cancel_without_javascript_comes_back_to_its_page(page: Client, rog: Nod
     assert job.state == PullState.CANCELLED
 
 
+def test_job_that_waits_is_paused_and_goes_on(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b")
+    shown = text_of(page.get("/pulls/"))
+    assert page.post(f"/pulls/{job.pk}/pause/", headers=BUTTON).status_code == 204
+    answer = text_of(poll(page, shown))
+    assert f'id="resume-{job.pk}"' in answer
+    assert "<span>paused</span>" in answer
+    assert page.post(f"/pulls/{job.pk}/resume/").headers["Location"] == "/pulls/"
+    job.refresh_from_db()
+    assert job.held is False
+
+
+def test_pause_that_may_cost_bytes_says_so_before(page: Client, rog: Node) -> None:
+    at = timezone.now()
+    job = pull(
+        rog, "qwen3:8b", state=PullState.DOWNLOADING, attempt=1, sent_at=at, heartbeat_at=at,
+        done_bytes=3 * 2**30, total_bytes=5 * 2**30,
+    )  # fmt: skip
+    shown = text_of(page.get("/pulls/"))
+    assert f'<details class="full ask" id="ask-{job.pk}">' in shown
+    assert "A long pause may cost 3.0 GiB" in shown
+    assert "OLLAMA_NOPRUNE=1" in shown
+    rog.instances.update(declared_settings={"OLLAMA_NOPRUNE": "1"})
+    shown = text_of(page.get("/pulls/"))
+    assert "A long pause" not in shown
+    assert f'id="pause-{job.pk}"' in shown
+
+
+def test_pull_that_arrived_is_not_paused_and_says_why(page: Client, rog: Node) -> None:
+    job = pull(rog, "qwen3:8b", state=PullState.VERIFYING, attempt=1, sent_at=timezone.now())
+    response = page.post(f"/pulls/{job.pk}/pause/", headers=BUTTON)
+    assert response.status_code == 422
+    assert "there is nothing to pause" in text_of(response)
+
+
+def test_order_of_a_queue_is_changed_by_buttons(page: Client, rog: Node) -> None:
+    first, second = pull(rog, "a:1b"), pull(rog, "b:1b")
+    shown = text_of(page.get("/pulls/"))
+    assert re.search(rf'id="up-{first.pk}" aria-disabled="true"', shown)
+    assert f"/pulls/{second.pk}/move/0/" in shown
+    response = page.post(f"/pulls/{second.pk}/move/0/", headers=BUTTON)
+    assert "b:1b is number 1 of its queue." in text_of(response)
+    queue = text_of(page.get("/pulls/")).partition('id="queued"')[2]
+    assert queue.index("b:1b") < queue.index("a:1b")
+
+
+def test_what_waits_says_for_what(page: Client, rog: Node) -> None:
+    soon = timezone.now() + timedelta(minutes=4, seconds=30)
+    pull(rog, "a:1b", retry_at=soon, retries=2, reason="The registry is down.", attempt=3)
+    pull(rog, "b:1b", not_before_at=soon, reason="Waits for its window.")
+    pull(rog, "c:1b", state=PullState.PAUSED, rest_until_at=soon, reason=resting.PACED, attempt=1)
+    queue = bare(text_of(page.get("/pulls/")).partition('id="queued"')[2])
+    assert "is tried again in 4 min The registry is down. failed 2 times" in queue
+    assert f"Waits for its window. at {localtime(soon):%a %H:%M}" in queue
+    assert "paused in 4 min Rests, so that the speed limit holds on average." in queue
+
+
+def test_running_pull_tells_its_limit_and_what_was_lost(page: Client, rog: Node) -> None:
+    PullSettings.objects.create(pk=1, bytes_per_s=4 * 2**20)
+    at = timezone.now()
+    pull(rog, "a:1b", state="downloading", sent_at=at, heartbeat_at=at, lost_bytes=2 * 2**30)
+    running = text_of(page.get("/pulls/")).partition('id="running"')[2]
+    assert "limit 4.0 MiB/s on average: rests in between" in running
+    assert "2.0 GiB had come and were deleted by Ollama" in running
+
+
 def test_failed_job_can_be_tried_again(page: Client, rog: Node) -> None:
     job = pull(rog, "qwen3:8b", state=PullState.FAILED, reason="No space.")
     assert page.post(f"/pulls/{job.pk}/retry/").headers["Location"] == "/pulls/"
@@ -140,7 +208,8 @@ def test_installed_job_is_not_repeated_and_says_why(page: Client, rog: Node) -> 
 
 def test_job_that_does_not_exist_is_not_found(page: Client) -> None:
     assert page.post("/pulls/7/cancel/").status_code == 404
-    assert page.post("/pulls/7/retry/").status_code == 404
+    for verb in ("retry", "pause", "resume", "move/1"):
+        assert page.post(f"/pulls/7/{verb}/").status_code == 404
 
 
 def test_job_of_a_silent_node_says_what_it_waits_for(page: Client) -> None:
@@ -223,6 +292,7 @@ def test_a_reload_of_a_button_s_address_shows_the_page_and_pulls_nothing(
     page: Client, rog: Node
 ) -> None:
     job = pull(rog, "qwen3:8b")
-    for url in ("new/?model=qwen3:4b&instances=1", f"{job.pk}/cancel/", f"{job.pk}/retry/"):
+    for url in (f"{job.pk}/cancel/", f"{job.pk}/retry/"):
         assert page.get(f"/pulls/{url}").headers["Location"] == "/pulls/"
+    assert "qwen3:4b" in text_of(page.get("/pulls/new/?model=qwen3:4b&instances=1"))
     assert not PullJob.objects.get().cancel_requested

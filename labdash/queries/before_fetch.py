@@ -1,0 +1,212 @@
+"""What a pull would really fetch to a server, from where, how long it takes, and what is left."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from labdash.models import InstalledModel, Instance, Manifest, PullJob, PullSettings, PullSource
+from labdash.planner.lab import Variant
+from labdash.planner.placing.inventory import bare_digest, download_bytes, names_of, plain
+from labdash.queries.lab import LabView
+from labdash.queries.pull_speed import Pace, Road, pace_of
+from labdash.sources.registry import Manifest as PublishedManifest
+from workers.wire.shelf import ShelfReading
+
+# Settings, templates and licences that differ are no download worth telling.
+CRUMBS_BYTES = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """What lies on a server: plain names, and digests of files without ``sha256:``.
+
+    ``is_told``: all its files are known, not the weights alone. ``begun`` are bytes of downloads
+    that were not finished.
+    """
+
+    names: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+    is_told: bool = False
+    begun: Mapping[str, int] = field(default_factory=dict)
+
+    def has(self, variant: Variant) -> bool:
+        """Tell whether a variant's weights are there."""
+        if variant.digest and bare_digest(variant.digest) in self.files:
+            return True
+        return bool(names_of(variant) & self.names)
+
+
+NOTHING = Store()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Giver:
+    """Where a pull comes from. ``node`` is whose name is ``slug``, where a machine gives."""
+
+    source: PullSource
+    node: int | None = None
+    slug: str = ""
+
+
+INTERNET = Giver(source=PullSource.INTERNET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """A pull of one variant to one server.
+
+    ``bytes`` is 0 where all of it is there, ``None`` where nobody knows. ``is_exact``: by the files
+    that the registry names, not by a reckoned size. ``left_bytes`` is what the disk has left
+    afterwards, below 0 where it is too small, and ``keep_bytes`` what shall stay free there.
+    """
+
+    is_there: bool
+    bytes: int | None
+    is_exact: bool
+    giver: Giver = INTERNET
+    pace: Pace | None = None
+    left_bytes: int | None = None
+    keep_bytes: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Tell how long it takes at the usual speed, ``None`` where that is not known."""
+        if self.bytes is None or self.pace is None:
+            return None
+        return self.bytes / self.pace.bytes_per_s
+
+    @property
+    def short_bytes(self) -> int:
+        """Tell what the disk lacks for it."""
+        if self.left_bytes is None or not self.bytes:
+            return 0
+        return max(0, self.keep_bytes - self.left_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """What decides over fetches: all servers' files, disks, speeds and what holds for all."""
+
+    stores: Mapping[int, Store]
+    nodes: Mapping[int, Instance]
+    free_bytes: Mapping[int, int | None]
+    paces: Mapping[Road, Pace]
+    settings: PullSettings
+    live: frozenset[int] = frozenset()
+    awaited: Mapping[int, int] = field(default_factory=dict)
+
+
+def read_stores(lab: LabView) -> Mapping[int, Store]:
+    """Return what lies on each server, with two queries."""
+    names: defaultdict[int, set[str]] = defaultdict(set)
+    files: defaultdict[int, set[str]] = defaultdict(set)
+    rows = InstalledModel.objects.filter(is_cloud=False)
+    for key, name, blob in rows.values_list("instance_id", "name", "variant__blob_digest"):
+        names[key].add(plain(name))
+        if blob:
+            files[key].add(bare_digest(blob))
+    told = set()
+    for key, layers in Manifest.objects.values_list("instance_id", "layers"):
+        files[key].update(_digests(layers))
+        told.add(key)
+    return {
+        each.pk: Store(
+            names=frozenset(names[each.pk]),
+            files=frozenset(files[each.pk]),
+            is_told=each.pk in told,
+            begun=_begun(each.shelf),
+        )
+        for view in lab.nodes
+        for each in view.node.instances.all()
+    }
+
+
+def _begun(shelf: object) -> dict[str, int]:
+    """Read what unfinished downloads have; the reading may be of another version."""
+    try:
+        partials = ShelfReading.model_validate(shelf).partials if shelf else ()
+    except ValidationError:
+        return {}
+    return {bare_digest(each.digest): each.size_bytes for each in partials}
+
+
+def _digests(layers: object) -> Iterable[str]:
+    """Read the digests of a manifest's files; what is stored may be of another version."""
+    if isinstance(layers, list):
+        for each in layers:
+            if isinstance(each, list) and each and isinstance(each[0], str):
+                yield bare_digest(each[0])
+
+
+def free_bytes_of(lab: LabView) -> dict[int, int | None]:
+    """Return what is free on the disk of each server, by its last word."""
+    found: dict[int, int | None] = {}
+    for view in lab.nodes:
+        told = {each.name: each.disk for each in (view.sample.instances if view.sample else ())}
+        for each in view.node.instances.all():
+            disk = told.get(each.name)
+            found[each.pk] = disk.free_bytes if disk else None
+    return found
+
+
+def awaited_bytes() -> dict[int, int]:
+    """Return what is still to come to each server by the pulls that have not ended."""
+    found: defaultdict[int, int] = defaultdict(int)
+    rows = PullJob.objects.active().values_list("instance_id", "total_bytes", "done_bytes")
+    for key, total, done in rows:
+        found[key] += max(0, (total or 0) - (done or 0))
+    return dict(found)
+
+
+def fetch(
+    variant: Variant, instance: Instance, published: PublishedManifest | None, told: Stores
+) -> Fetch:
+    """Tell of one pull."""
+    store = told.stores.get(instance.pk, NOTHING)
+    size = missing_bytes(variant, published, store)
+    giver = giver_of(variant, instance, told)
+    limits = (told.settings.bytes_per_s, instance.node.pull_bytes_per_s)
+    free = told.free_bytes.get(instance.pk)
+    kept = instance.node.keep_free_bytes
+    awaited = told.awaited.get(instance.pk, 0)
+    return Fetch(
+        is_there=store.has(variant),
+        bytes=size,
+        is_exact=published is not None,
+        giver=giver,
+        pace=pace_of(told.paces, instance.node_id, giver.source, giver.node, limits=limits),
+        left_bytes=None if free is None or size is None else free - awaited - size,
+        keep_bytes=told.settings.keep_free_bytes if kept is None else kept,
+    )
+
+
+def missing_bytes(
+    variant: Variant, published: PublishedManifest | None, store: Store
+) -> int | None:
+    """Sum up the files that are not there; what is published may be newer than what is there."""
+    if published is None:
+        return 0 if store.has(variant) else download_bytes(variant)
+    weights = published.weights
+    if not store.is_told and weights and bare_digest(weights.digest) in store.files:
+        return 0
+    files = {bare_digest(each.digest): each.bytes for each in published.layers}
+    missing = sum(
+        max(0, size - store.begun.get(digest, 0))
+        for digest, size in files.items()
+        if digest not in store.files
+    )
+    return missing if missing >= CRUMBS_BYTES else 0
+
+
+def giver_of(variant: Variant, instance: Instance, told: Stores) -> Giver:
+    """Choose the nearest source: a machine that has the same file and answers, else the cache."""
+    if told.settings.neighbours:
+        for key in sorted(told.stores):
+            home = told.nodes.get(key)
+            if home is None or home.node_id == instance.node_id or home.node_id not in told.live:
+                continue
+            if told.stores[key].has(variant):
+                return Giver(source=PullSource.NEIGHBOUR, node=home.node_id, slug=home.node.slug)
+    return Giver(source=PullSource.CACHE) if told.settings.cache else INTERNET
