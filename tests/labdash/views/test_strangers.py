@@ -1,4 +1,4 @@
-"""Who has not signed in sees nothing but the doors."""
+"""Who has not signed in sees nothing but the doors; who has is answered everywhere."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,7 @@ from tests.labdash.views.sample_lab import five_nodes
 OPEN = {"sign_in", "set_up", "reset", "healthz"}
 # By HTTPS alone, see test_join.py; the first is a page that shows nothing of the lab.
 JOINING = {"join", "join_script", "join_redeem", "join_archive", "join_wheels", "join_wheel"}
+SERVER_ERROR = 500
 pytestmark = pytest.mark.django_db
 
 
@@ -44,13 +45,20 @@ def test_there_are_closed_addresses_to_walk() -> None:
     assert len(CLOSED) > 30
 
 
-@pytest.mark.parametrize("url", CLOSED)
-def test_closed_page_leads_to_the_sign_in(stranger: Client, url: str) -> None:
+def test_closed_pages_lead_to_the_sign_in(stranger: Client) -> None:
     five_nodes()
-    for response in (stranger.get(url), stranger.post(url)):
-        assert response.status_code == 302, url
-        assert response.headers["Location"].startswith(("/sign-in/", "/admin/login/"))
-        assert b"rog" not in response.content
+    for url in CLOSED:
+        for response in (stranger.get(url), stranger.post(url)):
+            assert response.status_code == 302, url
+            assert response.headers["Location"].startswith(("/sign-in/", "/admin/login/")), url
+            assert b"rog" not in response.content, url
+
+
+def test_closed_pages_answer_who_signed_in(page: Client) -> None:
+    five_nodes()
+    statuses = {url: page.get(url).status_code for url in CLOSED}
+    assert {url: status for url, status in statuses.items() if status >= SERVER_ERROR} == {}
+    assert statuses["/planner/"] == statuses["/nodes/rog/"] == 200
 
 
 def test_admin_has_no_sign_in_of_its_own(stranger: Client) -> None:
