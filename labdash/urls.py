@@ -25,6 +25,7 @@ from labdash.views import (
     pulls,
     pulls_new,
     pulls_schedules,
+    pulls_settings,
     trying,
 )
 
@@ -63,7 +64,11 @@ pull_urls = [
     path("", pulls.pulls, name="pulls"),
     path("new/", pulls_new.pull_new, name="pull_new"),
     path("chosen/", pulls_new.pull_chosen, name="pull_chosen"),
+    path("settings/", pulls_settings.pull_settings, name="pull_settings"),
     path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),
+    path("<int:pk>/pause/", pulls.pull_pause, name="pull_pause"),
+    path("<int:pk>/resume/", pulls.pull_resume, name="pull_resume"),
+    path("<int:pk>/move/", pulls.pull_move, name="pull_move"),
     path("<int:pk>/retry/", pulls.pull_retry, name="pull_retry"),
 ]
 planner_urls = [

@@ -165,6 +165,11 @@ class PullJob(models.Model):
         """Whether the job has not ended."""
         return self.state not in ENDED
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a node has it."""
+        return self.is_active and (self.sent_at is not None or self.state in RUNNING)
+
 
 class UnusedRule(models.TextChoices):
     """What becomes of files that no plan needs and nobody used for long."""

@@ -1,12 +1,16 @@
 """Pull jobs as the pages show them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from labdash.models import ENDED, RUNNING, Instance, PullJob, PullState
-from labdash.models.pull import PullJobQuerySet
-from labdash.queries.lab import LabView, Liveness
+from labdash.models.pull import ARRIVED, PullJobQuerySet
+from labdash.queries import resting
+from labdash.queries.lab import LabView, Liveness, NodeView
+from labdash.queries.limits import read_limits, told
+from labdash.queries.pausing import bytes_at_risk
 
 HISTORY_LENGTH = 50
 # A node reports on a running pull at least every 5 s, so one report is missing.
@@ -16,6 +20,7 @@ PHASES = {
     PullState.DOWNLOADING: "downloading",
     PullState.VERIFYING: "verifying: nothing to see for a while",
     PullState.FINISHING: "finishing",
+    PullState.PAUSED: "paused",
     PullState.INSTALLED: "installed",
     PullState.FAILED: "failed",
     PullState.CANCELLED: "cancelled",
@@ -27,7 +32,9 @@ class JobView:
     """A job and what to say of it. ``fraction`` is ``None`` until a size is known.
 
     ``silence_s`` is how long nothing was heard of it, where that is long: the speed that was told
-    holds no more. ``reason`` is what ``words`` leave unsaid.
+    holds no more. ``reason`` is what ``words`` leave unsaid. ``wait_s`` is how long until it is
+    tried again or its turn under a speed limit comes, ``risk_bytes`` what a long pause may cost.
+    ``limit`` says which speed limit applies and how.
     """
 
     job: PullJob
@@ -36,6 +43,40 @@ class JobView:
     fraction: float | None
     silence_s: float | None
     reason: str
+    wait_s: float | None = None
+    risk_bytes: int = 0
+    limit: str = ""
+
+    @property
+    def opens_at(self) -> datetime | None:
+        """When its window opens, where that is what it waits for."""
+        return self.job.not_before_at if self.job.reason == resting.EARLY else None
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether a pause makes sense: it is wanted, and something is left to come."""
+        job = self.job
+        return not (job.held or job.cancel_requested or job.state in ARRIVED)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether something keeps it that a person may lift."""
+        job = self.job
+        is_kept = job.held or job.state == PullState.PAUSED or self.opens_at or job.waits
+        return bool(is_kept or job.retry_at) and job.sent_at is None and not job.cancel_requested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """What waits at one instance, in order."""
+
+    instance: Instance
+    jobs: tuple[JobView, ...]
+
+    @property
+    def last(self) -> int:
+        """The place of the last."""
+        return len(self.jobs) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +84,19 @@ class PullsView:
     """What runs, what waits and what was."""
 
     running: tuple[JobView, ...]
-    queued: tuple[JobView, ...]
+    queues: tuple[Queue, ...]
     ended: tuple[JobView, ...]
     instances: tuple[Instance, ...]
 
 
 def read_pulls(lab: LabView) -> PullsView:
     """Return the jobs that have not ended and the latest of those that have."""
-    active = active_jobs(lab)
+    active = _with_limits(view_jobs(_jobs().active().in_order(), lab), lab.now)
+    waiting = [view for view in active if not view.job.is_running]
     ended = _jobs().filter(state__in=ENDED).order_by("-finished_at", "-pk")[:HISTORY_LENGTH]
     return PullsView(
-        running=tuple(view for view in active if view.job.state != PullState.QUEUED),
-        queued=tuple(view for view in active if view.job.state == PullState.QUEUED),
+        running=tuple(view for view in active if view.job.is_running),
+        queues=tuple(_queues(waiting)),
         ended=view_jobs(ended, lab),
         instances=pull_targets(),
     )
@@ -77,8 +119,8 @@ def jobs_of_node(node_id: int, lab: LabView, *, limit: int) -> tuple[JobView, ..
 
 def view_jobs(jobs: Iterable[PullJob], lab: LabView) -> tuple[JobView, ...]:
     """Put into words how jobs stand."""
-    liveness = {view.node.slug: view.liveness for view in lab.nodes}
-    return tuple(_view_job(job, liveness.get(job.instance.node.slug), lab.now) for job in jobs)
+    nodes = {view.node.slug: view for view in lab.nodes}
+    return tuple(_view_job(job, nodes.get(job.instance.node.slug), lab.now) for job in jobs)
 
 
 def silence_s(job: PullJob, now: datetime) -> float | None:
@@ -93,16 +135,43 @@ def _jobs() -> PullJobQuerySet:
     return PullJob.objects.select_related("instance__node")
 
 
-def _view_job(job: PullJob, liveness: Liveness | None, now: datetime) -> JobView:
+def _with_limits(views: Sequence[JobView], now: datetime) -> list[JobView]:
+    limits = read_limits([view.job for view in views], now=now)
+    return [replace(view, limit=told(view.job, limits)) for view in views]
+
+
+def _queues(waiting: Iterable[JobView]) -> Iterator[Queue]:
+    by_instance: dict[int, list[JobView]] = defaultdict(list)
+    for view in waiting:
+        by_instance[view.job.instance_id].append(view)
+    for views in sorted(by_instance.values(), key=lambda views: str(views[0].job.instance)):
+        yield Queue(instance=views[0].job.instance, jobs=tuple(views))
+
+
+def _view_job(job: PullJob, node: NodeView | None, now: datetime) -> JobView:
     return JobView(
         job=job,
         node=job.instance.node.slug,
-        words=_words(job, liveness),
+        words=_words(job, node.liveness if node else None, now),
         fraction=_fraction(job),
         silence_s=silence_s(job, now),
-        # Why a job waits is told in its words.
-        reason="" if job.state == PullState.QUEUED else job.reason,
+        # Why a job waits is told in its words, but for the failure after which it is tried again.
+        reason="" if job.state == PullState.QUEUED and not _retries(job, now) else job.reason,
+        wait_s=_wait_s(job, now),
+        risk_bytes=bytes_at_risk(job, node),
     )
+
+
+def _wait_s(job: PullJob, now: datetime) -> float | None:
+    """Return how long a job waits for its next try or turn, where that is what it waits for."""
+    ends_at = job.rest_until_at if job.reason == resting.PACED else job.retry_at
+    if ends_at is None or job.held or job.sent_at is not None or ends_at <= now:
+        return None
+    return (ends_at - now).total_seconds()
+
+
+def _retries(job: PullJob, now: datetime) -> bool:
+    return job.retry_at is not None and job.retry_at > now
 
 
 def _fraction(job: PullJob) -> float | None:
@@ -113,12 +182,25 @@ def _fraction(job: PullJob) -> float | None:
     return min(1.0, job.done_bytes / job.total_bytes)
 
 
-def _words(job: PullJob, liveness: Liveness | None) -> str:
+def _words(job: PullJob, liveness: Liveness | None, now: datetime) -> str:
     node = job.instance.node
-    if job.is_active and job.cancel_requested:
-        return "cancelling"
+    if stopping := _stopping(job):
+        return stopping
     if job.is_active and liveness in {"silent", "never"}:
         return f"{node} does not answer; goes on when it is back"
-    if job.state == PullState.QUEUED:
-        return f"waits: {node} is paused" if node.paused else job.reason or "waits for its turn"
-    return PHASES[PullState(job.state)]
+    if job.state != PullState.QUEUED:
+        return PHASES[PullState(job.state)]
+    if _retries(job, now):
+        return "is tried again"
+    return f"waits: {node} is paused" if node.paused else job.reason or "waits for its turn"
+
+
+def _stopping(job: PullJob) -> str:
+    """Tell what somebody wants of a job that its node may not have heard of, nothing else."""
+    if not job.is_active:
+        return ""
+    if job.cancel_requested:
+        return "cancelling"
+    if job.sent_at is not None:
+        return "pausing" if job.pause_requested else ""
+    return PHASES[PullState.PAUSED] if job.held or job.state == PullState.PAUSED else ""

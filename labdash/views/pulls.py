@@ -1,6 +1,6 @@
 """Pull jobs: what runs, what waits, what was; and the buttons that start and stop them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
@@ -9,7 +9,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.domain.errors import LabDashError
-from labdash.domain.pulls import cancel_pull, request_pull, retry_pull
+from labdash.domain.pulls import (
+    cancel_pull,
+    pause_pull,
+    request_pull,
+    resume_pull,
+    retry_pull,
+)
+from labdash.domain.queueing import move_pull
 from labdash.forms import PullForm
 from labdash.models import PullJob
 from labdash.queries.lab import LabView, read_lab
@@ -45,14 +52,14 @@ def pull_new(request: Request) -> HttpResponse:
 @button("pulls")
 def pull_cancel(request: Request, pk: int) -> HttpResponse:
     """Stop a job."""
-    cancel_pull(job=get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk))
+    cancel_pull(job=_job(pk))
     return done(request, default="pulls")
 
 
 @button("pulls")
 def pull_retry(request: Request, pk: int) -> HttpResponse:
     """Ask again for a job that failed."""
-    job = get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk)
+    job = _job(pk)
     try:
         retry_pull(job=job, user=request.user)
     except LabDashError as error:
@@ -60,13 +67,51 @@ def pull_retry(request: Request, pk: int) -> HttpResponse:
     return done(request, default="pulls")
 
 
+@button("pulls")
+def pull_pause(request: Request, pk: int) -> HttpResponse:
+    """Hold a job until somebody lets it go on."""
+    return _act(request, pk, pause_pull)
+
+
+@button("pulls")
+def pull_resume(request: Request, pk: int) -> HttpResponse:
+    """Let a job go on now, whatever kept it."""
+    return _act(request, pk, resume_pull)
+
+
+@button("pulls")
+def pull_move(request: Request, pk: int) -> HttpResponse:
+    """Put a waiting job at the place ``to`` of its queue, 0 being the first, and say which it has.
+
+    It comes by the address, from buttons and from what is dragged.
+    """
+    job, to = _job(pk), request.GET.get("to", "")
+    try:
+        place = move_pull(job=job, to=int(to[:9]) if to.isdecimal() else 0)
+    except LabDashError as error:
+        return refused(request, error, default="pulls")
+    return done(request, f"{job.model} is number {place + 1} of its queue.", default="pulls")
+
+
 def fragments(seen: PullsView, lab: LabView) -> list[Fragment]:
     """Render all that may change while the page is open."""
     return [
         fragment("pulls.html#running", "running", jobs=seen.running),
-        fragment("pulls.html#queued", "queued", jobs=seen.queued),
+        fragment("pulls.html#queued", "queued", queues=seen.queues),
         fragment("pulls.html#ended", "ended", jobs=seen.ended, now=lab.now),
     ]
+
+
+def _job(pk: int) -> PullJob:
+    return get_object_or_404(PullJob.objects.select_related("instance__node"), pk=pk)
+
+
+def _act(request: Request, pk: int, verb: Callable[..., None]) -> HttpResponse:
+    try:
+        verb(job=_job(pk))
+    except LabDashError as error:
+        return refused(request, error, default="pulls")
+    return done(request, default="pulls")
 
 
 def _page(request: Request, form: PullForm) -> HttpResponse:

@@ -5,7 +5,7 @@ import pytest
 from labdash.domain.errors import LabDashError
 from labdash.domain.queueing import Place, move_pull, moved_to
 from labdash.models import PullJob
-from tests.factories import make_instance, make_job, running_job
+from tests.factories import make_instance, make_job, running_job, seen
 
 QUEUE = [Place(id=1, priority=1), Place(id=2, priority=5), Place(id=3, priority=5)]
 
@@ -36,6 +36,7 @@ def test_moving_changes_the_queue_of_one_instance_and_not_what_runs() -> None:
     running = running_job(model="a:1b")
     jobs = [make_job(running.instance, model=f"{letter}:1b") for letter in "bcd"]
     other = make_job(make_instance("tower"))
+    seen("rog")
     assert move_pull(job=jobs[2], to=0) == 0
     later = make_job(running.instance, model="e:1b")
     waiting = PullJob.objects.waiting().filter(instance=running.instance).in_order()
