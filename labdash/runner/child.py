@@ -18,13 +18,22 @@ HEALTHY_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run. ``last`` ends after all others: they still speak to it while they end."""
+    """What to run. ``last`` ends after all others: they still speak to it while they end.
+
+    ``wanted`` is a file: the process runs only while that exists.
+    """
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     sockets: tuple[int, ...] = ()
     last: bool = False
+    wanted: Path | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it shall run now."""
+        return self.wanted is None or self.wanted.exists()
 
     def log(self, folder: Path) -> Path:
         """Return where its output goes."""
@@ -84,6 +93,16 @@ class Child:
         if now - self.started_at >= HEALTHY_S:
             self.failures = 0
         return code, self.put_off(now)
+
+    def dismiss(self) -> int:
+        """Wait for a process that was asked to end; return its group. A next start is a first."""
+        if self.process is None:
+            raise RuntimeError(f"{self.command.name} does not run")
+        group = self.process.pid
+        self.process.wait()
+        self.process = None
+        self.failures, self.starts_again_at = 0, 0.0
+        return group
 
     def put_off(self, now: float) -> float:
         """Count a failure and return the pause until the next start."""

@@ -85,6 +85,24 @@ def node_worker(
     )
 
 
+def cache(config: Config, *, upstream: str | None) -> Command:
+    """Return the cache of models, which runs while the page wants it, by a file.
+
+    ``upstream`` is the simulated registry of the demo, the only one that its cache asks.
+    """
+    module = "workers.simlab.cache" if upstream else "workers.cache"
+    host = "127.0.0.1" if upstream else config.options.host
+    argv = (
+        *(sys.executable, "-m", module, "--folder", str(config.data_dir / "cache")),
+        *("--port", str(0 if upstream else config.cache_port)),
+        *(["--host", host] if host else []),
+        *(["--upstream", upstream] if upstream else []),
+    )
+    wanted = config.data_dir / "run" / "cache-wanted"
+    environment = config.environment(hub=False)
+    return Command(name="cache", argv=argv, environment=environment, wanted=wanted)
+
+
 def simlab(config: Config, *, state_dir: Path, ready_file: Path) -> Command:
     """Return the simulated lab of the demo."""
     argv = (

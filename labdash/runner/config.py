@@ -15,6 +15,7 @@ from labdash.env import (
     database_from_url,
     env_list,
     env_networks,
+    env_port,
     env_str,
     given_secret_key,
     own_store_url,
@@ -42,6 +43,8 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 URL = re.compile(r"https?://[^\s/@?#]+")
 # As long as an address of an Ollama may be between hub and nodes.
 URL_MAX = 300
+# As in workers.wire.caching.
+CACHE_PORT = 11481
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 # Any name, a name and what ends with it, or the name with the root's dot.
 HOST_PATTERN = re.compile(rf"\*|\.?{_LABEL}(\.{_LABEL})*\.?")
@@ -60,6 +63,7 @@ class Config:
     own_socket: Path | None
     ollama_urls: tuple[str, ...]
     values: dict[str, str]
+    cache_port: int = CACHE_PORT
 
     def environment(self, *, hub: bool = True) -> dict[str, str]:
         """Return the environment of a process that is started."""
@@ -107,6 +111,7 @@ def read_config(options: Options) -> Config:
         own_socket=socket,
         ollama_urls=_ollama_urls(),
         values=values,
+        cache_port=env_port("LABDASH_CACHE_PORT") or CACHE_PORT,
     )
 
 

@@ -40,6 +40,11 @@ def simulated(ready_file: Path) -> list[LocalNode]:
     ]
 
 
+def registry_url(ready_file: Path) -> str:
+    """Return where the simulated registry answers."""
+    return str(json.loads(ready_file.read_text())["registry_url"])
+
+
 def prepare_arguments(nodes: list[LocalNode]) -> list[str]:
     """Return how ``manage.py prepare`` is told of the nodes."""
     return [

@@ -93,6 +93,8 @@ def _start(config: Config, supervisor: Supervisor, sockets: tuple[int, ...]) -> 
     # In the demo it looks for servers among these, and nowhere else.
     simulated = tuple(url for node in nodes for url in node.ollama_urls if config.options.demo)
     supervisor.start(commands.node_worker(config, commands.HUB_NODE, ollama_urls=simulated))
+    registry = lab.registry_url(_ready_file(config)) if config.options.demo else None
+    supervisor.start(commands.cache(config, upstream=registry))
     if config.options.tls:
         door.open_door(config, supervisor)
     if answers:
@@ -123,7 +125,7 @@ def _start_store(config: Config, supervisor: Supervisor) -> None:
 
 def _start_simlab(config: Config, supervisor: Supervisor) -> list[lab.LocalNode]:
     say("Starting the simulated lab …")
-    ready = config.data_dir / "run" / "simlab.json"
+    ready = _ready_file(config)
     ready.unlink(missing_ok=True)
     state = config.data_dir / "simlab"
     command = commands.simlab(config, state_dir=state, ready_file=ready)
@@ -132,6 +134,10 @@ def _start_simlab(config: Config, supervisor: Supervisor) -> list[lab.LocalNode]
         log = command.log(config.data_dir / "log")
         raise CannotStart(f"the simulated lab does not start: see {log}")
     return lab.simulated(ready)
+
+
+def _ready_file(config: Config) -> Path:
+    return config.data_dir / "run" / "simlab.json"
 
 
 def _prepare(config: Config, supervisor: Supervisor, nodes: list[lab.LocalNode]) -> dict[str, Any]:

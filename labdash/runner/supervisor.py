@@ -42,10 +42,11 @@ class Supervisor:
             signal.signal(number, lambda *_: self._asked_to_end.set())
 
     def start(self, command: Command) -> None:
-        """Start a child and keep it alive from now on."""
+        """Start a child, once it is wanted, and keep it alive from now on."""
         child = Child(command=command, log=command.log(self._logs_dir))
         self._children.append(child)
-        self._start(child, time.monotonic())
+        if command.is_wanted:
+            self._start(child, time.monotonic())
 
     def pause(self, seconds: float) -> None:
         """Look after the children for a while; raises ``Stopped`` when the end is asked for."""
@@ -109,8 +110,10 @@ class Supervisor:
     def _look_after(self, now: float) -> None:
         for child in self._children:
             if child.process is None:
-                if now >= child.starts_again_at:
+                if now >= child.starts_again_at and child.command.is_wanted:
                     self._start(child, now)
+            elif not child.command.is_wanted:
+                self._dismiss(child)
             elif child.has_ended():
                 self._tell_and_bury(child, now)
         if now - self._trimmed_at > TRIM_EVERY_S:
@@ -129,6 +132,12 @@ class Supervisor:
             )
         else:
             self._guard.add(group)
+
+    def _dismiss(self, child: Child) -> None:
+        """End a child that is wanted no more."""
+        if child.process:
+            end_groups([child.process.pid], grace_s=GRACE_S)
+            self._guard.remove(child.dismiss())
 
     def _trim(self) -> None:
         for child in self._children:

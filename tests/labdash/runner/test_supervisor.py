@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +152,19 @@ def test_the_end_takes_deaf_children_too_and_the_store_last(bench: Bench) -> Non
     bench.supervisor.end()
     assert order.read_text().split() == ["web", "store"]
     assert bench.processes() == []
+
+
+def test_a_child_runs_only_while_its_file_wants_it(bench: Bench, tmp_path: Path) -> None:
+    wanted = tmp_path / "wanted"
+    bench.supervisor.start(replace(command("cache", SLEEP), wanted=wanted))
+    bench.supervisor.pause(0.05)
+    assert bench.processes() == []
+    for _ in range(2):
+        wanted.touch()
+        assert soon(lambda: len(bench.processes()) == 1, bench.supervisor)
+        wanted.unlink()
+        assert soon(lambda: not bench.processes(), bench.supervisor)
+    assert bench.said == []
 
 
 def test_a_pause_ends_when_the_end_is_asked_for(bench: Bench) -> None:

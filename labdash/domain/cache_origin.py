@@ -1,0 +1,111 @@
+"""Where a node finds the hub's cache, or why it cannot pull from there."""
+
+import logging
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain.caching import publish, secret_of
+from labdash.hosts import is_loopback
+from labdash.models import Instance, Membership, NodeKind, PullJob, PullSettings
+from labdash.queries.cache import read_state
+from labdash.runner.listening import ipaddress_is_any
+from labdash.wording import size
+from workers.wire.caching import PLAIN_PORT, CacheState
+
+log = logging.getLogger(__name__)
+
+# Any port does: nothing is sent, the system only tells by which address it would be.
+_ANY_PORT = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOrigin:
+    """Where to pull from, and the namespace that is granted there."""
+
+    host: str
+    port: int
+    secret: str
+
+
+def cache_origin(job: PullJob) -> CacheOrigin | str:
+    """Return where the node of a job finds its model in the cache, or why it does not.
+
+    The cache then knows that the node may ask.
+    """
+    wanted = PullSettings.read()
+    if not wanted.cache:
+        return "The hub's cache is off."
+    try:
+        state = read_state()
+        if reason := _why_not(job, state):
+            return reason
+        port = _port(job, state)
+        if isinstance(port, str):
+            return port
+        host = host_for(job.instance)
+        if host is None:
+            return f"No address is known by which {job.instance.node} would reach the hub."
+        publish(wanted=wanted, now=timezone.now())
+    except live.StoreDown:
+        return "The hub's cache cannot be asked: the store does not answer."
+    return CacheOrigin(host=host, port=port, secret=secret_of(job))
+
+
+def _why_not(job: PullJob, state: CacheState | None) -> str:
+    if state is None:
+        return "The hub's cache does not run."
+    known = next((each for each in state.models if each.model == job.model), None)
+    if known is not None and known.total_bytes:
+        missing = known.total_bytes - known.here_bytes
+    else:
+        missing = job.total_bytes or 0
+    if missing > state.room_bytes:
+        return (
+            f"The hub's cache has room for {size(state.room_bytes)}; {size(missing)} are missing."
+        )
+    return ""
+
+
+def _port(job: PullJob, state: CacheState | None) -> int | str:
+    """Return the port that the node can use: no name with one can be a folder on Windows."""
+    ports, errors = (state.ports, state.errors) if state else ((), {})
+    if job.instance.node.kind == NodeKind.WINDOWS:
+        if PLAIN_PORT in ports:
+            return PLAIN_PORT
+        why = errors.get(str(PLAIN_PORT), "it is not open yet")
+        return f"Windows machines pull from port {PLAIN_PORT} of the hub alone: {why}."
+    own = next((port for port in ports if port != PLAIN_PORT), None)
+    return (
+        own or f"The port of the hub's cache is not open: {next(iter(errors.values()), 'not yet')}."
+    )
+
+
+def host_for(instance: Instance) -> str | None:
+    """Return the hub's address as the machine of an Ollama server sees it."""
+    own = settings.LABDASH_HOST
+    if own and not ipaddress_is_any(own):
+        return own
+    node = instance.node
+    if node.started_with:
+        return "127.0.0.1"
+    joined = Membership.objects.filter(node=node).values_list("address", flat=True).first()
+    there = urlsplit(instance.url).hostname or ""
+    if node.agentless and is_loopback(there):
+        return "127.0.0.1"
+    return _address_towards(joined or there)
+
+
+def _address_towards(host: str) -> str | None:
+    """Return this machine's address on the way to another; no model's name holds one of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, _ANY_PORT))
+            return str(probe.getsockname()[0])
+    except (OSError, UnicodeError) as error:
+        log.info("no way to a node is known: %s", error)
+        return None

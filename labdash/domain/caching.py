@@ -1,0 +1,223 @@
+"""The hub's cache of models: its switch, what it is told to do, and what it fetches ahead.
+
+The cache is a process of its own (``workers.cache``) that the runner starts while a file wants it.
+"""
+
+import hmac
+import logging
+import shutil
+import time
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain.errors import LabDashError
+from labdash.queries.limits import limit_now
+from labdash.domain.readiness import STORE_AWAY
+from labdash.models import InstalledModel, Node, NodeKind, PullJob, PullSettings, PullState
+from labdash.models.pull import PullJobQuerySet, PullSource
+from labdash.queries.cache import cache_folder, read_state
+from workers.wire.caching import (
+    DROPS_KEPT_S,
+    EVERYTHING,
+    MOST_GRANTS,
+    CacheAhead,
+    CachedModel,
+    CacheGrant,
+    CacheSpec,
+    drops_key,
+    spec_key,
+)
+
+log = logging.getLogger(__name__)
+
+# As ``reconcile`` reckons: who was not heard of for so long sleeps, or is away.
+SILENT_AFTER = timedelta(seconds=20)
+SECRET_LENGTH = 32
+
+
+def switch(*, is_on: bool) -> None:
+    """Turn the cache on or off; its process follows within seconds. Files stay."""
+    PullSettings.objects.update_or_create(pk=1, defaults={"cache": is_on})
+    tend(now=timezone.now())
+
+
+def limit(*, limit_bytes: int) -> None:
+    """Take another size limit; what is too much is cleared up when something new comes."""
+    PullSettings.objects.update_or_create(pk=1, defaults={"cache_limit_bytes": limit_bytes})
+    tend(now=timezone.now())
+
+
+def drop(*, model: str) -> None:
+    """Delete a model from the cache. Raises ``LabDashError``."""
+    _drop(model)
+
+
+def drop_all() -> None:
+    """Delete all that nobody is served now, or, while the cache is off, all. ``LabDashError``."""
+    if PullSettings.read().cache:
+        _drop(EVERYTHING)
+    else:
+        _remove_folder()
+
+
+def tend(*, now: datetime) -> None:
+    """Want the process or not, tell it what to do, and pass on what it fetched ahead."""
+    wanted = PullSettings.read()
+    try:
+        _want(is_wanted=wanted.cache)
+    except OSError as error:
+        log.warning("the cache cannot be switched: %s", error.strerror)
+    if not wanted.cache:
+        return
+    try:
+        ahead = publish(wanted=wanted, now=now)
+        state = read_state()
+    except live.StoreDown as error:
+        log.warning("the cache is not told what to do: %s", error)
+        return
+    models = {each.model: each for each in state.models} if state else {}
+    _note(ahead, models)
+    _let_in(models, now=now)
+
+
+def publish(*, wanted: PullSettings, now: datetime) -> list[PullJob]:
+    """Tell the cache what to do now; return what it fetches ahead. Raises ``live.StoreDown``."""
+    made_at = time.time()
+    jobs = list(_wished().select_related("instance__node").in_order()[:MOST_GRANTS])
+    ahead = _ahead(jobs, wanted, now=now)
+    spec = CacheSpec(
+        made_at=made_at,
+        limit_bytes=wanted.cache_limit_bytes,
+        keep_free_bytes=wanted.keep_free_bytes,
+        bytes_per_s=limit_now(wanted, now=now),
+        plain_port=Node.objects.filter(kind=NodeKind.WINDOWS).exists(),
+        grants=tuple(CacheGrant(secret=secret_of(job), model=job.model) for job in jobs),
+        ahead=tuple(
+            CacheAhead(model=job.model, version=job.instance.version[:SECRET_LENGTH])
+            for job in ahead
+        ),
+    )
+    with live.store_errors():
+        live.store().set(spec_key(), spec.model_dump_json())
+    return ahead
+
+
+def secret_of(job: PullJob) -> str:
+    """Return the secret by which the node of a job gets its model from the cache.
+
+    It is the same at each try, so that nothing under its name is fetched twice, and dies with
+    the job.
+    """
+    key = settings.SECRET_KEY.encode()
+    return hmac.digest(key, f"cache {job.pk}".encode(), sha256).hex()[:SECRET_LENGTH]
+
+
+def _wished() -> PullJobQuerySet:
+    """Return the jobs that may ask the cache: those that are not stopped in any way."""
+    stopped = Q(held=True) | Q(cancel_requested=True) | Q(pause_requested=True)
+    return PullJob.objects.active().exclude(stopped | Q(state=PullState.PAUSED))
+
+
+def _ahead(jobs: Iterable[PullJob], wanted: PullSettings, *, now: datetime) -> list[PullJob]:
+    """Return the jobs whose time has come while their node is away, one for each model."""
+    waiting = [job for job in jobs if job.sent_at is None and _is_open(job, now)]
+    nodes = {job.instance.node for job in waiting}
+    awake = _awake(nodes, now) if nodes else set()
+    asleep = [job for job in waiting if job.instance.node.slug not in awake]
+    near = _at_neighbours(asleep, now) if asleep and wanted.neighbours else set()
+    by_model = {job.model: job for job in asleep if job.model not in near}
+    return list(by_model.values())
+
+
+def _is_open(job: PullJob, now: datetime) -> bool:
+    opens, closes = job.not_before_at, job.not_after_at
+    return (opens is None or opens <= now) and (closes is None or now < closes)
+
+
+def _awake(nodes: Collection[Node], now: datetime) -> set[str]:
+    states = live.read_states({node.slug for node in nodes})
+    seen = {
+        node.slug: states[node.slug].arrived_at if node.slug in states else node.last_seen_at
+        for node in nodes
+    }
+    return {slug for slug, at in seen.items() if at is not None and now - at <= SILENT_AFTER}
+
+
+def _at_neighbours(jobs: Iterable[PullJob], now: datetime) -> set[str]:
+    """Return the models that a machine has which is awake: they will not come from upstream."""
+    names = {job.model for job in jobs}
+    rows = InstalledModel.objects.filter(name__in=names).select_related("instance__node")
+    held = {(row.name, row.instance.node) for row in rows}
+    awake = _awake({node for _, node in held}, now) if held else set()
+    return {name for name, node in held if node.slug in awake}
+
+
+def _note(jobs: Iterable[PullJob], models: Mapping[str, CachedModel]) -> None:
+    """Say at each job how much of it was fetched ahead; a row is written when that changes."""
+    for job in jobs:
+        seen = models.get(job.model)
+        if seen is None:
+            continue
+        share = seen.here_bytes * 100 // seen.total_bytes if seen.total_bytes else 0
+        text = f"The hub's cache has {share} % of it, until {job.instance.node.slug} is back."
+        if seen.reason and not seen.is_arriving and not seen.is_whole:
+            text = f"The hub's cache cannot fetch it ahead: {seen.reason}"
+        if job.source_reason != text[:300]:
+            unsent = PullJob.objects.active().filter(pk=job.pk, sent_at=None)
+            unsent.update(source=PullSource.CACHE, source_reason=text[:300])
+
+
+def _let_in(models: Mapping[str, CachedModel], *, now: datetime) -> None:
+    """Let a machine that slept through its window have what was fetched for it meanwhile.
+
+    It comes from here, not from the internet, for the sake of which there are windows.
+    """
+    whole = [name for name, each in models.items() if each.is_whole]
+    late = _wished().filter(
+        attempt=0, source=PullSource.CACHE, not_before_at__gt=now, model__in=whole
+    )
+    found = list(late.select_related("instance__node")) if whole else []
+    awake = _awake({job.instance.node for job in found}, now) if found else set()
+    keys = [job.pk for job in found if job.instance.node.slug in awake]
+    if keys:
+        still = PullJob.objects.active().filter(pk__in=keys, attempt=0)
+        still.update(not_before_at=None, not_after_at=None, waits="")
+
+
+def _want(*, is_wanted: bool) -> None:
+    path = Path(settings.DATA_DIR) / "run" / "cache-wanted"
+    if is_wanted and not path.exists():
+        path.touch()
+    elif not is_wanted:
+        path.unlink(missing_ok=True)
+
+
+def _drop(name: str) -> None:
+    try:
+        with live.store_errors():
+            pipe = live.store().pipeline(transaction=True)
+            pipe.sadd(drops_key(), name)
+            pipe.expire(drops_key(), DROPS_KEPT_S)
+            pipe.execute()
+    except live.StoreDown as error:
+        raise LabDashError(STORE_AWAY) from error
+
+
+def _remove_folder() -> None:
+    """Delete all files of a cache that is off. Renamed first: who turns it on begins anew."""
+    folder = cache_folder()
+    gone = folder.with_name(f"{folder.name}-gone-{time.time_ns()}")
+    try:
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LabDashError(f"{folder} cannot be deleted: {error.strerror}.") from error

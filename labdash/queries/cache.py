@@ -1,0 +1,116 @@
+"""The hub's cache of models: what is in it, and what it saved."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.conf import settings
+from pydantic import ValidationError
+
+from labdash import live
+from labdash.models import PullSettings
+from workers.wire.caching import PLAIN_PORT, CachedModel, CacheState, state_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRow:
+    """A model in the cache. ``fraction`` is how much of it is there."""
+
+    model: CachedModel
+    used_at: datetime | None
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheView:
+    """The cache. ``state`` is ``None`` where it does not run.
+
+    ``left_bytes`` lie there while it is off. ``is_away``: the store does not answer.
+    """
+
+    is_on: bool
+    limit_bytes: int
+    keep_free_bytes: int
+    state: CacheState | None = None
+    is_away: bool = False
+    left_bytes: int = 0
+    rows: tuple[CacheRow, ...] = ()
+    since: datetime | None = None
+
+    @property
+    def saved_bytes(self) -> int:
+        """Return what did not have to be downloaded again."""
+        state = self.state
+        return max(0, state.given_bytes - state.upstream_bytes) if state else 0
+
+    @property
+    def port_error(self) -> str:
+        """Say why its own port is not open."""
+        errors = self.state.errors if self.state else {}
+        return next(
+            (f"port {port}: {why}" for port, why in errors.items() if not _is_plain(port)), ""
+        )
+
+    @property
+    def plain_error(self) -> str:
+        """Say why Windows machines cannot use it."""
+        return self.state.errors.get(str(PLAIN_PORT), "") if self.state else ""
+
+
+def read_cache() -> CacheView:
+    """Return how the cache stands."""
+    wanted = PullSettings.read()
+    try:
+        state, is_away = (read_state() if wanted.cache else None), False
+    except live.StoreDown:
+        state, is_away = None, True
+    return CacheView(
+        is_on=wanted.cache,
+        limit_bytes=wanted.cache_limit_bytes,
+        keep_free_bytes=wanted.keep_free_bytes,
+        state=state,
+        is_away=is_away,
+        left_bytes=0 if wanted.cache else _size_of(cache_folder()),
+        rows=tuple(_rows(state.models)) if state else (),
+        since=datetime.fromtimestamp(state.since, UTC) if state else None,
+    )
+
+
+def read_state() -> CacheState | None:
+    """Return what the cache told last; ``None`` where it does not run. ``live.StoreDown``."""
+    with live.store_errors():
+        text = live.store().get(state_key())
+    try:
+        return CacheState.model_validate_json(str(text)) if text else None
+    except ValidationError:
+        return None
+
+
+def cache_folder() -> Path:
+    """Return where the files of the cache lie."""
+    return Path(settings.DATA_DIR) / "cache"
+
+
+def _rows(models: Iterable[CachedModel]) -> Iterable[CacheRow]:
+    for each in models:
+        used_at = datetime.fromtimestamp(each.used_at, UTC) if each.used_at else None
+        fraction = each.here_bytes / each.total_bytes if each.total_bytes else 0.0
+        yield CacheRow(model=each, used_at=used_at, fraction=fraction)
+
+
+def _is_plain(port: str) -> bool:
+    return port == str(PLAIN_PORT)
+
+
+def _size_of(folder: Path) -> int:
+    """Return what files take on disk; what goes away meanwhile counts for nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(place) / name).stat().st_blocks * 512
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,231 @@
+"""What the hub's cache is told to do, and where nodes find it."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from labdash import live
+from labdash.domain import caching
+from labdash.domain.cache_origin import CacheOrigin, cache_origin, host_for
+from labdash.domain.errors import LabDashError
+from labdash.models import Membership, NodeKind, PullJob, PullSettings, PullState
+from labdash.models.pull import PullSource
+from labdash.queries.cache import cache_folder
+from tests.factories import GIB, make_installed, make_instance, make_job, running_job, seen
+from workers.wire.caching import CachedModel, CacheSpec, CacheState, drops_key, spec_key, state_key
+
+pytestmark = pytest.mark.django_db
+WANTED = Path(settings.DATA_DIR) / "run" / "cache-wanted"
+
+
+@pytest.fixture(autouse=True)
+def _off() -> Iterator[None]:
+    WANTED.parent.mkdir(exist_ok=True)
+    yield
+    WANTED.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def _on() -> None:
+    PullSettings.objects.create(pk=1, cache=True, bytes_per_s=5_000_000)
+
+
+def spec() -> CacheSpec:
+    return CacheSpec.model_validate_json(str(live.store().get(spec_key())))
+
+
+def tell(*models: CachedModel, **fields: Any) -> None:
+    values = {"ports": (11481,), "room_bytes": 100 * GIB, "models": models, **fields}
+    live.store().set(state_key(), CacheState(**values).model_dump_json())
+
+
+def cached(model: str = "qwen3:8b", here: int = 5 * GIB, of: int = 5 * GIB) -> CachedModel:
+    return CachedModel(model=model, here_bytes=here, total_bytes=of, used_at=1)
+
+
+def tend(now: datetime | None = None) -> None:
+    caching.tend(now=now or timezone.now())
+
+
+def test_the_process_is_wanted_while_it_is_on() -> None:
+    tend()
+    assert (WANTED.exists(), live.store().exists(spec_key())) == (False, 0)
+    caching.switch(is_on=True)
+    caching.limit(limit_bytes=7 * GIB)
+    assert (WANTED.exists(), spec().limit_bytes) == (True, 7 * GIB)
+    caching.switch(is_on=False)
+    assert not WANTED.exists()
+
+
+@pytest.mark.usefixtures("_on")
+def test_only_jobs_that_nobody_stopped_may_ask() -> None:
+    seen("rog")
+    rog = make_instance("rog")
+    running = running_job(rog)
+    waiting = make_job(rog, model="qwen3:4b")
+    stopped: list[dict[str, Any]] = [
+        {"held": True},
+        {"state": PullState.PAUSED},
+        {"pause_requested": True},
+        {"cancel_requested": True},
+        {"state": PullState.INSTALLED},
+    ]
+    for number, fields in enumerate(stopped):
+        make_job(rog, model=f"m{number}", **fields)
+    tend()
+    grants = {each.model: each.secret for each in spec().grants}
+    assert set(grants) == {running.model, waiting.model}
+    assert grants[running.model] != grants[waiting.model]
+    assert (spec().ahead, spec().bytes_per_s, spec().plain_port) == ((), 5_000_000, False)
+
+
+@pytest.mark.usefixtures("_on")
+def test_what_a_sleeping_machine_wants_is_fetched_ahead_in_its_window() -> None:
+    now = timezone.now()
+    rog = make_instance("rog", last_seen_at=now - timedelta(hours=1))
+    job = make_job(
+        rog, not_before_at=now - timedelta(hours=1), not_after_at=now + timedelta(hours=1)
+    )
+    make_job(rog, model="later:1b", not_before_at=now + timedelta(minutes=1))
+    tell(cached(here=2 * GIB))
+    tend(now)
+    assert [each.model for each in spec().ahead] == ["qwen3:8b"]
+    job.refresh_from_db()
+    assert job.source == PullSource.CACHE
+    assert job.source_reason == "The hub's cache has 40 % of it, until rog is back."
+    seen("rog")
+    tend(now)
+    assert spec().ahead == ()
+
+
+@pytest.mark.usefixtures("_on")
+def test_what_an_awake_neighbour_has_is_not_fetched_ahead() -> None:
+    make_job(make_instance("rog"))
+    make_installed(make_instance("tower", last_seen_at=timezone.now()))
+    tend()
+    assert spec().ahead == ()
+    PullSettings.objects.update(neighbours=False)
+    tend()
+    assert len(spec().ahead) == 1
+
+
+@pytest.mark.usefixtures("_on")
+def test_a_machine_that_slept_through_its_window_gets_what_was_fetched_meanwhile() -> None:
+    now = timezone.now()
+    tonight = {"not_before_at": now + timedelta(hours=9), "not_after_at": now + timedelta(hours=13)}
+    rog = make_instance("rog")
+    fetched = make_job(rog, source=PullSource.CACHE, **tonight)
+    others = [
+        make_job(rog, model="part:1b", source=PullSource.CACHE, **tonight),
+        make_job(rog, model="whole:1b", **tonight),
+        make_job(rog, model="begun:1b", source=PullSource.CACHE, attempt=1, **tonight),
+    ]
+    tell(cached(), cached("part:1b", here=1), cached("whole:1b"), cached("begun:1b"))
+    tend(now)
+    assert PullJob.objects.filter(not_before_at=None).count() == 0
+    seen("rog")
+    tend(now)
+    assert list(PullJob.objects.filter(not_before_at=None, not_after_at=None)) == [fetched]
+    assert all(job.not_before_at for job in others)
+
+
+@pytest.mark.usefixtures("_on")
+def test_a_node_is_told_where_the_cache_is_and_the_cache_of_the_node() -> None:
+    job = make_job(make_instance("rog", started_with="http://127.0.0.1:11434"))
+    tell()
+    origin = cache_origin(job)
+    assert isinstance(origin, CacheOrigin)
+    assert (origin.host, origin.port) == ("127.0.0.1", 11481)
+    assert [each.secret for each in spec().grants] == [origin.secret]
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "reason"),
+    [
+        (None, {}, "The hub's cache does not run."),
+        (
+            {"ports": (), "errors": {"11481": "another program has it"}},
+            {},
+            "another program has it",
+        ),
+        (
+            {"room_bytes": GIB},
+            {"total_bytes": 5 * GIB},
+            "has room for 1.0 GiB; 5.0 GiB are missing",
+        ),
+        ({"room_bytes": GIB, "models": (cached(here=GIB),)}, {}, "4.0 GiB are missing"),
+    ],
+)
+@pytest.mark.usefixtures("_on")
+def test_why_a_node_cannot_pull_from_the_cache(
+    state: dict[str, Any] | None, fields: dict[str, Any], reason: str
+) -> None:
+    job = make_job(make_instance("rog", started_with="x"), **fields)
+    if state is not None:
+        tell(*state.pop("models", ()), **state)
+    told = cache_origin(job)
+    assert isinstance(told, str)
+    assert reason in told
+
+
+@pytest.mark.usefixtures("_on")
+def test_windows_machines_need_port_80() -> None:
+    job = make_job(make_instance("box", kind=NodeKind.WINDOWS, started_with="x"))
+    tell(errors={"80": "this user may not open it"})
+    assert cache_origin(job) == (
+        "Windows machines pull from port 80 of the hub alone: this user may not open it."
+    )
+    tell(ports=(11481, 80))
+    origin = cache_origin(job)
+    assert isinstance(origin, CacheOrigin)
+    assert (origin.port, spec().plain_port) == (80, True)
+
+
+def test_while_it_is_off_it_is_no_source() -> None:
+    assert cache_origin(make_job()) == "The hub's cache is off."
+
+
+def test_the_hub_is_named_as_the_machine_sees_it() -> None:
+    joined = make_instance("rog")
+    Membership.objects.create(node=joined.node, address="127.0.0.7")
+    assert host_for(joined) == "127.0.0.1"
+    near = make_instance("near", agentless=True, urls=["http://localhost:11434"])
+    assert host_for(near) == "127.0.0.1"
+    lost = make_instance("lost", agentless=True, urls=["http://no-such-host.invalid:11434"])
+    assert host_for(lost) is None
+
+
+def test_what_lies_there_while_it_is_off_is_deleted_at_once() -> None:
+    file = cache_folder() / "blobs" / "sha256-x"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    caching.drop_all()
+    caching.drop_all()
+    assert list(Path(settings.DATA_DIR).glob("cache*")) == []
+
+
+@pytest.mark.usefixtures("_on")
+def test_what_is_deleted_while_it_runs_is_its_own_to_do() -> None:
+    caching.drop(model="qwen3:8b")
+    caching.drop_all()
+    assert live.store().smembers(drops_key()) == {"qwen3:8b", "*"}
+    assert int(live.store().ttl(drops_key())) > 0
+
+
+def test_a_store_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    PullSettings.objects.create(pk=1, cache=True)
+
+    def down() -> None:
+        raise live.StoreDown
+
+    monkeypatch.setattr(live, "store", down)
+    tend()
+    with pytest.raises(LabDashError, match="The store does not answer"):
+        caching.drop_all()
+    told = cache_origin(make_job())
+    assert told == "The hub's cache cannot be asked: the store does not answer."
