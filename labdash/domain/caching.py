@@ -18,11 +18,11 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.domain.errors import LabDashError
-from labdash.queries.limits import limit_now
 from labdash.domain.readiness import STORE_AWAY
 from labdash.models import InstalledModel, Node, NodeKind, PullJob, PullSettings, PullState
 from labdash.models.pull import PullJobQuerySet, PullSource
 from labdash.queries.cache import cache_folder, read_state
+from labdash.queries.limits import limit_now
 from workers.wire.caching import (
     DROPS_KEPT_S,
     EVERYTHING,
