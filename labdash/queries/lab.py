@@ -8,7 +8,16 @@ from typing import Literal
 from pydantic import ValidationError
 
 from labdash.live import LiveLab, NodeState, StoreDown, read_live
-from labdash.models import InstalledModel, LoadJob, LoadState, LoadWish, Node, PlanItem, Problem
+from labdash.models import (
+    InstalledModel,
+    LoadJob,
+    LoadState,
+    LoadWish,
+    Node,
+    PlanItem,
+    Problem,
+    UpstreamTag,
+)
 from labdash.queries.schedule_rows import ScheduleRow, read_rows
 from labdash.queries.upkeep_rows import Upkeep, read_upkeep
 from workers import wire
@@ -49,6 +58,7 @@ class LabView:
     problem began, by its code, node and subject. ``with_models`` are the keys of the instances on
     which anything is installed. ``failed_loads`` are recent loads by hand that came to nothing.
     ``upkeep`` is the plan in force, ``schedules`` are those that are not paused.
+    ``outdated`` are names of which some server has an older version than is published.
     """
 
     now: datetime
@@ -62,6 +72,7 @@ class LabView:
     failed_loads: tuple[LoadJob, ...] = ()
     upkeep: Upkeep | None = None
     schedules: tuple[ScheduleRow, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @property
     def served(self) -> tuple[PlanItem, ...]:
@@ -74,6 +85,7 @@ def read_lab(*, now: datetime) -> LabView:
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
     lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
     lab = replace(lab, failed_loads=_failed_loads(now), upkeep=read_upkeep(), schedules=read_rows())
+    lab = replace(lab, outdated=_outdated())
     try:
         found = read_live(node.slug for node in nodes)
     except StoreDown:
@@ -102,6 +114,12 @@ def _failed_loads(now: datetime) -> tuple[LoadJob, ...]:
     return tuple(
         job for job in last.values() if job.wish == LoadWish.LOAD and job.state == LoadState.FAILED
     )
+
+
+def _outdated() -> tuple[str, ...]:
+    """Return the names of which some server has an older version than is published."""
+    behind = UpstreamTag.objects.filter(behind__gt=0)
+    return tuple(behind.order_by("name").values_list("name", flat=True))
 
 
 def _with_models() -> frozenset[int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from labdash.queries import gpu_rules, ollama_rules, plan_rules, schedule_rules
+from labdash.queries import gpu_rules, ollama_rules, plan_rules, schedule_rules, update_rules
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.problem_view import ProblemView, about
 from labdash.wording import lasted
@@ -22,6 +22,7 @@ def find_problems(lab: LabView) -> tuple[ProblemView, ...]:
     found = [
         *_hub(lab),
         *schedule_rules.find(lab),
+        *update_rules.find(lab),
         *(problem for view in lab.nodes for problem in _node(view, lab)),
     ]
     dated = [replace(each, since=each.since or lab.since.get(each.key)) for each in found]
