@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
+from labdash.domain import schedule_turns, schedule_updates
+from labdash.domain.updates import When
 from labdash.models import PullJob, RunState, ScheduleRun
 from labdash.queries.due import Window
-from labdash.queries.schedule_targets import Pair, read_targets, takes_updates
+from labdash.queries.schedule_targets import Pair, read_targets
 from labdash.queries.schedule_words import listed
-from labdash.queries.turns import turn_words
 
 MOST_NOTES = 20
 HANDED_ON = "The next run goes on with what was left."
@@ -35,35 +36,40 @@ class Joined(NamedTuple):
         return f"by {self.schedule}" if self.schedule else "by hand or for the plan"
 
 
-def ask(*, run: ScheduleRun, window: Window) -> None:
+def ask(*, run: ScheduleRun, window: Window, now: datetime) -> None:
     """Queue what is wanted and not there, go on with what is left, join what others asked for."""
     targets = read_targets(run.schedule)
-    again = targets.present if takes_updates(run.schedule) else ()
-    pairs = (*targets.missing, *again)
     # By hand there is no window: neither a beginning.
     opens_at = None if run.by_hand else window.opens_at
     bounds: Bounds = {"not_before_at": opens_at, "not_after_at": window.closes_at}
-    if pairs:
-        PullJob.objects.bulk_create(_jobs(run, pairs, bounds), ignore_conflicts=True)
+    if targets.missing:
+        jobs = _jobs(run, targets.missing, bounds, now)
+        PullJob.objects.bulk_create(jobs, ignore_conflicts=True)
     _adopt(run, bounds)
-    joined = _join(run, bounds, {(each.pk, model.lower()) for each, model in pairs})
+    joined = _join(run, bounds, {(each.pk, model.lower()) for each, model in targets.missing})
+    when = When(priority=run.schedule.priority, **bounds)
+    newer = schedule_updates.ask(run=run, present=targets.present, when=when)
     run.joined = [each.key for each in joined]
-    run.present = len(targets.present) - len(again)
-    run.notes = [*run.notes, *targets.notes, *_joined_words(joined)][:MOST_NOTES]
+    run.present = len(targets.present)
+    notes = [*run.notes, *targets.notes, *newer, *_joined_words(joined)]
+    run.notes = notes[:MOST_NOTES]
     run.save(update_fields=["present", "notes", "joined"])
 
 
-def _jobs(run: ScheduleRun, pairs: Collection[Pair], bounds: Bounds) -> list[PullJob]:
-    schedule = run.schedule
-    waits = turn_words(schedule.name, schedule.at_once) if schedule.at_once else ""
+def _jobs(
+    run: ScheduleRun, pairs: Collection[Pair], bounds: Bounds, now: datetime
+) -> list[PullJob]:
+    nodes = {instance.node.slug for instance, _ in pairs}
+    turn = schedule_turns.first_turn(run=run, nodes=nodes, now=now)
+    waits = schedule_turns.waits_of(run=run)
     return [
         PullJob(
             instance=instance,
             model=model,
             run=run,
             requested_by_id=run.requested_by_id,
-            priority=schedule.priority,
-            waits=waits,
+            priority=run.schedule.priority,
+            waits="" if instance.node.slug in turn else waits,
             **bounds,
         )
         for instance, model in pairs
@@ -74,6 +80,7 @@ def _adopt(run: ScheduleRun, bounds: Bounds) -> None:
     """Take over what earlier runs of the same schedule left."""
     earlier = ScheduleRun.objects.filter(schedule=run.schedule).exclude(pk=run.pk)
     PullJob.objects.active().filter(run__in=earlier).update(run=run, **bounds)
+    schedule_updates.adopt(run=run, earlier=earlier, **bounds)
     earlier.running().update(state=RunState.UNFINISHED, finished_at=run.started_at, text=HANDED_ON)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
-from labdash.models import PullJob, PullSchedule, PullState, ScheduleRun
+from labdash.models import ENDED, PullSchedule, PullState, ScheduleRun
 from labdash.queries.due import Window, zone_of
 from labdash.queries.schedule_words import clock_words
 
@@ -11,9 +12,30 @@ from labdash.queries.schedule_words import clock_words
 MOST_FAILED = 3
 
 
-def ended_words(run: ScheduleRun, jobs: Collection[PullJob]) -> str:
-    """Say what came of a run all of whose jobs have ended."""
-    return f"{', '.join(_ended(run, jobs)) or 'There was nothing to do'}."
+class Part(NamedTuple):
+    """A job of a run, its own or one that it joined."""
+
+    key: int
+    run: int | None
+    model: str
+    node: str
+    state: str
+    reason: str = ""
+    waits: str = ""
+    is_sent: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state not in ENDED
+
+
+def ended_words(run: ScheduleRun, jobs: Collection[Part], lost: int = 0) -> str:
+    """Say what came of a run all of whose jobs have ended. ``lost`` updates failed before that."""
+    said = [*_ended(run, jobs)]
+    if lost:
+        said.append(f"{lost} {'update' if lost == 1 else 'updates'} failed, see Updates")
+    return f"{', '.join(said) or 'There was nothing to do'}."
 
 
 def left_words(
@@ -28,7 +50,7 @@ def left_words(
     return f"{begin}; {'it' if left == 1 else 'they'} {verb} on {clock_words(moment, now)}."
 
 
-def _ended(run: ScheduleRun, jobs: Collection[PullJob]) -> Iterator[str]:
+def _ended(run: ScheduleRun, jobs: Collection[Part]) -> Iterator[str]:
     installed = sum(job.state == PullState.INSTALLED for job in jobs)
     cancelled = sum(job.state == PullState.CANCELLED for job in jobs)
     failed = [job for job in jobs if job.state == PullState.FAILED]
@@ -42,6 +64,6 @@ def _ended(run: ScheduleRun, jobs: Collection[PullJob]) -> Iterator[str]:
         yield f"{len(failed)} failed: {'; '.join(map(_failure, failed[:MOST_FAILED]))}"
 
 
-def _failure(job: PullJob) -> str:
+def _failure(job: Part) -> str:
     why = job.reason.rstrip(".")
-    return f"{job.model} on {job.instance.node.slug}{f' ({why})' if why else ''}"
+    return f"{job.model} on {job.node}{f' ({why})' if why else ''}"

@@ -13,8 +13,8 @@ from labdash.models import (
     PlanItem,
     PullSchedule,
     ScheduleWhat,
-    UpdateRule,
 )
+from labdash.models.library import KEPT_FOLDER, REPLACED_FOLDER
 from labdash.planner.telling.names import FOLDER
 
 type Pair = tuple[Instance, str]
@@ -69,11 +69,6 @@ def gone_places(places: Iterable[str], nodes: Iterable[Node]) -> tuple[str, ...]
     return tuple(place for place in places if place not in known)
 
 
-def takes_updates(schedule: PullSchedule) -> bool:
-    """Tell whether what is there already is pulled again for what is newer."""
-    return bool(schedule.updates == UpdateRule.TAKE)
-
-
 def _installed(instances: Iterable[Instance]) -> dict[int, dict[str, str]]:
     """Return the names on each server, by how Ollama compares them."""
     found: dict[int, dict[str, str]] = {each.pk: {} for each in instances}
@@ -104,7 +99,7 @@ def _wanted(
 
 def _has_source(name: str) -> bool:
     """Whether a name was pulled from somewhere, and not made here."""
-    return not name.startswith(FOLDER)
+    return not name.startswith((FOLDER, KEPT_FOLDER, REPLACED_FOLDER))
 
 
 def _planned(instances: dict[int, Instance]) -> Iterator[Pair]:

@@ -1,0 +1,56 @@
+"""Which machines pull now where a schedule goes to some at once."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from labdash import live
+from labdash.models import Node, PullJob, ScheduleRun
+from labdash.queries.run_words import Part
+from labdash.queries.turns import Candidate, turn_words, whose_turn
+
+# As ``reconcile`` reckons: who was not heard of for so long cannot be counted on.
+SILENT_AFTER = timedelta(seconds=20)
+
+
+def awake(*, now: datetime) -> frozenset[str]:
+    """Return the nodes that can be counted on; all of them where the store cannot tell."""
+    rows = Node.objects.filter(paused=False).values_list("slug", "last_seen_at")
+    ready = dict(rows)
+    try:
+        states = live.read_states(ready)
+    except live.StoreDown:
+        return frozenset(ready)
+    seen = {slug: states[slug].arrived_at if slug in states else at for slug, at in ready.items()}
+    return frozenset(
+        slug for slug, at in seen.items() if at is not None and now - at <= SILENT_AFTER
+    )
+
+
+def first_turn(*, run: ScheduleRun, nodes: Iterable[str], now: datetime) -> frozenset[str]:
+    """Return the nodes that begin."""
+    places = set(nodes)
+    if not run.schedule.at_once:
+        return frozenset(places)
+    ready = awake(now=now)
+    candidates = [Candidate(node=slug, is_awake=slug in ready) for slug in places]
+    return whose_turn(candidates, run.schedule.at_once)
+
+
+def waits_of(*, run: ScheduleRun) -> str:
+    """Say why a machine of a run waits for its turn."""
+    return turn_words(run.schedule.name, run.schedule.at_once or 0)
+
+
+def take_turns(*, run: ScheduleRun, left: Iterable[Part], ready: Collection[str]) -> None:
+    """Let the machines pull whose turn it is, and tell the others' jobs to wait."""
+    own = [part for part in left if part.run == run.pk]
+    busy = {part.node for part in own if part.is_sent}
+    candidates = [
+        Candidate(node=slug, is_busy=slug in busy, is_awake=slug in ready)
+        for slug in {part.node for part in own}
+    ]
+    turn = whose_turn(candidates, run.schedule.at_once)
+    for is_in, text in ((True, ""), (False, waits_of(run=run))):
+        keys = [part.key for part in own if (part.node in turn) == is_in and part.waits != text]
+        if keys:
+            PullJob.objects.active().filter(pk__in=keys).update(waits=text)
