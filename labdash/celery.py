@@ -29,6 +29,7 @@ BEAT = {
     "let in who joined, and nobody else": ("labdash.tasks.assert_accounts", 5.0),
     "assert what the nodes shall serve": ("labdash.tasks.publish_specs", 30.0),
     "look for newer versions": ("labdash.tasks.look_upstream", 30.0),
+    "delete what nobody uses": ("labdash.tasks.tidy", 600.0),
     "drop stale orders": ("labdash.tasks.drop_stale_orders", 60.0),
     "roll history up": ("labdash.tasks.roll_up", 20.0),
     "prune": ("labdash.tasks.prune", 600.0),

@@ -13,6 +13,7 @@ from labdash.domain import (
     history,
     joining,
     loads,
+    moving,
     naming,
     nodes,
     orders,
@@ -21,6 +22,7 @@ from labdash.domain import (
     schedule_runs,
     telemetry,
     tending,
+    tidying,
     timetable,
     updating,
     upstream,
@@ -48,6 +50,7 @@ def reconcile() -> None:
     updating.carry_on(now=timezone.now())
     loads.end_lost(now=timezone.now())
     naming.end_lost(now=timezone.now())
+    moving.carry_on(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.keep_timetable")
@@ -66,6 +69,12 @@ def tend() -> None:
 def tend_cache() -> None:
     """Want the cache's process or not, and tell it what to do."""
     caching.tend(now=timezone.now())
+
+
+@app.task(name="labdash.tasks.tidy")
+def tidy() -> None:
+    """Delete what nobody uses, where the owner has said so."""
+    tidying.tidy(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.record_problems")

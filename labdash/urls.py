@@ -27,6 +27,7 @@ from labdash.views import (
     pulls_new,
     pulls_schedules,
     pulls_settings,
+    pulls_storage,
     pulls_updates,
     trying,
 )
@@ -61,6 +62,18 @@ schedule_urls = [
     path("<int:pk>/resume/", pulls_schedules.schedule_resume, name="schedule_resume"),
     path("<int:pk>/stop/", pulls_schedules.schedule_stop, name="schedule_stop"),
 ]
+storage_urls = [
+    path("", pulls_storage.pull_storage, name="pull_storage"),
+    path("<int:pk>/", pulls_storage.storage_name, name="storage_name"),
+    path("<int:pk>/copy/", pulls_storage.storage_copy, name="storage_copy"),
+    path("<int:pk>/rename/", pulls_storage.storage_rename, name="storage_rename"),
+    path("<int:pk>/move/", pulls_storage.storage_move, name="storage_move"),
+    path("<int:pk>/delete/", pulls_storage.storage_delete, name="storage_delete"),
+    path("<int:pk>/proposed/", pulls_storage.storage_proposed, name="storage_proposed"),
+    path("servers/<int:pk>/clear/", pulls_storage.storage_clear, name="storage_clear"),
+    path("orders/<int:pk>/cancel/", pulls_storage.storage_cancel, name="storage_cancel"),
+    path("moves/<int:pk>/cancel/", pulls_storage.storage_move_cancel, name="storage_move_cancel"),
+]
 pull_urls = [
     path("schedules/", include(schedule_urls)),
     path("", pulls.pulls, name="pulls"),
@@ -79,6 +92,7 @@ pull_urls = [
     path("updates/<int:pk>/back/", pulls_updates.update_back, name="update_back"),
     path("updates/<int:pk>/settle/", pulls_updates.update_settle, name="update_settle"),
     path("settings/", pulls_settings.pull_settings, name="pull_settings"),
+    path("storage/", include(storage_urls)),
     path("<int:pk>/cancel/", pulls.pull_cancel, name="pull_cancel"),
     path("<int:pk>/pause/", pulls.pull_pause, name="pull_pause"),
     path("<int:pk>/resume/", pulls.pull_resume, name="pull_resume"),

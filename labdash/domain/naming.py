@@ -1,6 +1,7 @@
 """Names on servers, changed by hand or by a rule: each wish is a row, sent once, and it ends."""
 
 import logging
+import re
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
@@ -24,6 +25,7 @@ from workers.wire.loads import LOAD_QUIET_S
 
 log = logging.getLogger(__name__)
 
+_MANIFEST = re.compile(r"[0-9a-f]{64}")
 # So many are kept of each server.
 KEPT = 50
 # As long as columns of the table are.
@@ -57,7 +59,7 @@ def delete(
         instance=installed.instance,
         act=NameAct.DELETE,
         model=installed.name,
-        digest=installed.digest,
+        digest=_digest_of(installed),
         frees_bytes=frees_bytes,
         requested_by=user,
         why=why,
@@ -168,10 +170,15 @@ def _named_anew(installed: InstalledModel, act: NameAct, target: str, user: User
         act=act,
         model=installed.name,
         target=name,
-        digest=installed.digest,
+        digest=_digest_of(installed),
         requested_by=user,
     )
     return request(job)
+
+
+def _digest_of(installed: InstalledModel) -> str:
+    """Return what an order can hold its name to: nodes tell what they like."""
+    return installed.digest if _MANIFEST.fullmatch(installed.digest) else ""
 
 
 def _require_not_pulled(instance: Instance, name: str) -> None:

@@ -1,0 +1,185 @@
+"""Models that go to another machine: pulled there, compared, and only then deleted here.
+
+Every step is a conditional update on a row, so a hub that was restarted goes on where it stopped.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from labdash.domain import naming, orders, pulls
+from labdash.domain.errors import LabDashError
+from labdash.domain.tidying import free_row
+from labdash.models import (
+    InstalledModel,
+    Instance,
+    Move,
+    MoveState,
+    NameState,
+    PullState,
+)
+from labdash.models.shelf import MoveQuerySet
+from labdash.planner.placing.inventory import plain
+
+log = logging.getLogger(__name__)
+
+REASON_LENGTH = 500
+# A worker tells of a model that arrived within seconds, and of all that it has every 5 minutes.
+TOLD_WITHIN = timedelta(minutes=12)
+
+
+def move(*, installed: InstalledModel, target: Instance, user: User | None) -> Move:
+    """Begin to move a model. Raises ``LabDashError``."""
+    if target.pk == installed.instance_id:
+        raise LabDashError(f"{installed.name} is on {target} already.")
+    free_row(installed)
+    there = _at(target, installed.name)
+    if there is not None and there.digest != installed.digest:
+        raise LabDashError(
+            f"{target} has another version of {installed.name}: delete that first, or keep both."
+        )
+    try:
+        with transaction.atomic():
+            job = Move.objects.create(
+                instance=installed.instance,
+                target=target,
+                model=installed.name,
+                digest=installed.digest,
+                requested_by=user,
+                step_at=timezone.now(),
+            )
+            if there is None:
+                pull = pulls.request_pull(instance=target, model=installed.name, user=user)
+                job.pull_job = pull
+                job.save(update_fields=["pull_job"])
+    except IntegrityError:
+        raise LabDashError(f"{installed.name} is being moved already.") from None
+    return job
+
+
+def cancel(*, job: Move) -> None:
+    """Stop a move; what has arrived stays there, and what is here stays too."""
+    changed = Move.objects.active().filter(pk=job.pk)
+    reason = f"Cancelled. What has arrived on {job.target} stays there."
+    if not changed.update(state=MoveState.CANCELLED, reason=reason, finished_at=timezone.now()):
+        return
+    if job.pull_job is not None and job.pull_job.is_active:
+        pulls.cancel_pull(job=job.pull_job)
+    if job.name_job is not None and job.name_job.is_active:
+        naming.cancel(job=job.name_job)
+
+
+def carry_on(*, now: datetime) -> int:
+    """Take the step that is due of each move; return how many were taken."""
+    rows = Move.objects.active().select_related(
+        "instance__node", "target__node", "pull_job", "name_job"
+    )
+    return sum(_carry_on(job, now=now) for job in rows)
+
+
+def _carry_on(job: Move, *, now: datetime) -> bool:
+    match job.state:
+        case MoveState.PULLING:
+            return _follow_pull(job, now=now)
+        case MoveState.CHECKING:
+            return _compare(job, now=now)
+        case _:
+            return _delete(job, now=now)
+
+
+def _follow_pull(job: Move, *, now: datetime) -> bool:
+    pull = job.pull_job
+    if pull is None:
+        # It was there before, or the row of the pull was deleted: comparing tells.
+        return _ask(job, now=now)
+    if pull.state in {PullState.FAILED, PullState.CANCELLED}:
+        why = pull.reason or f"The pull was {pull.get_state_display()}."
+        return _fail(job, f"It did not arrive on {job.target}, so it stays here. {why}", now=now)
+    return pull.state == PullState.INSTALLED and _ask(job, now=now)
+
+
+def _ask(job: Move, *, now: datetime) -> bool:
+    """Let the other side tell what it has; a report that is lost comes again by itself."""
+    try:
+        orders.send_refresh(job.target.node)
+    except orders.NotSent as error:
+        log.info("not asked move=%d: %s", job.pk, error)
+    return _step(job, MoveState.CHECKING, now=now)
+
+
+def _compare(job: Move, *, now: datetime) -> bool:
+    """Let only the same manifest there stand for the one here."""
+    there = _at(job.target, job.model)
+    if there is not None and there.digest == job.digest:
+        return _step(job, MoveState.DELETING, now=now)
+    told_at, since = job.target.inventory_at, job.step_at or job.created_at
+    if there is not None and told_at is not None and told_at > since:
+        text = f"What arrived on {job.target} is another version, so this one stays here too."
+        return _fail(job, text, now=now)
+    if now - since > TOLD_WITHIN:
+        text = f"{job.target} did not tell of it, so it stays here."
+        return _fail(job, text, now=now)
+    return False
+
+
+def _delete(job: Move, *, now: datetime) -> bool:
+    order = job.name_job
+    if order is None:
+        return _order(job, now=now)
+    if order.state == NameState.DONE:
+        return _end(job, MoveState.DONE, "", now=now)
+    if order.is_active:
+        return False
+    text = f"It is on {job.target} now; here it could not be deleted. {order.meaning}"
+    return _fail(job, text, now=now)
+
+
+def _order(job: Move, *, now: datetime) -> bool:
+    """Look at both sides once more, and order the deletion here."""
+    here, there = _at(job.instance, job.model), _at(job.target, job.model)
+    if here is None:
+        return _end(job, MoveState.DONE, "It was deleted here already.", now=now)
+    if there is None or there.digest != job.digest:
+        return _fail(job, f"It is not on {job.target} any more, so it stays here.", now=now)
+    if here.digest != job.digest:
+        return _fail(job, "It was changed here in the meantime, so it stays.", now=now)
+    try:
+        order = naming.delete(
+            installed=here, frees_bytes=None, user=job.requested_by, why=f"moved to {job.target}"
+        )
+    except LabDashError as error:
+        return _explain(job, f"Waits to be deleted here: {error}")
+    return bool(_still(job).update(name_job=order, reason=""))
+
+
+def _at(instance: Instance, name: str) -> InstalledModel | None:
+    """Find a name on a server as Ollama compares names."""
+    wanted = plain(name)
+    rows = InstalledModel.objects.filter(instance=instance).select_related("instance__node")
+    return next((row for row in rows if plain(row.name) == wanted), None)
+
+
+def _still(job: Move) -> MoveQuerySet:
+    """Select the move if nothing happened to it since it was read."""
+    return Move.objects.filter(pk=job.pk, state=job.state)
+
+
+def _step(job: Move, state: MoveState, *, now: datetime) -> bool:
+    return bool(_still(job).update(state=state, step_at=now, reason=""))
+
+
+def _explain(job: Move, reason: str) -> bool:
+    return job.reason != reason and bool(_still(job).update(reason=reason[:REASON_LENGTH]))
+
+
+def _fail(job: Move, reason: str, *, now: datetime) -> bool:
+    return _end(job, MoveState.FAILED, reason, now=now)
+
+
+def _end(job: Move, state: MoveState, reason: str, *, now: datetime) -> bool:
+    changes = {"state": state, "reason": reason[:REASON_LENGTH], "finished_at": now}
+    log.info("move ended move=%d state=%s", job.pk, state)
+    return bool(_still(job).update(**changes))

@@ -1,0 +1,108 @@
+"""Deleting what is not needed: by hand, as it was proposed, or by the owner's rule."""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from labdash.domain import naming
+from labdash.domain.errors import LabDashError
+from labdash.models import InstalledModel, NameJob, NameState, PullSettings, UnusedRule
+from labdash.queries.lab import read_lab
+from labdash.queries.storage import Proposal, Row, Server, read_servers
+
+log = logging.getLogger(__name__)
+
+# What could not be deleted by the rule is left alone for so long.
+REST = timedelta(days=1)
+
+
+def delete(*, installed: InstalledModel, user: User | None) -> NameJob:
+    """Delete a name by hand. Raises ``LabDashError`` where something has to be ended before."""
+    row = free_row(installed)
+    return naming.delete(installed=installed, frees_bytes=row.frees_bytes, user=user)
+
+
+def free_row(installed: InstalledModel) -> Row:
+    """Return what is known of a name. Raises ``LabDashError`` where something is at it."""
+    for server in read_servers(read_lab(now=timezone.now()), settings=PullSettings.read()):
+        for row in server.rows:
+            if row.installed.pk == installed.pk:
+                if row.bound:
+                    raise LabDashError(f"{row.name} stays: {row.bound}.")
+                return row
+    raise LabDashError(f"{installed.name} is not on {installed.instance} any more.")
+
+
+def delete_proposed(*, installed: InstalledModel, user: User | None) -> int:
+    """Delete all names of a proposal, which stands for one of them; return how many.
+
+    Raises ``LabDashError`` where it is not proposed any more.
+    """
+    for server in read_servers(read_lab(now=timezone.now()), settings=PullSettings.read()):
+        for proposal in server.proposals:
+            if installed.pk in {row.installed.pk for row in proposal.rows}:
+                return _delete_all(proposal, user=user)
+    raise LabDashError(f"{installed.name} is needed or was used in the meantime: it stays.")
+
+
+def tidy(*, now: datetime) -> int:
+    """Delete by itself what the owner's rule says, where it says so; return how many names.
+
+    On each server one proposal at a time, and only what would have been seen in use: where the
+    machine reports now and was watched for all the time in which it was not.
+    """
+    settings = PullSettings.read()
+    if settings.unused != UnusedRule.DELETE:
+        return 0
+    lab = read_lab(now=now)
+    if not (lab.store_ok and lab.intake_ok):
+        return 0
+    since = now - timedelta(days=settings.unused_after_days)
+    resting = _resting(now)
+    servers = [each for each in read_servers(lab, settings=settings) if _is_watched(each, since)]
+    return sum(_tidy(server, resting) for server in servers)
+
+
+def _is_watched(server: Server, since: datetime) -> bool:
+    node = server.view.node
+    if server.view.liveness != "live" or node.paused or node.watched_since is None:
+        return False
+    reading = next(
+        (
+            each
+            for each in (server.view.sample.instances if server.view.sample else ())
+            if each.name == server.instance.name
+        ),
+        None,
+    )
+    is_told = reading is not None and reading.state == "ok" and reading.loaded is not None
+    return is_told and node.watched_since <= since
+
+
+def _tidy(server: Server, resting: set[tuple[int, str]]) -> int:
+    for proposal in server.proposals:
+        keys = {(server.instance.pk, row.installed.name) for row in proposal.rows}
+        if proposal.is_old and not keys & resting:
+            try:
+                return _delete_all(proposal, user=None)
+            except LabDashError as error:
+                log.warning("not deleted by the rule names=%s: %s", proposal.names, error)
+                return 0
+    return 0
+
+
+def _delete_all(proposal: Proposal, *, user: User | None) -> int:
+    """Order the deletion of each name; the last of them frees what they shared."""
+    *others, last = proposal.rows
+    shared = proposal.frees_bytes - sum(row.frees_bytes for row in others)
+    for row, frees_bytes in (*((row, row.frees_bytes) for row in others), (last, shared)):
+        naming.delete(installed=row.installed, frees_bytes=frees_bytes, user=user, why=proposal.why)
+    log.info("deleting names=%s why=%s", proposal.names, proposal.why)
+    return len(proposal.rows)
+
+
+def _resting(now: datetime) -> set[tuple[int, str]]:
+    failed = NameJob.objects.filter(state=NameState.FAILED, created_at__gt=now - REST)
+    return set(failed.exclude(why="").values_list("instance_id", "model"))

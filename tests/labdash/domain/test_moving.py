@@ -1,0 +1,125 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labdash.domain import moving
+from labdash.domain.errors import LabDashError
+from labdash.models import Instance, Move, MoveState, NameJob, PullJob
+from tests.factories import make_installed, make_instance, orders, seen
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rog() -> Instance:
+    """Return a server with a model; ``tower`` is beside it."""
+    instance = make_instance()
+    make_instance("tower")
+    make_installed(instance)
+    for slug in ("rog", "tower"):
+        seen(slug)
+    return instance
+
+
+def tower() -> Instance:
+    return Instance.objects.get(node__slug="tower")
+
+
+def begin(rog: Instance) -> Move:
+    row = rog.installed_models.select_related("instance__node").get()
+    return moving.move(installed=row, target=tower(), user=None)
+
+
+def carried(job: Move, *, later_s: float = 0) -> tuple[str, str]:
+    moving.carry_on(now=timezone.now() + timedelta(seconds=later_s))
+    job.refresh_from_db()
+    return job.state, job.reason
+
+
+def names(to: str) -> list[str]:
+    return [order["act"] for order in orders(to) if order["task"] == "workers.name"]
+
+
+def arrive(job: Move, digest: str) -> None:
+    """Let the pull end, and the node tell what it has now."""
+    PullJob.objects.update(state="installed")
+    carried(job)
+    make_installed(tower(), digest=digest)
+    Instance.objects.filter(pk=tower().pk).update(inventory_at=timezone.now())
+
+
+def test_a_model_is_deleted_here_only_once_the_same_one_is_there(rog: Instance) -> None:
+    job = begin(rog)
+    assert carried(job)[0] == MoveState.PULLING
+    PullJob.objects.update(state="installed")
+    assert carried(job)[0] == MoveState.CHECKING
+    assert (carried(job)[0], names("rog")) == (MoveState.CHECKING, [])
+    make_installed(tower(), digest="d" * 64)
+    assert (carried(job)[0], names("rog")) == (MoveState.DELETING, [])
+    # Twice: two ticks may meet.
+    assert (carried(job), carried(job)[0]) == ((MoveState.DELETING, ""), MoveState.DELETING)
+    assert names("rog") == ["delete"]
+    NameJob.objects.update(state="done")
+    assert carried(job)[0] == MoveState.DONE
+
+
+def test_another_version_there_lets_this_one_stay(rog: Instance) -> None:
+    job = begin(rog)
+    arrive(job, "e" * 64)
+    state, reason = carried(job)
+    assert (state, names("rog")) == (MoveState.FAILED, [])
+    assert "another version" in reason
+
+
+def test_a_pull_that_fails_or_a_node_that_tells_nothing_lets_it_stay(rog: Instance) -> None:
+    job = begin(rog)
+    PullJob.objects.update(state="failed", reason="No such tag.")
+    assert carried(job) == (
+        MoveState.FAILED,
+        "It did not arrive on tower/ollama, so it stays here. No such tag.",
+    )
+    again = begin(rog)
+    PullJob.objects.update(state="installed")
+    carried(again)
+    assert carried(again, later_s=100)[0] == MoveState.CHECKING
+    assert carried(again, later_s=1000)[0] == MoveState.FAILED
+    assert names("rog") == []
+
+
+def test_a_machine_that_sleeps_deletes_once_it_is_back(rog: Instance) -> None:
+    job = begin(rog)
+    arrive(job, "d" * 64)
+    carried(job)
+    seen("rog", age_s=100)
+    assert "Waits to be deleted here: rog has been silent" in carried(job)[1]
+    seen("rog")
+    assert (carried(job)[1], names("rog")) == ("", ["delete"])
+
+
+def test_what_is_gone_from_there_in_the_meantime_stays_here(rog: Instance) -> None:
+    job = begin(rog)
+    arrive(job, "d" * 64)
+    carried(job)
+    tower().installed_models.all().delete()
+    assert (carried(job)[0], names("rog")) == (MoveState.FAILED, [])
+
+
+def test_what_is_there_already_is_only_deleted_here(rog: Instance) -> None:
+    make_installed(tower())
+    job = begin(rog)
+    assert [carried(job)[0] for _ in range(2)] == [MoveState.CHECKING, MoveState.DELETING]
+    assert not PullJob.objects.exists()
+
+
+def test_a_move_can_be_cancelled_and_not_begun_twice(rog: Instance) -> None:
+    job = begin(rog)
+    with pytest.raises(LabDashError, match="being moved"):
+        begin(rog)
+    moving.cancel(job=job)
+    job.refresh_from_db()
+    assert job.state == MoveState.CANCELLED
+    assert PullJob.objects.get().cancel_requested
+    make_installed(tower(), "qwen3:8b", digest="e" * 64)
+    with pytest.raises(LabDashError, match="another version"):
+        begin(rog)
