@@ -1,4 +1,4 @@
-"""Make the database say what a lab's file says: tags, reserves, agentless nodes, deployments."""
+"""Make the database say what a lab's file says: nodes, deployments and schedules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from django.db import transaction
 from labdash.domain import deployments, nodes
 from labdash.domain.errors import LabDashError
 from labdash.domain.gpus import keep_for_owner
+from labdash.domain.lab_schedules import prune_schedules, store_schedules
 from labdash.models import Deployment, Gpu, Instance, Node
 from labdash.queries.lab_entries import InstanceEntry, LabEntries, NodeEntry, Wanted
 from labdash.queries.snapshot import read_shelf
@@ -35,14 +36,15 @@ class Imported:
 def import_lab(*, entries: LabEntries, prune: bool = False, dry_run: bool = False) -> Imported:
     """Store all of a file or, where anything in it is refused, nothing.
 
-    ``prune`` also deletes deployments and agentless nodes that the file lacks. ``dry_run`` only
-    tells. Raises ``LabDashError``.
+    ``prune`` also deletes deployments, schedules and agentless nodes that the file lacks.
+    ``dry_run`` only tells. Raises ``LabDashError``.
     """
     changes: list[str] = []
     with transaction.atomic():
         for entry in entries.nodes:
             changes += _node(entry)
         changes += _deployments(entries.deployments)
+        changes += store_schedules(entries.schedules)
         changes += _prune(entries) if prune else ()
         nodes.publish_on_commit()
         transaction.set_rollback(dry_run)
@@ -197,6 +199,7 @@ def _prune(entries: LabEntries) -> Iterator[str]:
     for row in Deployment.objects.exclude(name__in=[each.name for each in entries.deployments]):
         deployments.delete(deployment=row)
         yield f"deployment {row.name}: deleted"
+    yield from prune_schedules(entries.schedules)
     known = [entry.name for entry in entries.nodes]
     for node in Node.objects.filter(agentless=True).exclude(slug__in=known):
         slug = node.slug

@@ -1,5 +1,6 @@
 """What a person does with schedules: each is checked whole before it is stored."""
 
+from collections.abc import Iterable
 from datetime import datetime, time
 from typing import TypedDict, Unpack
 
@@ -102,6 +103,11 @@ def home_zone() -> str:
     return PullSettings.read().zone or settings.TIME_ZONE
 
 
+def named(models: Iterable[str]) -> list[str]:
+    """Return models by the names that Ollama lists them by. Raises ``LabDashError``."""
+    return list(dict.fromkeys(map(parse_model_name, models)))
+
+
 def check(schedule: PullSchedule) -> None:
     """Refuse what can never be done. Raises ``LabDashError`` with one line."""
     _check_fields(schedule)
@@ -124,7 +130,7 @@ def _store(schedule: PullSchedule) -> PullSchedule:
     schedule.zone = schedule.zone or home_zone()
     schedule.cron = " ".join(schedule.cron.split())
     if schedule.what == ScheduleWhat.MODELS:
-        schedule.model_names = list(dict.fromkeys(map(parse_model_name, schedule.model_names)))
+        schedule.model_names = named(schedule.model_names)
     else:
         schedule.model_names = []
     check(schedule)

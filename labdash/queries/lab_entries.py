@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from labdash.planner.lab import USUAL_PRIORITY, Prefer, Residency, Yields
+from labdash.queries.lab_schedules import ScheduleEntry
 
 type Kind = Literal["linux", "windows", "mac"]
 
@@ -97,3 +98,4 @@ class LabEntries:
 
     nodes: tuple[NodeEntry, ...] = ()
     deployments: tuple[Wanted, ...] = ()
+    schedules: tuple[ScheduleEntry, ...] = ()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from labdash.models import Deployment as StoredDeployment
-from labdash.models import Gpu
+from labdash.models import Gpu, PullSchedule
 from labdash.models import Instance as StoredInstance
 from labdash.planner.lab import Card, Instance, Lab, Node
 from labdash.queries.lab import LabView, NodeView
@@ -16,6 +16,7 @@ from labdash.queries.lab_entries import (
     LoadedEntry,
     NodeEntry,
 )
+from labdash.queries.lab_schedules import ScheduleEntry
 from labdash.queries.snapshot import snapshot, wanted_of
 
 
@@ -26,6 +27,24 @@ def read_entries(view: LabView, *, present: bool) -> LabEntries:
     return LabEntries(
         nodes=tuple(_node(each, node, lab, present=present) for each, node in nodes),
         deployments=tuple(map(wanted_of, StoredDeployment.objects.all())),
+        schedules=tuple(map(_schedule, PullSchedule.objects.all())),
+    )
+
+
+def _schedule(row: PullSchedule) -> ScheduleEntry:
+    return ScheduleEntry(
+        name=row.name,
+        what=row.what,
+        models=tuple(row.model_names),
+        nodes=tuple(row.nodes),
+        cron=row.cron,
+        until=row.until,
+        zone=row.zone,
+        at_once=row.at_once,
+        updates=row.updates,
+        catch_up=row.catch_up,
+        priority=row.priority,
+        paused=row.paused,
     )
 
 

@@ -21,9 +21,10 @@ from labdash.queries.lab_entries import (
     Wanted,
 )
 from labdash.queries.lab_of_entries import lab_of
+from labdash.queries.lab_schedules import SCHEDULE_KEYS, read_schedule
 from labdash.queries.toml_table import Table
 
-LAB_KEYS = ("node", "deployment")
+LAB_KEYS = ("node", "deployment", "schedule")
 NODE_KEYS = (
     "name", "tags", "kind", "ram_gib", "ram_used_gib", "ram_bandwidth_gbs", "disk_free_gib",
     "asleep", "agentless", "gpu_share_gib", "gpu", "instance",
@@ -67,10 +68,12 @@ def read(text: str) -> LabEntries:
     lab = Table(values, "", known=LAB_KEYS)
     nodes = tuple(_node(table) for table in lab.tables("node", known=NODE_KEYS))
     wanted = tuple(_wanted(table) for table in lab.tables("deployment", known=DEPLOYMENT_KEYS))
+    schedules = tuple(map(read_schedule, lab.tables("schedule", known=SCHEDULE_KEYS)))
     _distinct("node", (node.name for node in nodes))
     _distinct("instance", (each.name for node in nodes for each in node.instances))
     _distinct("deployment", (each.name for each in wanted))
-    return LabEntries(nodes=nodes, deployments=wanted)
+    _distinct("schedule", (each.name for each in schedules))
+    return LabEntries(nodes=nodes, deployments=wanted, schedules=schedules)
 
 
 def _distinct(kind: str, names: Iterable[str]) -> None:

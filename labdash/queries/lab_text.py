@@ -12,6 +12,7 @@ from labdash.queries.lab_entries import (
     NodeEntry,
     Wanted,
 )
+from labdash.queries.lab_schedules import ScheduleEntry, when_lines
 from labdash.wording import GIB
 
 MOST_DIGITS = 17
@@ -19,7 +20,11 @@ MOST_DIGITS = 17
 
 def lab_text(lab: LabEntries) -> str:
     """Write a file that ``lab_file.read`` reads as the same lab."""
-    blocks = [*map(_node, lab.nodes), *map(_deployment, lab.deployments)]
+    blocks = [
+        *map(_node, lab.nodes),
+        *map(_deployment, lab.deployments),
+        *map(_schedule, lab.schedules),
+    ]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
 
 
@@ -108,6 +113,26 @@ def _deployment(wanted: Wanted) -> Iterator[str]:
     yield from _texts("give_way", wanted.give_way)
     if wanted.same_name:
         yield "same_name = true"
+
+
+def _schedule(entry: ScheduleEntry) -> Iterator[str]:
+    yield "[[schedule]]"
+    yield f"name = {_text(entry.name)}"
+    if entry.what != ScheduleEntry.what:
+        yield f"what = {_text(entry.what)}"
+    yield from _texts("models", entry.models)
+    yield from _texts("nodes", entry.nodes)
+    for key, value in when_lines(entry):
+        yield from [f"{key} = {_text(value)}"] if isinstance(value, str) else _texts(key, value)
+    if entry.zone:
+        yield f"zone = {_text(entry.zone)}"
+    yield from _number("at_once", entry.at_once)
+    if entry.updates != ScheduleEntry.updates:
+        yield f"updates = {_text(entry.updates)}"
+    yield from _number(
+        "priority", entry.priority if entry.priority != ScheduleEntry.priority else None
+    )
+    yield from (f"{key} = true" for key in ("catch_up", "paused") if getattr(entry, key))
 
 
 def _text(text: str) -> str:

@@ -28,12 +28,12 @@ class Command(LabDashCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the direction and its options."""
         actions = parser.add_subparsers(dest="action", required=True)
-        export = actions.add_parser("export", help="write nodes and deployments")
+        export = actions.add_parser("export", help="write nodes, deployments and schedules")
         export.add_argument("--output", metavar="FILE", help="write there (standard output)")
         export.add_argument(
             "--now", action="store_true", help="also what is used, installed and in memory now"
         )
-        importing = actions.add_parser("import", help="store tags, reserves and deployments")
+        importing = actions.add_parser("import", help="store what a file says")
         importing.add_argument("file", metavar="FILE")
         importing.add_argument(
             "--json", action="store_true", default=SUPPRESS, help="print one JSON object"

@@ -4,7 +4,7 @@ import pytest
 
 from labdash.domain.errors import LabDashError
 from labdash.domain.labs import Imported, import_lab
-from labdash.models import Deployment, Gpu, GpuSource, Node
+from labdash.models import Deployment, Gpu, GpuSource, Node, PullSchedule
 from labdash.queries.lab_file import read
 from tests.factories import GIB, make_node
 
@@ -131,3 +131,20 @@ def test_pruning_spares_nodes_with_a_worker() -> None:
 def test_a_trial_stores_nothing() -> None:
     assert store(NAS, dry_run=True).changes
     assert Node.objects.count() == 0
+
+
+NIGHTLY = '[[schedule]]\nname = "nightly"\nat = "02:00"\nuntil = "06:00"\nmodels = ["qwen3:8b"]\n'
+
+
+def test_schedules_are_added_changed_and_pruned() -> None:
+    make_node("rog")
+    assert store(NIGHTLY).changes == ("schedule nightly: added",)
+    assert store(NIGHTLY).changes == ()
+    changed = store(f'{NIGHTLY}nodes = ["rog"]\nat_once = 1\npaused = true')
+    assert changed.changes == ("schedule nightly: nodes rog, at_once 1, paused True",)
+    with pytest.raises(LabDashError, match="schedule nightly: No node and no tag is named attic"):
+        store(f'{NIGHTLY}nodes = ["attic"]')
+    assert store("", prune=True, dry_run=True).changes == ("schedule nightly: deleted",)
+    assert store("").changes == ()
+    store("", prune=True)
+    assert not PullSchedule.objects.exists()

@@ -1,5 +1,6 @@
 """A lab's file is read strictly, and what it leaves out is assumed and said."""
 
+from datetime import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,8 @@ def test_a_model_without_a_known_shape_is_refused_by_the_plan() -> None:
 NODE = '[[node]]\nname = "a"\n'
 GPU = f'{NODE}[[node.gpu]]\nname = "RTX 3090"\n'
 SERVER = f"{GPU}vram_gib = 24\n[[node.instance]]\n"
+NIGHTLY = '[[schedule]]\nname = "x"\nat = "02:00"\nmodels = ["qwen3:8b"]\n'
+PLAY = '[[schedule]]\nname = "x"\nat = "20:00"\nwhat = "gpus"\n'
 WANTED = '[[deployment]]\nmodel = "qwen3:8b"\n'
 
 
@@ -267,6 +270,19 @@ WANTED = '[[deployment]]\nmodel = "qwen3:8b"\n'
         (f'{WANTED}quant = {{ floor = "Q9" }}', 'deployment 1 (qwen3:8b): "Q9" is no quant'),
         (f'{WANTED}quant = {{ floor = "Q8_0", wish = "Q2_K" }}', "Q8_0 is better than the wished"),
         ('[[deployment]]\nmodel = "nosuch"', "deployment 1 (nosuch): the catalog has no model"),
+        (f"{NIGHTLY}untill = 3", "schedule 1: there is no key 'untill'; the nearest is until"),
+        ('[[schedule]]\nat = "02:00"', "schedule 1: it has no name"),
+        (f"{NIGHTLY}{NIGHTLY}", "2 schedules are named x"),
+        (f'{NIGHTLY}cron = "0 2 * * *"', "it has both cron and at or days: write one of them"),
+        (f'{NIGHTLY}days = ["today"]', "days lists 'today': use mon, tue"),
+        (f'{NIGHTLY}until = "6"', "until is '6': write a time such as \"02:00\""),
+        (f'{NIGHTLY}zone = "Berlin"', "schedule 1 (x): 'Berlin' is no time zone: write one as"),
+        (f"{NIGHTLY}at_once = 0", "at_once is 0: it is from 1 to 100"),
+        (f'{NIGHTLY}what = "plan"', "it has models, and its what is plan"),
+        ('[[schedule]]\nname = "x"', 'it has no at and no cron: write at = "02:00"'),
+        ('[[schedule]]\nname = "x"\ncron = "0 2"', "schedule 1 (x): Write five fields"),
+        ('[[schedule]]\nname = "x"\nat = "2:00"', "it has no models, and no other what"),
+        (PLAY, "say until when the GPUs are their owner's"),
         ('[[deployment]]\nmodel = "a\\nb"', "deployment 1: model is no text of 1 to 350 letters"),
     ],
 )  # fmt: skip
@@ -275,6 +291,12 @@ def test_what_is_wrong_is_said_in_one_line(text: str, line: str) -> None:
         parse(text)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_schedules_are_read_and_matter_to_no_plan() -> None:
+    (found,) = read(f'{NIGHTLY}days = ["sun", "fri"]\nuntil = "06:00"').schedules
+    assert (found.cron, found.until, found.zone) == ("0 2 * * 0,5", time(6), "")
+    assert parse(NIGHTLY).nodes == ()
 
 
 def test_reading_alone_asks_no_catalog() -> None:

@@ -1,5 +1,6 @@
 """What is written of a lab reads back the same."""
 
+from datetime import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from labdash.queries.lab_entries import (
     Wanted,
 )
 from labdash.queries.lab_file import read
+from labdash.queries.lab_schedules import ScheduleEntry
 from labdash.queries.lab_text import gib, lab_text
 
 GIB = 1 << 30
@@ -83,6 +85,24 @@ ODD = LabEntries(
             same_name=True,
         ),
         Wanted(name="qwen3:8b", model="qwen3:8b", quant_wish="Q8_0", ctx_wish=3),
+    ),
+    schedules=(
+        ScheduleEntry(
+            name="nightly",
+            models=("qwen3:8b", "qwen3:4b"),
+            nodes=("rog", "a b"),
+            cron="30 23 * * 1,2,6",
+            until=time(6, 5),
+            zone="Europe/Berlin",
+            at_once=2,
+            updates="take",
+            catch_up=True,
+            priority=1,
+            paused=True,
+        ),
+        ScheduleEntry(name="first", what="plan", cron="0 2 1 * *"),
+        ScheduleEntry(name="play", what="gpus", cron="0 20 * * 1-5", until=time(23)),
+        ScheduleEntry(name="new", what="installed", cron="0 4 * * *", updates="ask"),
     ),
 )
 
