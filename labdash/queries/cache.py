@@ -110,7 +110,9 @@ def _size_of(folder: Path) -> int:
     for place, _, names in os.walk(folder):
         for name in names:
             try:
-                total += (Path(place) / name).stat().st_blocks * 512
+                found = (Path(place) / name).stat()
             except OSError:
                 continue
+            # What is on its way has its whole size and takes only what has come.
+            total += found.st_size if Path(place).name == "blobs" else found.st_blocks * 512
     return total

@@ -130,13 +130,15 @@ class Keeper:
         blobs = manifest.blobs if manifest else ()
         running = {each.blob.digest: each.here_bytes for each in arrivals.of(address)}
         here = sum(max(files.here_bytes(b), running.get(b.digest, 0)) for b in blobs)
-        reasons = (arrivals.why_not(blob) for blob in blobs if not files.has(blob))
+        late = () if running else blobs
+        reasons = (arrivals.why_not(blob) for blob in late if not files.has(blob))
         return CachedModel(
             model=address.shown,
             here_bytes=here,
             total_bytes=sum(blob.size_bytes for blob in blobs),
             used_at=used_at,
             is_arriving=bool(running),
+            is_wanted=address in self._cache.wanted,
             bytes_per_s=self._rate(address, here) if running else None,
             reason=self.ahead.reasons.get(address) or next(filter(None, reasons), None),
         )

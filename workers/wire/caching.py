@@ -63,7 +63,7 @@ class CacheSpec(Message):
 class CachedModel(Message):
     """A model in the cache. ``bytes_per_s`` is there while it arrives, ``reason`` where it waits.
 
-    Blobs that two models share count for both.
+    ``is_wanted``: a pull needs it, so it stays. Blobs that two models share count for both.
     """
 
     model: Name
@@ -72,6 +72,7 @@ class CachedModel(Message):
     used_at: Figure
     bytes_per_s: Maybe[Figure] = None
     is_arriving: bool = False
+    is_wanted: bool = False
     reason: Maybe[Text] = None
 
     @property
