@@ -33,6 +33,13 @@ RECORDING_SLOW_S = 5.0
 BEAT_ALIVE_KEY = "hub:beat:alive"
 # Several ticks of its task, so that a worker that is busy for a moment is no news.
 BEAT_ALIVE_FOR_S = 30
+# Why nobody reaches the hub's cache of models, and since when it tells nothing.
+CACHE_TROUBLE_KEY = "hub:cache:trouble"
+CACHE_MISSING_KEY = "hub:cache:missing"
+# Several ticks of what tends it.
+CACHE_TROUBLE_FOR_S = 10
+# Longer than its process takes to start, or to start again.
+CACHE_MISSING_AFTER_S = 20.0
 # The last entry that was read of each stream of reports.
 READ_TO_KEY = "hub:intake:ids"
 
@@ -62,7 +69,8 @@ class LiveLab:
     """What the store knows of the nodes, and of the hub's intake and scheduler.
 
     ``other_protocols`` holds the protocol version of workers that this hub does not understand.
-    ``database_error`` is why the intake could last not store what it read.
+    ``database_error`` is why the intake could last not store what it read, ``cache_trouble`` why
+    the cache is on and serves nobody.
     """
 
     states: dict[str, NodeState]
@@ -70,6 +78,7 @@ class LiveLab:
     intake_alive: bool
     database_error: str | None
     beat_alive: bool
+    cache_trouble: str | None = None
 
 
 @cache
@@ -141,9 +150,10 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         pipe.get(DATABASE_ERROR_KEY)
         pipe.get(RECORDING_KEY)
         pipe.exists(BEAT_ALIVE_KEY)
+        pipe.get(CACHE_TROUBLE_KEY)
         for slug in wanted:
             pipe.get(state_key(slug))
-        protocols, intake, database_error, recording, beat, *entries = pipe.execute()
+        protocols, intake, database_error, recording, beat, cache, *entries = pipe.execute()
     others = {
         slug: int(number)
         for slug, number in protocols.items()
@@ -158,6 +168,7 @@ def read_live(slugs: Iterable[str]) -> LiveLab:
         intake_alive=bool(intake) and not is_stuck,
         database_error=database_error,
         beat_alive=bool(beat),
+        cache_trouble=cache,
     )
 
 
@@ -178,6 +189,22 @@ def note_recording() -> None:
     """Remember for ``RECORDING_FOR_S`` that the intake has begun to store what it read."""
     with store_errors():
         store().set(RECORDING_KEY, time.time(), ex=RECORDING_FOR_S)
+
+
+def note_cache(*, is_there: bool, error: str) -> None:
+    """Remember why the cache serves nobody: its port's ``error``, or that it is long silent."""
+    with store_errors():
+        if is_there:
+            store().delete(CACHE_MISSING_KEY)
+        elif store().set(CACHE_MISSING_KEY, time.time(), nx=True, ex=3600) is None:
+            since = float(store().get(CACHE_MISSING_KEY) or time.time())
+            error = "its process does not run" if _is_long(since) else ""
+        if error:
+            store().set(CACHE_TROUBLE_KEY, error, ex=CACHE_TROUBLE_FOR_S)
+
+
+def _is_long(since: float) -> bool:
+    return time.time() - since > CACHE_MISSING_AFTER_S
 
 
 def note_protocol(slug: str, other: int | None) -> None:

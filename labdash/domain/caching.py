@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,7 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.readiness import STORE_AWAY
 from labdash.models import InstalledModel, Node, NodeKind, PullJob, PullSettings, PullState
 from labdash.models.pull import PullJobQuerySet, PullSource
-from labdash.queries.cache import cache_folder, read_state
+from labdash.queries.cache import cache_folder, port_error, read_state
 from labdash.queries.limits import limit_now
 from workers.wire.caching import (
     DROPS_KEPT_S,
@@ -45,6 +46,9 @@ SECRET_LENGTH = 32
 def switch(*, is_on: bool) -> None:
     """Turn the cache on or off; its process follows within seconds. Files stay."""
     PullSettings.objects.update_or_create(pk=1, defaults={"cache": is_on})
+    with suppress(live.StoreDown):
+        # It has not been silent yet.
+        live.note_cache(is_there=True, error="")
     tend(now=timezone.now())
 
 
@@ -79,6 +83,7 @@ def tend(*, now: datetime) -> None:
     try:
         ahead = publish(wanted=wanted, now=now)
         state = read_state()
+        live.note_cache(is_there=state is not None, error=port_error(state))
     except live.StoreDown as error:
         log.warning("the cache is not told what to do: %s", error)
         return

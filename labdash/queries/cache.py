@@ -48,10 +48,7 @@ class CacheView:
     @property
     def port_error(self) -> str:
         """Say why its own port is not open."""
-        errors = self.state.errors if self.state else {}
-        return next(
-            (f"port {port}: {why}" for port, why in errors.items() if not _is_plain(port)), ""
-        )
+        return port_error(self.state)
 
     @property
     def plain_error(self) -> str:
@@ -86,6 +83,12 @@ def read_state() -> CacheState | None:
         return CacheState.model_validate_json(str(text)) if text else None
     except ValidationError:
         return None
+
+
+def port_error(state: CacheState | None) -> str:
+    """Say why the cache's own port is not open; nothing where it is."""
+    errors = state.errors if state else {}
+    return next((f"port {port}: {why}" for port, why in errors.items() if not _is_plain(port)), "")
 
 
 def cache_folder() -> Path:

@@ -67,6 +67,7 @@ class LabView:
     intake_ok: bool = True
     database_error: str | None = None
     beat_ok: bool = True
+    cache_trouble: str | None = None
     since: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     with_models: frozenset[int] = frozenset()
     failed_loads: tuple[LoadJob, ...] = ()
@@ -98,6 +99,7 @@ def read_lab(*, now: datetime) -> LabView:
         intake_ok=found.intake_alive,
         database_error=found.database_error,
         beat_ok=found.beat_alive,
+        cache_trouble=found.cache_trouble,
     )
 
 

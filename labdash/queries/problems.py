@@ -58,6 +58,12 @@ def _hub(lab: LabView) -> Iterator[ProblemView]:
             text="Nothing is scheduled: pulls do not go on, and problems are not dated.",
             next_step="See what deploy/up says in its terminal, and its scheduler.log.",
         )
+    if lab.cache_trouble:
+        yield ProblemView(
+            code="cache_closed",
+            text=f"The hub's cache of models serves nobody: {lab.cache_trouble}.",
+            next_step="On Pulls, under Cache, stands what to do; or turn it off there.",
+        )
     if not lab.nodes:
         yield ProblemView(
             code="no_node",

@@ -16,6 +16,8 @@ from labdash.domain.errors import LabDashError
 from labdash.models import Membership, NodeKind, PullJob, PullSettings, PullState
 from labdash.models.pull import PullSource
 from labdash.queries.cache import cache_folder
+from labdash.queries.lab import read_lab
+from labdash.queries.problems import find_problems
 from tests.factories import GIB, make_installed, make_instance, make_job, running_job, seen
 from workers.wire.caching import CachedModel, CacheSpec, CacheState, drops_key, spec_key, state_key
 
@@ -229,3 +231,23 @@ def test_a_store_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         caching.drop_all()
     told = cache_origin(make_job())
     assert told == "The hub's cache cannot be asked: the store does not answer."
+
+
+@pytest.mark.usefixtures("_on")
+def test_a_cache_that_serves_nobody_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> list[str]:
+        tend()
+        lab = read_lab(now=timezone.now())
+        return [each.text for each in find_problems(lab) if each.code == "cache_closed"]
+
+    assert told() == []
+    monkeypatch.setattr(live, "CACHE_MISSING_AFTER_S", 0)
+    assert told() == ["The hub's cache of models serves nobody: its process does not run."]
+    live.store().delete(live.CACHE_TROUBLE_KEY)
+    tell(ports=(), errors={"11481": "another program has it"})
+    assert told() == [
+        "The hub's cache of models serves nobody: port 11481: another program has it."
+    ]
+    live.store().delete(live.CACHE_TROUBLE_KEY)
+    tell(errors={"80": "this user may not open it"})
+    assert told() == []
