@@ -26,7 +26,7 @@ NOT_ASKED = "It is not known where this comes from, so nobody is asked."
 _WORDS = {
     UpdateState.WAITING: "waits for its turn",
     UpdateState.COPYING: "keeping the version before under a second name",
-    UpdateState.TRYING: "in place. The version before is kept until this one was in memory once",
+    UpdateState.TRYING: "in place. The version before is kept until this one has been loaded once",
     UpdateState.RETURNING: "going back to the version before",
 }
 
@@ -110,7 +110,7 @@ def read_updates(lab: LabView) -> UpdatesView:
         asked=tuple(copy for copy in copies if _is_asked(copy)),
         running=tuple(_running(lab)),
         held=tuple(copy for copy in copies if copy.standing == "held" and not copy.update),
-        quiet=tuple(_quiet(line) for line in lines if not _shown(line)),
+        quiet=tuple(_quiet(line) for line in lines if not (_shown(line) or _is_busy(line))),
         ended=tuple(_rows().filter(state__in=UPDATE_ENDED)[:HISTORY_LENGTH]),
         down=tuple(UpstreamHost.objects.all()),
         is_on=PullSettings.read().check_updates,
@@ -145,6 +145,10 @@ def _rows() -> UpdateQuerySet:
 
 def _shown(line: Line) -> bool:
     return any(copy.standing == "newer" and _is_idle(copy) for copy in line.copies)
+
+
+def _is_busy(line: Line) -> bool:
+    return any(not _is_idle(copy) for copy in line.copies)
 
 
 def _is_idle(copy: Copy) -> bool:
@@ -205,10 +209,8 @@ def _standing(line: Line) -> tuple[str, bool]:
     tag, parent = line.tag, next((copy.parent for copy in line.copies if copy.parent), "")
     if tag is None:
         return NOT_ASKED, False
-    if any(copy.update is not None for copy in line.copies):
-        return "being updated", False
-    if any(copy.standing == "held" for copy in line.copies):
-        return "kept back by you", False
+    if held := [str(copy.instance.node) for copy in line.copies if copy.standing == "held"]:
+        return f"kept back by you on {', '.join(held)}", False
     if tag.manifest is None or tag.state not in {UpstreamState.THERE, UpstreamState.MISSING}:
         return _untold(tag), False
     if any(copy.standing == "unknown" for copy in line.copies):
@@ -220,8 +222,10 @@ def _untold(tag: UpstreamTag) -> str:
     match tag.state:
         case UpstreamState.GONE if tag.was_there:
             return "not published any more: what is here works on, and cannot be pulled again"
-        case UpstreamState.GONE | UpstreamState.MISSING if not tag.was_there:
-            return "not in the registry under this name: made or copied here"
+        case UpstreamState.GONE:
+            return "not in the registry under this name: withdrawn, or made or copied here"
+        case UpstreamState.MISSING:
+            return "not found in the registry; it is asked again tomorrow"
         case UpstreamState.CLOSED:
             return "for signed-in users only, so nobody can look"
     return f"not known yet: {tag.error}" if tag.error else "not asked yet"

@@ -122,6 +122,7 @@ def test_registry_that_is_down_is_told_and_what_it_said_stands(page: Client, rog
     [
         ({"state": "gone"}, "not published any more"),
         ({"state": "gone", "was_there": False, "manifest": None}, "not in the registry"),
+        ({"state": "missing", "was_there": False, "manifest": None}, "asked again tomorrow"),
         ({"state": "closed", "manifest": None}, "signed-in users only"),
         ({"state": "new", "manifest": None}, "not asked yet"),
         ({"state": "new", "manifest": None, "error": "it is down"}, "not known yet: it is down"),
