@@ -1,6 +1,6 @@
 """The next seven nights as a calendar: each from noon to noon, with what is due in it. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -58,22 +58,29 @@ class Night:
 
 
 def nights(schedules: Iterable[Timed], *, now: datetime, zone: ZoneInfo) -> tuple[Night, ...]:
-    """Return the night that is, or comes, and the six after it."""
+    """Return the coming night and the six after it; first the one that is, while it has more."""
     local, known = now.astimezone(zone), list(enumerate(schedules))
-    first = local.date() if local.hour >= NOON else local.date() - DAY
+    today = local.date()
+    first = today - DAY if local.hour < NOON and _has_more(known, now, zone) else today
     days = [first + number * DAY for number in range(NIGHTS)]
-    return tuple(_night(day, known, zone, is_first=day == first) for day in days)
+    names = {today: "Tonight", today - DAY: "This night"}
+    return tuple(_night(day, known, zone, names.get(day, "")) for day in days)
 
 
-def _night(
-    day: date, schedules: Sequence[tuple[int, Timed]], zone: ZoneInfo, *, is_first: bool
-) -> Night:
+def _has_more(schedules: Iterable[tuple[int, Timed]], now: datetime, zone: ZoneInfo) -> bool:
+    """Tell whether something is due, or under way, until noon."""
+    noon = _noon(now.astimezone(zone).date(), zone)
+    return any(_slots(each, lane, now, noon, zone) for lane, each in schedules)
+
+
+def _night(day: date, schedules: Sequence[tuple[int, Timed]], zone: ZoneInfo, name: str) -> Night:
     start, end = _noon(day, zone), _noon(day + DAY, zone)
     slots = [slot for lane, each in schedules for slot in _slots(each, lane, start, end, zone)]
-    name = "Tonight" if is_first else f"{day:%a} {day.day} {day:%b}"
     slots.sort(key=lambda slot: (slot.x, slot.lane))
     return Night(
-        label=name, slots=tuple(slots), height=max(1, len(schedules)) * LANE + ROOM + ROOM // 2
+        label=name or f"{day:%a} {day.day} {day:%b}",
+        slots=tuple(slots),
+        height=max(1, len(schedules)) * LANE + ROOM + ROOM // 2,
     )
 
 
@@ -82,26 +89,29 @@ def _noon(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(NOON), tzinfo=zone).astimezone(UTC)
 
 
-def _slots(
-    timed: Timed, lane: int, start: datetime, end: datetime, zone: ZoneInfo
-) -> Iterator[Slot]:
+def _slots(timed: Timed, lane: int, start: datetime, end: datetime, zone: ZoneInfo) -> list[Slot]:
     try:
         windows = list(due.windows_between(timed.when, start, end))
     except ValueError:
         # It is told as a problem that it cannot be read.
-        return
-    for window in windows:
-        begin = _place(window.opens_at, start, end)
-        until = _place(window.closes_at or window.opens_at, start, end)
-        yield Slot(
-            key=timed.key,
-            name=timed.name,
-            words=_words(window, zone),
-            x=min(begin, WIDTH - LEAST_WIDTH),
-            width=max(LEAST_WIDTH, until - begin),
-            lane=lane,
-            is_gaming=timed.is_gaming,
-        )
+        return []
+    return [_slot(timed, lane, window, start, end, zone) for window in windows]
+
+
+def _slot(
+    timed: Timed, lane: int, window: due.Window, start: datetime, end: datetime, zone: ZoneInfo
+) -> Slot:
+    begin = _place(window.opens_at, start, end)
+    until = _place(window.closes_at or window.opens_at, start, end)
+    return Slot(
+        key=timed.key,
+        name=timed.name,
+        words=_words(window, zone),
+        x=min(begin, WIDTH - LEAST_WIDTH),
+        width=max(LEAST_WIDTH, until - begin),
+        lane=lane,
+        is_gaming=timed.is_gaming,
+    )
 
 
 def _place(moment: datetime, start: datetime, end: datetime) -> int:

@@ -166,7 +166,7 @@ def _following(schedule: PullSchedule, now: datetime) -> str:
         return f"never due: {error}"
     if window is None:
         return "never due again"
-    return f"next {clock_words(window.opens_at.astimezone(zone), now)}"
+    return f"next: {clock_words(window.opens_at.astimezone(zone), now)}"
 
 
 def _view_run(
@@ -194,7 +194,8 @@ def _words(
     if schedule.gives_gpus:
         cards = len(run.gpus)
         return f"{cards} GPU{'' if cards == 1 else 's'} given back{end}"
-    return f"{done} of {of} done{end}"
+    present = f", {run.present} there already" if run.present else ""
+    return f"{done} of {of} done{present}{end}"
 
 
 def _zone(schedule: PullSchedule) -> ZoneInfo | None:

@@ -24,10 +24,13 @@ def test_a_night_is_from_noon_to_noon_with_its_windows_in_order() -> None:
     assert (nightly.x, nightly.x + nightly.width) == (round(14 / 24 * 1000), 750)
 
 
-def test_in_the_morning_the_night_is_still_the_one_of_yesterday() -> None:
-    found = nights([NIGHTLY], now=datetime(2026, 11, 26, 4, tzinfo=UTC), zone=BERLIN)
-    assert [night.label for night in found][:2] == ["Tonight", "Thu 26 Nov"]
+def test_in_the_morning_the_night_is_the_same_until_nothing_more_is_due() -> None:
+    morning = datetime(2026, 11, 26, 4, tzinfo=UTC)
+    found = nights([NIGHTLY], now=morning, zone=BERLIN)
+    assert [night.label for night in found][:3] == ["This night", "Tonight", "Fri 27 Nov"]
     assert [slot.words for slot in found[0].slots] == ["02:00 to 06:00"]
+    later = nights([NIGHTLY], now=morning.replace(hour=6), zone=BERLIN)
+    assert [night.label for night in later][:2] == ["Tonight", "Fri 27 Nov"]
 
 
 def test_the_night_in_which_the_clock_jumps_has_23_hours() -> None:

@@ -105,7 +105,7 @@ def test_buttons_run_stop_pause_and_resume(page: Client) -> None:
         ("run", "0 of 1 done"),
         ("stop", "Stopped by hand."),
         ("pause", "paused"),
-        ("resume", "next "),
+        ("resume", "next: "),
     ):
         response = page.post(f"{URL}{row.pk}/{verb}/", headers=BUTTON)
         assert (response.status_code, response.headers["HX-Trigger"]) == (204, "tick")
