@@ -5,13 +5,23 @@ Nothing is planned here: the server is asked for one load, and decides as its ve
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from labdash.planner.lab import Instance, Node, Variant
+from labdash.planner.memory.estimate import estimate
 from labdash.planner.placing.forms import Way, most_of_it, on_cpu, whole
 from labdash.planner.placing.layers import most
 from labdash.planner.placing.old_engine import gathered
-from labdash.planner.placing.outcome import Found, Miss, Outcome, Trial, all_layers
+from labdash.planner.placing.outcome import (
+    Found,
+    Miss,
+    Outcome,
+    Trial,
+    all_layers,
+    learned_of,
+    settings_of,
+)
 from labdash.planner.placing.seats import Seat, engine_free_bytes, seats_at
 from labdash.planner.placing.spreading import divided, left_in_part, spread, would_spread
 from labdash.planner.plan import Limit
@@ -111,12 +121,23 @@ def _most_ctx(variant: Variant, seat: Seat) -> int:
         return way(Trial(variant, min(steps * STEP, top), seat))
 
     def fits(steps: int) -> bool:
+        if seat.joined and _is_far_too_large(Trial(variant, min(steps * STEP, top), seat)):
+            return False
         tried = found(steps)
         return isinstance(tried, Outcome) or (seat.joined and tried.short_bytes is None)
 
     steps = most(fits, -(-top // STEP))
     is_one = bool(steps) and isinstance(found(steps), Outcome)
     return min(steps * STEP, top) if is_one else 0
+
+
+@lru_cache(maxsize=16_384)
+def _is_far_too_large(trial: Trial) -> bool:
+    """Tell without a division what no division can make fit: it takes more than all GPUs have."""
+    cards = trial.seat.cards
+    settings = settings_of(trial, sized=True)
+    found = estimate(trial.variant.model, settings, learned=learned_of(cards))
+    return sum(each.total_bytes for each in found.devices) > sum(c.room_bytes for c in cards)
 
 
 def _parts(

@@ -1,21 +1,16 @@
 """What a pull would really fetch to a server, from where, how long it takes, and what is left."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
-from labdash.models import InstalledModel, Instance, Manifest, PullJob, PullSettings, PullSource
+from labdash.models import InstalledModel, Instance, Manifest, PullSettings, PullSource
 from labdash.planner.lab import Variant
 from labdash.planner.placing.inventory import bare_digest, download_bytes, names_of, plain
 from labdash.queries.lab import LabView
 from labdash.queries.pull_speed import Pace, Road, pace_of
+from labdash.queries.room import CRUMBS_BYTES, Disks, Room, files_of, shelf_of
 from labdash.sources.registry import Manifest as PublishedManifest
-from workers.wire.shelf import ShelfReading
-
-# Settings, templates and licences that differ are no download worth telling.
-CRUMBS_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +53,15 @@ class Fetch:
     """A pull of one variant to one server.
 
     ``bytes`` is 0 where all of it is there, ``None`` where nobody knows. ``is_exact``: by the files
-    that the registry names, not by a reckoned size. ``left_bytes`` is what the disk has left
-    afterwards, below 0 where it is too small, and ``keep_bytes`` what shall stay free there.
+    that the registry names, not by a reckoned size. ``room`` is the verdict on the disk.
     """
 
     is_there: bool
     bytes: int | None
     is_exact: bool
+    room: Room
     giver: Giver = INTERNET
     pace: Pace | None = None
-    left_bytes: int | None = None
-    keep_bytes: int = 0
 
     @property
     def seconds(self) -> float | None:
@@ -80,9 +73,9 @@ class Fetch:
     @property
     def short_bytes(self) -> int:
         """Tell what the disk lacks for it."""
-        if self.left_bytes is None or not self.bytes:
+        if self.room.fits is not False:
             return 0
-        return max(0, self.keep_bytes - self.left_bytes)
+        return self.room.keep_bytes - (self.room.after_bytes or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +84,11 @@ class Stores:
 
     stores: Mapping[int, Store]
     nodes: Mapping[int, Instance]
-    free_bytes: Mapping[int, int | None]
+    disks: Disks
     paces: Mapping[Road, Pace]
     settings: PullSettings
     live: frozenset[int] = frozenset()
-    awaited: Mapping[int, int] = field(default_factory=dict)
+    limit_bytes_per_s: int | None = None
 
 
 def read_stores(lab: LabView) -> Mapping[int, Store]:
@@ -109,55 +102,24 @@ def read_stores(lab: LabView) -> Mapping[int, Store]:
             files[key].add(bare_digest(blob))
     told = set()
     for key, layers in Manifest.objects.values_list("instance_id", "layers"):
-        files[key].update(_digests(layers))
+        files[key].update(files_of(layers))
         told.add(key)
     return {
         each.pk: Store(
             names=frozenset(names[each.pk]),
             files=frozenset(files[each.pk]),
             is_told=each.pk in told,
-            begun=_begun(each.shelf),
+            begun=_begun(each),
         )
         for view in lab.nodes
         for each in view.node.instances.all()
     }
 
 
-def _begun(shelf: object) -> dict[str, int]:
-    """Read what unfinished downloads have; the reading may be of another version."""
-    try:
-        partials = ShelfReading.model_validate(shelf).partials if shelf else ()
-    except ValidationError:
-        return {}
-    return {bare_digest(each.digest): each.size_bytes for each in partials}
-
-
-def _digests(layers: object) -> Iterable[str]:
-    """Read the digests of a manifest's files; what is stored may be of another version."""
-    if isinstance(layers, list):
-        for each in layers:
-            if isinstance(each, list) and each and isinstance(each[0], str):
-                yield bare_digest(each[0])
-
-
-def free_bytes_of(lab: LabView) -> dict[int, int | None]:
-    """Return what is free on the disk of each server, by its last word."""
-    found: dict[int, int | None] = {}
-    for view in lab.nodes:
-        told = {each.name: each.disk for each in (view.sample.instances if view.sample else ())}
-        for each in view.node.instances.all():
-            disk = told.get(each.name)
-            found[each.pk] = disk.free_bytes if disk else None
-    return found
-
-
-def awaited_bytes() -> dict[int, int]:
-    """Return what is still to come to each server by the pulls that have not ended."""
-    found: defaultdict[int, int] = defaultdict(int)
-    rows = PullJob.objects.active().values_list("instance_id", "total_bytes", "done_bytes")
-    for key, total, done in rows:
-        found[key] += max(0, (total or 0) - (done or 0))
-    return dict(found)
+def _begun(instance: Instance) -> dict[str, int]:
+    """Return what unfinished downloads have."""
+    shelf = shelf_of(instance)
+    return {bare_digest(each.digest): each.size_bytes for each in shelf.partials} if shelf else {}
 
 
 def fetch(
@@ -167,18 +129,14 @@ def fetch(
     store = told.stores.get(instance.pk, NOTHING)
     size = missing_bytes(variant, published, store)
     giver = giver_of(variant, instance, told)
-    limits = (told.settings.bytes_per_s, instance.node.pull_bytes_per_s)
-    free = told.free_bytes.get(instance.pk)
-    kept = instance.node.keep_free_bytes
-    awaited = told.awaited.get(instance.pk, 0)
+    limits = (told.limit_bytes_per_s, instance.node.pull_bytes_per_s)
     return Fetch(
         is_there=store.has(variant),
         bytes=size,
         is_exact=published is not None,
         giver=giver,
         pace=pace_of(told.paces, instance.node_id, giver.source, giver.node, limits=limits),
-        left_bytes=None if free is None or size is None else free - awaited - size,
-        keep_bytes=told.settings.keep_free_bytes if kept is None else kept,
+        room=told.disks.room_for(instance, size),
     )
 
 

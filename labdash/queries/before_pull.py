@@ -14,9 +14,7 @@ from labdash.planner.prospects import Prospect, prospect
 from labdash.queries.before_fetch import (
     Fetch,
     Stores,
-    awaited_bytes,
     fetch,
-    free_bytes_of,
     read_stores,
 )
 from labdash.queries.before_names import (
@@ -29,12 +27,15 @@ from labdash.queries.before_names import (
 )
 from labdash.queries.before_room import Rooms, read_rooms
 from labdash.queries.lab import LabView, NodeView, read_lab
+from labdash.queries.limits import limit_now
 from labdash.queries.published import Published, can_be_asked, dead_reason, look_up, remembered
 from labdash.queries.pull_speed import read_paces
+from labdash.queries.room import read_disks
 from labdash.queries.snapshot import read_shelf
 
 type Room = Literal["free", "now"]
 
+ROOMS: tuple[Room, ...] = ("free", "now")
 # Slower than one reads, whatever its quality.
 READ_TOKENS_PER_S = 5.0
 
@@ -61,6 +62,7 @@ class Column:
     kv_type: str
     slots: int
     version: str
+    is_loaded: bool
     holds: str
     doubt: str
     now_untold: str
@@ -81,13 +83,14 @@ class Column:
 class Cell:
     """A quant on a server, ``shown`` being the one of both that was asked for.
 
+    The other one is told of what was named alone, ``None`` elsewhere.
     ``is_best``: no better quant fits whole there. ``is_picked``: it is proposed to be pulled.
     """
 
     column: Column
     offer: Offer
-    free: Prospect
-    now: Prospect
+    free: Prospect | None
+    now: Prospect | None
     shown: Prospect
     fetch: Fetch
     is_gone: bool = False
@@ -177,15 +180,16 @@ def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
 
 def _told(lab: LabView) -> Stores:
     instances = {each.pk: each for view in lab.nodes for each in view.node.instances.all()}
+    wanted = PullSettings.read()
     live = frozenset(view.node.pk for view in lab.nodes if view.liveness in ("live", "late"))
     return Stores(
         stores=read_stores(lab),
         nodes=instances,
-        free_bytes=free_bytes_of(lab),
+        disks=read_disks(instances.values()),
         paces=read_paces(),
-        settings=PullSettings.read(),
+        settings=wanted,
         live=live,
-        awaited=awaited_bytes(),
+        limit_bytes_per_s=limit_now(wanted, now=lab.now),
     )
 
 
@@ -202,6 +206,7 @@ def _columns(lab: LabView, rooms: Rooms, family: Family) -> Iterable[Column]:
                 kv_type=rules.kv_type if rules else "",
                 slots=rules.slots_for(first) if rules and first else 0,
                 version=(server.version or "") if server else "",
+                is_loaded=rooms.now[slug] is not rooms.free[slug],
                 holds=rooms.holds[slug],
                 doubt=rooms.doubts[slug],
                 now_untold=rooms.untold[slug],
@@ -227,14 +232,21 @@ def _row(  # noqa: PLR0913, PLR0917 - all of what one row follows from
     known = as_published(offer, manifest) if manifest else offer
     cells = []
     for column in columns:
-        free, now = _both(column, known.variant, question.ctx, rooms)
+        free, now = (
+            _one(column, room, known.variant, question.ctx, rooms)
+            if own or question.room == room
+            else None
+            for room in ROOMS
+        )
+        shown = now if question.room == "now" else free
+        assert shown is not None  # noqa: S101 - what was asked for is always worked out
         cells.append(
             Cell(
                 column=column,
                 offer=known,
                 free=free,
                 now=now,
-                shown=now if question.room == "now" else free,
+                shown=shown,
                 fetch=fetch(known.variant, column.instance, manifest, told),
                 is_gone=published is not None and published.state == "gone",
             )
@@ -242,19 +254,13 @@ def _row(  # noqa: PLR0913, PLR0917 - all of what one row follows from
     return Row(offer=known, published=published, is_own=own, cells=tuple(cells))
 
 
-def _both(column: Column, variant: Variant, ctx: int, rooms: Rooms) -> tuple[Prospect, Prospect]:
-    """Tell what becomes of a load on a free server, and on it as it is now."""
+def _one(column: Column, room: Room, variant: Variant, ctx: int, rooms: Rooms) -> Prospect:
+    """Tell what becomes of a load on a server, as if it were free or as it is now."""
+    if room == "now" and column.now_untold:
+        return Prospect(verdict="unknown", text=column.now_untold)
     slug = column.instance.node.slug
-    free = _one(rooms.free[slug], column.instance, variant, ctx)
-    if column.now_untold:
-        return free, Prospect(verdict="unknown", text=column.now_untold)
-    if rooms.now[slug] is rooms.free[slug]:
-        return free, free
-    return free, _one(rooms.now[slug], column.instance, variant, ctx)
-
-
-def _one(node: Node, instance: Instance, variant: Variant, ctx: int) -> Prospect:
-    server = server_of(node, instance)
+    node = (rooms.now if room == "now" else rooms.free)[slug]
+    server = server_of(node, column.instance)
     if server is None:
         return Prospect(verdict="unknown", text="its Ollama does not answer")
     try:

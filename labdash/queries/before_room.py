@@ -8,9 +8,13 @@ from labdash.queries.bars import GpuView, LoadedView, loaded_models, view_gpus, 
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import Library
 from labdash.queries.snapshot import snapshot
-from labdash.wording import age, size
+from labdash.wording import MIB, age, size
 
 _NO_LIBRARY = Library(families={}, quants={})
+# What is in use wavers all the time. It is taken as the next multiple, so that what was worked out
+# a moment ago still holds.
+STEP_BYTES = 32 * MIB
+RAM_STEP_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Rooms:
 def read_rooms(view: LabView) -> Rooms:
     """Read both."""
     lab: Lab = snapshot(view, wanted=())
-    free = {node.name: node for node in lab.nodes}
+    free = {node.name: _steady(node) for node in lab.nodes}
     now, untold, holds, doubts = {}, {}, {}, {}
     for each in view.nodes:
         slug = each.node.slug
@@ -41,6 +45,18 @@ def read_rooms(view: LabView) -> Rooms:
         holds[slug] = ", ".join(f"{m.name} ({size(m.model.size_bytes)})" for m in loaded)
         doubts[slug] = next((card.doubt for card in free[slug].cards if card.doubt), "")
     return Rooms(free=free, now=now, untold=untold, holds=holds, doubts=doubts)
+
+
+def _steady(node: Node) -> Node:
+    cards = tuple(
+        replace(card, used_bytes=min(card.total_bytes, _up(card.used_bytes, STEP_BYTES)))
+        for card in node.cards
+    )
+    return replace(node, cards=cards, ram_used_bytes=_up(node.ram_used_bytes, RAM_STEP_BYTES))
+
+
+def _up(size_bytes: int, step: int) -> int:
+    return -(-size_bytes // step) * step
 
 
 def _as_now(
@@ -56,7 +72,8 @@ def _as_now(
         held += sum(each.model.size_vram_bytes or 0 for each in loaded)
     if cards == node.cards and not held:
         return node
-    return replace(node, cards=cards, ram_used_bytes=node.ram_used_bytes + held)
+    ram_used = _up(node.ram_used_bytes + held, RAM_STEP_BYTES)
+    return replace(node, cards=cards, ram_used_bytes=ram_used)
 
 
 def _card(card: Card, gpu: GpuView | None) -> Card:
@@ -66,7 +83,8 @@ def _card(card: Card, gpu: GpuView | None) -> Card:
     models = sum(part.size_bytes for part in parts if part.kind == "model")
     # Models whose processes are not to be seen are among the others.
     everything = sum(part.size_bytes for part in parts)
-    used = min(card.total_bytes, max(card.used_bytes + models, everything))
+    used = _up(max(card.used_bytes + models, everything), STEP_BYTES)
+    used = min(card.total_bytes, used)
     return card if used == card.used_bytes else replace(card, used_bytes=used)
 
 
