@@ -29,10 +29,17 @@ class TargetForm(PlainForm):
     )
 
 
+class _ServerField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Instance) -> str:
+        slug = obj.node.slug
+        return slug if obj.name == "ollama" else f"{slug} / {obj.name}"
+
+
 class MoveForm(PlainForm):
     """Another machine."""
 
-    target = forms.ModelChoiceField(
+    prefix = "move"
+    target = _ServerField(
         label="To",
         queryset=Instance.objects.none(),
         empty_label=None,

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from labdash.domain import naming, orders, pulls
 from labdash.domain.errors import LabDashError
-from labdash.domain.tidying import free_row
+from labdash.domain.tidying import free_row, row_of
 from labdash.models import (
     InstalledModel,
     Instance,
@@ -146,10 +146,10 @@ def _order(job: Move, *, now: datetime) -> bool:
         return _fail(job, f"It is not on {job.target} any more, so it stays here.", now=now)
     if here.digest != job.digest:
         return _fail(job, "It was changed here in the meantime, so it stays.", now=now)
+    row, why = row_of(here), f"moved to {job.target}"
+    frees = row.frees_bytes if row else None
     try:
-        order = naming.delete(
-            installed=here, frees_bytes=None, user=job.requested_by, why=f"moved to {job.target}"
-        )
+        order = naming.delete(installed=here, frees_bytes=frees, user=job.requested_by, why=why)
     except LabDashError as error:
         return _explain(job, f"Waits to be deleted here: {error}")
     return bool(_still(job).update(name_job=order, reason=""))

@@ -26,13 +26,19 @@ def delete(*, installed: InstalledModel, user: User | None) -> NameJob:
 
 def free_row(installed: InstalledModel) -> Row:
     """Return what is known of a name. Raises ``LabDashError`` where something is at it."""
-    for server in read_servers(read_lab(now=timezone.now()), settings=PullSettings.read()):
-        for row in server.rows:
-            if row.installed.pk == installed.pk:
-                if row.bound:
-                    raise LabDashError(f"{row.name} stays: {row.bound}.")
-                return row
-    raise LabDashError(f"{installed.name} is not on {installed.instance} any more.")
+    row = row_of(installed)
+    if row is None:
+        raise LabDashError(f"{installed.name} is not on {installed.instance} any more.")
+    if row.bound:
+        raise LabDashError(f"{row.name} stays: {row.bound}.")
+    return row
+
+
+def row_of(installed: InstalledModel) -> Row | None:
+    """Return what is known of a name, ``None`` where it is gone."""
+    servers = read_servers(read_lab(now=timezone.now()), settings=PullSettings.read())
+    rows = (row for server in servers for row in server.rows)
+    return next((row for row in rows if row.installed.pk == installed.pk), None)
 
 
 def delete_proposed(*, installed: InstalledModel, user: User | None) -> int:

@@ -16,7 +16,16 @@ from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
 from labdash.queries.storage_page import NameView, StorageView, read_name, read_storage
 from labdash.storage_form import MoveForm, TargetForm
-from labdash.views.http import Fragment, Request, button, done, fragment, live_page, refused
+from labdash.views.http import (
+    Fragment,
+    Request,
+    button,
+    done,
+    fragment,
+    is_poll,
+    live_page,
+    refused,
+)
 
 
 @require_safe
@@ -154,6 +163,8 @@ def _named(pk: int) -> InstalledModel | None:
 def _gone(request: Request) -> HttpResponse:
     """Say that a name is gone: its page was open, or two people were at it."""
     text = "That model is not there any more: it was deleted or renamed in the meantime."
+    if is_poll(request):
+        return HttpResponse(headers={"HX-Redirect": reverse("pull_storage")})
     if request.htmx:
         return refused(request, LabDashError(text), default="pull_storage")
     messages.info(request, text)
@@ -178,7 +189,7 @@ def _name_page(request: Request, installed: InstalledModel) -> HttpResponse:
         lab=lab,
         problems=find_problems(lab),
         page=page,
-        target_form=TargetForm(auto_id="id_%s"),
+        target_form=TargetForm(),
         move_form=MoveForm(targets=targets) if targets else None,
     )
 

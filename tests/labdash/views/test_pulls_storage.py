@@ -17,7 +17,7 @@ from tests.factories import (
     sample,
     seen,
 )
-from tests.labdash.views.polling import count_queries, parts, poll, text_of
+from tests.labdash.views.polling import POLL, count_queries, parts, poll, text_of
 from workers import wire
 
 HTMX = {"HX-Request": "true", "HX-Target": "x"}
@@ -111,7 +111,7 @@ def test_a_move_begins_and_is_cancelled(page: Client) -> None:
     lab()
     InstalledModel.objects.filter(instance__node__slug="tower").delete()
     target = Instance.objects.get(node__slug="tower")
-    page.post(url("labdash/chat", "move/"), {"target": target.pk})
+    page.post(url("labdash/chat", "move/"), {"move-target": target.pk})
     job = Move.objects.get()
     assert (job.model, str(job.target)) == ("labdash/chat", "tower/ollama")
     page.post(f"/pulls/storage/moves/{job.pk}/cancel/", headers=HTMX)
@@ -142,6 +142,7 @@ def test_a_name_that_is_gone_leads_back(page: Client) -> None:
     lab()
     address = url("labdash/chat")
     InstalledModel.objects.all().delete()
+    assert page.get(address, headers=POLL).headers["HX-Redirect"] == "/pulls/storage/"
     assert "not there any more" in text_of(page.get(address, follow=True))
     answer = page.post(f"{address}delete/", headers=HTMX)
     assert (answer.status_code, "not there any more" in text_of(answer)) == (422, True)
