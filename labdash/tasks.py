@@ -19,6 +19,7 @@ from labdash.domain import (
     orders,
     problems,
     reconciliation,
+    renewing,
     schedule_runs,
     telemetry,
     tending,
@@ -119,9 +120,10 @@ def roll_up() -> None:
 
 @app.task(name="labdash.tasks.look_upstream")
 def look_upstream() -> None:
-    """Ask registries for the names that are due, and count who has an older version."""
+    """Ask registries for the names that are due, and see who has an older version."""
     upstream.look(now=timezone.now())
     upstream.count_behind()
+    renewing.renew_stale(now=timezone.now())
 
 
 @app.task(name="labdash.tasks.prune")

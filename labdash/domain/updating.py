@@ -199,11 +199,11 @@ def _is_in_memory(row: Update, view: NodeView) -> bool:
     if row.to_digest in digests:
         return True
     new = _installed(row, row.model)
-    if new is None or new.variant_id is None or row.step_at is None:
+    if new is None or new.variant_id is None:
         return False
     made = row.instance.installed_models.filter(digest__in=digests, variant=new.variant_id)
     return any(
-        plain(each.parent_model) == plain(row.model) and each.modified_at >= row.step_at
+        plain(each.parent_model) == plain(row.model) and each.modified_at >= new.modified_at
         for each in made
     )
 

@@ -115,6 +115,15 @@ def read_radar(instances: Iterable[Instance] | None = None) -> tuple[Line, ...]:
     )
 
 
+def newest_digest(name: str) -> str | None:
+    """Return the manifest that is published under a name by the last good answer, if it is known.
+
+    A neighbour that has another one has an older version: nothing newer comes from there.
+    """
+    tags = UpstreamTag.objects.filter(name__iexact=name, state=UpstreamState.THERE)
+    return tags.values_list("manifest__digest", flat=True).first()
+
+
 def names_to_ask() -> set[str]:
     """Return under which names something is installed that may be published."""
     return {name for row in _installed() if (name := source_of(row)) is not None}

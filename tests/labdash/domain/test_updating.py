@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labdash.domain import updates, updating
+from labdash.domain import renewing, updates, updating
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import kept_name
 from labdash.domain.updates import When
@@ -15,12 +15,13 @@ from labdash.models import (
     Instance,
     NameJob,
     NameState,
+    Plan,
     PullJob,
     PullState,
     Update,
     UpdateState,
 )
-from tests.factories import loaded, make_instance, ollama, orders, seen
+from tests.factories import WHEN, loaded, make_instance, ollama, orders, seen
 from tests.labdash.update_rows import (
     MODEL,
     NEW,
@@ -120,10 +121,10 @@ def test_name_made_from_the_new_version_counts_as_its_use(rog: Instance) -> None
     row = until_trying(rog)
     go_on(row)
     alias: dict[str, Any] = {"digest": "e" * 64, "weights": NEW_WEIGHTS, "parent_model": MODEL}
-    install(rog, "labdash/chat:latest", **alias, modified_at=now(minutes=-9))
+    install(rog, "labdash/chat:latest", **alias, modified_at=WHEN - timedelta(hours=1))
     in_memory("e" * 64, "labdash/chat:latest")
     assert go_on(row).state == UpdateState.TRYING
-    install(rog, "labdash/chat:latest", **alias, modified_at=now(minutes=1))
+    install(rog, "labdash/chat:latest", **alias, modified_at=WHEN + timedelta(hours=1))
     assert go_on(row).state == UpdateState.DONE
 
 
@@ -260,7 +261,7 @@ def test_silent_store_or_intake_changes_nothing(rog: Instance, dead_store: None)
 
 def test_names_of_a_plan_are_made_anew_and_what_was_loaded_leaves_first(rog: Instance) -> None:
     item = in_force(rog)
-    install(rog, "labdash/chat:latest", parent_model=MODEL)
+    install(rog, "labdash/chat:latest", parent_model=MODEL, modified_at=WHEN - timedelta(1))
     in_memory("e" * 64, "labdash/chat:latest")
     row = until_trying(rog)
     row = go_on(row)
@@ -281,12 +282,29 @@ def test_item_under_way_is_waited_for_and_one_of_the_new_version_left_alone(rog:
     item = in_force(rog, state="loading")
     row = until_trying(rog)
     assert go_on(row).renews
-    install(rog, "labdash/chat:latest", parent_model=MODEL, modified_at=now(minutes=1))
+    install(rog, "labdash/chat:latest", parent_model=MODEL, modified_at=WHEN + timedelta(1))
     item.state = "ready"
     item.save()
     assert not go_on(row).renews
     item.refresh_from_db()
     assert item.state == "ready"
+
+
+def test_version_that_somebody_pulled_past_labdash_is_served_too(rog: Instance) -> None:
+    item = in_force(rog)
+    Plan.objects.update(applied_at=now(minutes=-5))
+    Instance.objects.update(inventory_at=now(minutes=-1))
+    install(rog, "labdash/chat:latest", parent_model=MODEL)
+    assert renewing.renew_stale(now=now()) == 0
+    install(rog, digest=NEW, weights=NEW_WEIGHTS, modified_at=WHEN + timedelta(1))
+    Plan.objects.update(applied_at=now())
+    assert renewing.renew_stale(now=now()) == 0
+    Plan.objects.update(applied_at=now(minutes=-5))
+    in_memory("e" * 64, "labdash/chat:latest")
+    assert renewing.renew_stale(now=now()) == 1
+    item.refresh_from_db()
+    assert (item.state, orders()[-1]["wish"]) == ("unloading", "unload")
+    assert renewing.renew_stale(now=now()) == 0
 
 
 def test_what_cannot_be_updated_is_refused_with_the_reason(rog: Instance) -> None:
