@@ -29,7 +29,9 @@ def _speed(label: str, help_text: str = "") -> forms.FloatField:
         min_value=0,
         max_value=MOST_MIB_PER_S,
         error_messages=dict.fromkeys(("invalid", "min_value", "max_value"), _SPEED),
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+        widget=forms.NumberInput(
+            attrs={"step": "any", "inputmode": "decimal", "placeholder": "no limit"}
+        ),
     )
 
 

@@ -8,7 +8,12 @@ from labdash.queries.limits import Limits
 
 
 def pace(job: PullJob, limits: Limits, *, now: datetime) -> None:
-    """Let a running pull that was faster than its limit rest, or begin its next ten minutes."""
+    """Let a running pull that was faster than its limit rest, or begin its next ten minutes.
+
+    Who rests when there is no limit any more goes on at once.
+    """
+    if job.rest_until_at is not None and limits.of(job) is None:
+        _update(job, rest_until_at=None)
     if job.sent_at is None or job.turn_at is None or job.pause_requested:
         return
     arrived = max(0, (job.arrived_bytes or 0) - job.turn_bytes)

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from labdash.domain.reconciliation import carry_on
-from labdash.models import Node, PullSettings
+from labdash.models import Node, PullJob, PullSettings
 from labdash.queries.pacing import SpeedWindow, write_windows
 
 
@@ -22,4 +22,7 @@ def set_up(
         PullSettings.objects.update_or_create(pk=1, defaults=wanted)
         for pk, own in by_node.items():
             Node.objects.filter(pk=pk).update(**own)
+        # Rests were reckoned by what held before.
+        resting = PullJob.objects.active().filter(rest_until_at__isnull=False)
+        resting.update(rest_until_at=None)
         transaction.on_commit(carry_on)

@@ -25,7 +25,8 @@ def move_pull(*, job: PullJob, to: int) -> int:
     Raises ``LabDashError`` for one that waits no more.
     """
     with transaction.atomic():
-        rows = PullJob.objects.waiting().filter(instance=job.instance_id).in_order()
+        active = PullJob.objects.active().filter(instance=job.instance_id)
+        rows = active.filter(sent_at=None).in_order()
         waiting = list(rows.select_for_update())
         places = [Place(id=row.pk, priority=row.priority, rank=row.rank) for row in waiting]
         if job.pk not in {place.id for place in places}:
@@ -34,6 +35,8 @@ def move_pull(*, job: PullJob, to: int) -> int:
         for new in moved:
             if new not in places:
                 rows.filter(pk=new.id).update(priority=new.priority, rank=new.rank)
+        # What runs stays before them, should it be paused.
+        active.filter(sent_at__isnull=False).update(rank=-1 - len(moved))
         transaction.on_commit(lambda: carry_on(instance=job.instance))
     return [place.id for place in moved].index(job.pk)
 

@@ -43,5 +43,7 @@ def test_moving_changes_the_queue_of_one_instance_and_not_what_runs() -> None:
     assert list(waiting) == [jobs[2], jobs[0], jobs[1], later]
     other.refresh_from_db()
     assert other.rank == 0
+    active = PullJob.objects.active().filter(instance=running.instance).in_order()
+    assert active.first() == running
     with pytest.raises(LabDashError, match="waits no more"):
         move_pull(job=running, to=1)

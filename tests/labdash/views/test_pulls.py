@@ -178,7 +178,7 @@ def test_what_waits_says_for_what(page: Client, rog: Node) -> None:
     queue = bare(text_of(page.get("/pulls/")).partition('id="queued"')[2])
     assert "is tried again in 4 min The registry is down. failed 2 times" in queue
     assert f"Waits for its window. at {localtime(soon):%a %H:%M}" in queue
-    assert "paused in 4 min Rests, so that the speed limit holds on average." in queue
+    assert "paused, goes on in 4 min Rests, so that the speed limit holds on average." in queue
 
 
 def test_running_pull_tells_its_limit_and_what_was_lost(page: Client, rog: Node) -> None:
