@@ -20,6 +20,8 @@ MOST_ARRIVALS = 12
 # After a failure a blob is not asked for again at once, twice as long after each further one.
 FIRST_PAUSE_S = 5.0
 MOST_PAUSE_S = 600.0
+# While the disk takes what came, nothing comes: so much is made up for.
+BURST_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Arrivals:
         self._lock = threading.RLock()
         self._running: dict[str, tuple[Address, Arrival]] = {}
         self._failures: dict[str, _Failure] = {}
-        self._bucket = TokenBucket(None)
+        self._bucket = TokenBucket(None, burst_s=BURST_S)
         self._paying = threading.Lock()
         self.limit_bytes = 0
         self.keep_free_bytes = 0

@@ -19,9 +19,14 @@ class TokenBucket:
     """
 
     def __init__(
-        self, bytes_per_s: float | None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        bytes_per_s: float | None,
+        *,
+        burst_s: float = BURST_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bytes_per_s = bytes_per_s
+        self._burst_s = burst_s
         self._clock = clock
         self._paid_until = float("-inf")
 
@@ -45,6 +50,6 @@ class TokenBucket:
         if rate is None:
             return 0.0
         now = self._clock()
-        begins_at = max(self._paid_until, now - BURST_S)
+        begins_at = max(self._paid_until, now - self._burst_s)
         self._paid_until = begins_at + size_bytes / rate
         return begins_at - now
