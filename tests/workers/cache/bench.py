@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from workers.mirror.serving import MirrorServer
 
 from workers.cache.addresses import Service, address_of
 from workers.cache.arrivals import Arrivals
@@ -20,6 +19,7 @@ from workers.cache.cache import Cache
 from workers.cache.counting import Count
 from workers.cache.files import Files
 from workers.cache.upstream import Upstream
+from workers.mirror.serving import MirrorServer
 from workers.wire.caching import CacheAhead, CacheGrant, CacheSpec
 
 SECRET = "5" * 32

@@ -134,6 +134,14 @@ def test_small_files_that_a_machine_has_already_come_too(
     assert bench.manifest().status_code == 200
 
 
+def test_who_is_no_ollama_is_answered_without_the_registry(bench: Bench) -> None:
+    plain = {"User-Agent": "python-httpx"}
+    assert bench.manifest(headers=plain).status_code == 404
+    bench.manifest()
+    assert bench.manifest(headers=plain).status_code == 200
+    assert bench.registry.times("manifests") == 1
+
+
 def test_a_newer_file_under_the_same_name_is_taken_up(bench: Bench) -> None:
     bench.manifest()
     bench.blob(LAYER)
