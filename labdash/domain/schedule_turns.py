@@ -50,7 +50,13 @@ def take_turns(*, run: ScheduleRun, left: Iterable[Part], ready: Collection[str]
         for slug in {part.node for part in own}
     ]
     turn = whose_turn(candidates, run.schedule.at_once)
-    for is_in, text in ((True, ""), (False, waits_of(run=run))):
-        keys = [part.key for part in own if (part.node in turn) == is_in and part.waits != text]
+    # What somebody lets go on by hand is not stopped again.
+    waits = waits_of(run=run)
+    told: dict[str, list[int]] = {"": [], waits: []}
+    for part in own:
+        text = "" if part.node in turn else waits
+        if part.waits != text and not (text and part.is_sent and part.node in ready):
+            told[text].append(part.key)
+    for text, keys in told.items():
         if keys:
             PullJob.objects.active().filter(pk__in=keys).update(waits=text)
