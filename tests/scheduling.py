@@ -13,10 +13,10 @@ from xdist.scheduler import LoadScopeScheduling
 # Each of these files makes for all its tests what takes seconds: a lab, a hub, what it read.
 TOGETHER = (
     "tests/benchmarks/accuracy/test_measured.py",
-    "tests/deploy/test_demo.py",
     "tests/deploy/test_join.py",
     "tests/deploy/test_up.py",
     "tests/labdash/planner/memory/test_oracle.py",
+    "tests/labdash/planner/test_real_labs.py",
     "tests/test_architecture.py",
     "tests/workers/simlab/test_control.py",
     "tests/workers/simlab/test_server_faults.py",
@@ -29,6 +29,7 @@ TOGETHER = (
 GROUPS = {
     "demo looked at": (
         "tests/e2e/test_admin_seen.py",
+        "tests/e2e/test_demo.py",
         "tests/e2e/test_fit.py",
         "tests/e2e/test_history_seen.py",
         "tests/e2e/test_pages_seen.py",

@@ -10,6 +10,7 @@ from tests.browsing import browser as browser  # noqa: PLC0414 - a fixture for a
 from tests.deploy.running import Running
 from tests.e2e.hub_process import hub_worker as hub_worker  # noqa: PLC0414 - a fixture for all
 from tests.e2e.live_lab import LiveLab, sign_in
+from tests.processes import processes_of
 
 # Generous: two cores may run a browser, twelve processes and another test.
 PATIENCE_MS = 60_000
@@ -26,7 +27,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         running.wait()
         yield LiveLab(running, folder / "demo")
     finally:
-        running.end()
+        assert running.end() == 0, running.said()
+    assert processes_of(folder / "demo") == {}
+    assert not (folder / "labdash.sqlite3").exists()
 
 
 @pytest.fixture
