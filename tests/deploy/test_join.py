@@ -124,13 +124,6 @@ def test_a_line_needs_no_root(hub: Hub, machine_without_root: Machine) -> None:
     assert {path.stat().st_uid for path in machine.folder.iterdir()} == {NOBODY}
 
 
-def test_a_line_works_once(hub: Hub, machine: Machine) -> None:
-    line = line_of(hub, "once")
-    assert machine.run(line, "--no-start") == 0, machine.said()
-    assert machine.run(line, "--no-start") == 2
-    assert machine.said().splitlines()[-1].startswith("labdash: This line was used before")
-
-
 @pytest.mark.parametrize("kind", ["curl", "python"])
 def test_another_machine_in_the_place_of_the_hub_gets_nothing_run(
     hub: Hub, machine: Machine, kind: str
@@ -143,9 +136,11 @@ def test_another_machine_in_the_place_of_the_hub_gets_nothing_run(
     assert hub.state(f"not-{kind}") == "never"
 
 
-def test_a_removed_node_is_cut_off(hub: Hub, machine: Machine) -> None:
+def test_a_line_works_once_and_a_removed_node_is_cut_off(hub: Hub, machine: Machine) -> None:
     line = line_of(hub, "gone")
     assert machine.run(line, "--no-start") == 0, machine.said()
+    assert machine.run(line, "--no-start") == 2
+    assert machine.said().splitlines()[-1].startswith("labdash: This line was used before")
     machine.start()
     assert eventually(lambda: hub.state("gone") == "live"), machine.said()
     _, page = hub.owner.get("/admin/labdash/node/?q=gone")

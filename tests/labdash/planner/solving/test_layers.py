@@ -54,7 +54,7 @@ def test_what_would_be_all_on_the_cpu_gets_the_layers_that_there_is_room_for() -
         assert layers(plan) > 0
 
 
-@pytest.mark.parametrize("seed", [22, 3, 8])
+@pytest.mark.parametrize("seed", [3, 8, pytest.param(22, marks=pytest.mark.long)])
 def test_a_plan_with_parts_is_the_start_of_another(seed: int) -> None:
     made = small_lab(seed)
     wanted = tuple(replace(each, offload_allowed=True) for each in made.deployments)

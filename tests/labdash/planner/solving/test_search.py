@@ -72,6 +72,7 @@ def test_a_share_of_the_time_ends_before_the_rest_and_is_remembered() -> None:
     assert budget.out_of_time
 
 
+@pytest.mark.long
 def test_stirring_leaves_time_to_prove() -> None:
     seconds = 0.0
 
