@@ -33,6 +33,7 @@ FAST = Pace(
     stall_s=0.3,
     direct_url_s=0.5,
     load_factor=0.02,
+    quantize_bytes_per_s=1e11,
     unload_s=0.02,
 )
 

@@ -1,5 +1,6 @@
 """Create, copy, delete and blobs: what changes the store without a registry."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from workers.simlab.ollama.names import Name
 from workers.simlab.ollama.pull import Line, PullError, pull
 from workers.simlab.ollama.server import OllamaServer
 from workers.simlab.ollama.show import model_parameters
+from workers.simlab.ollama.weights import Weights
 from workers.simlab.registry import LAYER_TYPE
 
 _HEX_CHARS = 64
@@ -102,8 +104,13 @@ async def _create(
     if base_name and find(server, base_name) is None:
         async for line in _pull(server, base_name):
             yield line
+    made = _quantized(server, base_name, body)
+    if made is not None:
+        # Nothing is said meanwhile, headers included; who leaves ends it.
+        await asyncio.sleep(made.size_bytes / server.pace.quantize_bytes_per_s)
+        yield {"status": "verifying conversion"}
     try:
-        lines = _made(server, name, base_name, body)
+        lines = _made(server, name, base_name, body, made)
     except NoSpace as error:
         raise ApiError(500, f"write {server.store.shown_path('')}: {error}") from error
     for line in lines:
@@ -111,7 +118,11 @@ async def _create(
 
 
 def _made(
-    server: OllamaServer, name: Name, base_name: Name | None, body: Mapping[str, Any]
+    server: OllamaServer,
+    name: Name,
+    base_name: Name | None,
+    body: Mapping[str, Any],
+    made: Weights | None,
 ) -> list[Line]:
     if base_name is None:
         config = {"remote_host": body["remote_host"], "remote_model": body.get("from", "")}
@@ -119,7 +130,7 @@ def _made(
     base = find(server, base_name)
     if base is None:
         raise ApiError(500, f"model '{base_name.short}' not found")
-    return _derive(server, name, base, body)
+    return _derive(server, name, base, body, made)
 
 
 def _base_name(body: Mapping[str, Any]) -> Name:
@@ -139,30 +150,40 @@ async def _pull(server: OllamaServer, name: Name) -> AsyncGenerator[Line]:
 
 
 def _derive(
-    server: OllamaServer, name: Name, base: Installed, body: Mapping[str, Any]
+    server: OllamaServer,
+    name: Name,
+    base: Installed,
+    body: Mapping[str, Any],
+    made: Weights | None,
 ) -> list[Line]:
-    _check_quantize(server, base, body)
     given = {kind: body[kind] for kind in _TEXTS if body.get(kind)}
     replaced = set(given) | ({"params"} if base.manifest.layer("params") else set())
+    replaced |= {"model"} if made else set()
     kept = [
         replace(layer, origin=base.name.short)
         for layer in base.manifest.layers
         if layer.kind not in replaced
     ]
-    lines = [_layer_line(layer, is_new=False) for layer in kept]
-    layers = list(kept)
+    lines: list[Line] = []
+    layers = [_put_made(server, made, lines)] if made else []
+    lines += [_layer_line(layer, is_new=False) for layer in kept]
+    layers += kept
     for kind, text in given.items():
         layers.append(_put(server, kind, str(text), lines))
     parameters = model_parameters(server, base) | body.get("parameters", {})
     if parameters:
         layers.append(_put(server, "params", go_json(parameters), lines))
-    text = server.read_layer(base.manifest.config)
-    return lines + _write(server, name, json.loads(text), layers)
+    config = json.loads(server.read_layer(base.manifest.config))
+    return lines + _write(server, name, config | (made.config() if made else {}), layers)
 
 
-def _check_quantize(server: OllamaServer, base: Installed, body: Mapping[str, Any]) -> None:
-    if not body.get("quantize"):
-        return
+def _quantized(
+    server: OllamaServer, base_name: Name | None, body: Mapping[str, Any]
+) -> Weights | None:
+    """Return the file that a request lets be made; None where it asks for none."""
+    base = find(server, base_name) if base_name else None
+    if not body.get("quantize") or base is None:
+        return None
     wanted = str(body["quantize"]).upper()
     supported = ("F32", "F16", "Q4_K_S", "Q4_K_M", "Q8_0")
     weights = server.weights_of(base)
@@ -173,8 +194,25 @@ def _check_quantize(server: OllamaServer, base: Installed, body: Mapping[str, An
             f"unsupported quantization type {wanted} - supported types are {', '.join(supported)}"
         )
         raise ApiError(500, text)
-    if not weights or weights.quant != wanted:
-        raise ApiError(501, "the simulated server does not quantize")
+    if weights and weights.quant == wanted:
+        return None
+    made = next((each for each in server.weights.values() if _is(each, weights, wanted)), None)
+    if made is None:
+        raise ApiError(501, f"the simulated server knows no {wanted} of this model")
+    return made
+
+
+def _is(made: Weights, of: Weights | None, quant: str) -> bool:
+    return of is not None and (made.model, made.quant) == (of.model, quant)
+
+
+def _put_made(server: OllamaServer, made: Weights, lines: list[Line]) -> Layer:
+    is_new = server.store.blob_size(made.digest) is None
+    if is_new:
+        server.store.put_virtual(made.digest, made.size_bytes)
+    layer = Layer(media_type=f"{LAYER_TYPE}model", digest=made.digest, size_bytes=made.size_bytes)
+    lines.append(_layer_line(layer, is_new=is_new))
+    return layer
 
 
 def _write(

@@ -58,6 +58,7 @@ class Pace:
     stall_s: float = 30
     direct_url_s: float = 30
     load_factor: float = 1
+    quantize_bytes_per_s: float = 150e6
     unload_s: float = 0.03
 
 
