@@ -46,6 +46,9 @@ LONG_STREAM_BYTES = 32 * 2**20
 KEPT_OF_A_LONG_STREAM = 20
 HIGHEST_SEQUENCE = 2**64 - 1
 ALIVE_FOR_S = 10
+# A running pull reports twice in so long: not each report is worth a write of its own.
+ALIVE_EVERY_S = 1.0
+TRIM_EVERY_S = 5.0
 # Slightly under 5 s, so that a sample every 5 s is stored every time.
 STORE_EVERY_S = 4.5
 # So many moments are stored at once, although that time has not passed.
@@ -77,6 +80,8 @@ class Intake:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._stored_at: dict[str, float] = {}
+        self._trimmed_at: dict[str, float] = {}
+        self._told_at = float("-inf")
         self._waiting: defaultdict[str, dict[datetime, Moment]] = defaultdict(dict)
         self._understood: set[str] = set()
         self._rivals = Rivals()
@@ -108,12 +113,23 @@ class Intake:
         if entries:
             self._apply(self._parse_all(entries, sources, self._store_clock()))
         for key, found in entries.items():
-            _pass(pipe, key, found[-1][0])
+            _pass(pipe, key, found[-1][0], is_to_trim=self._is_to_trim(key))
         # Only now: before that, nodes whose reports wait here look silent.
-        pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
-        pipe.delete(live.DATABASE_ERROR_KEY, live.RECORDING_KEY)
+        now = time.monotonic()
+        if now - self._told_at >= ALIVE_EVERY_S:
+            pipe.set(live.INTAKE_ALIVE_KEY, 1, ex=ALIVE_FOR_S)
+            pipe.delete(live.DATABASE_ERROR_KEY, live.RECORDING_KEY)
+            self._told_at = now
         pipe.execute()
         return sum(map(len, entries.values()))
+
+    def _is_to_trim(self, key: str) -> bool:
+        """Tell whether what was read of a stream is to be deleted now, not at each report."""
+        now = time.monotonic()
+        if now - self._trimmed_at.get(key, -TRIM_EVERY_S) < TRIM_EVERY_S:
+            return False
+        self._trimmed_at[key] = now
+        return True
 
     def _cut_long_streams(self, keys: Iterable[str]) -> int:
         """Keep streams from filling the store; return how many entries may be read of each."""
@@ -197,7 +213,10 @@ class Intake:
         kept = newest(arrivals)
         self._collect(arrivals)
         self._each(kept, self._show)
-        live.note_recording()
+        # Where that fails, or was said, is taken back as soon as all is stored.
+        if any(isinstance(arrival.report, wire.Sample) for arrival in kept):
+            self._told_at = float("-inf")
+            live.note_recording()
         self._each(kept, self._record)
 
     def _each(
@@ -284,15 +303,16 @@ class Intake:
             log.warning("report rejected source=%s: %s", source, error, exc_info=trace)
 
 
-def _pass(pipe: Any, key: str, entry_id: bytes) -> None:
-    """Remember how far a stream was read, and delete what was.
+def _pass(pipe: Any, key: str, entry_id: bytes, *, is_to_trim: bool) -> None:
+    """Remember how far a stream was read, and delete what was where it is time.
 
     After the last id of all no entry can be added any more: such a stream begins anew.
     """
     milliseconds, sequence = map(int, entry_id.split(b"-"))
     if sequence < HIGHEST_SEQUENCE:
         pipe.hset(live.READ_TO_KEY, key, entry_id)
-        pipe.xtrim(key, minid=f"{milliseconds}-{sequence + 1}", approximate=False)
+        if is_to_trim:
+            pipe.xtrim(key, minid=f"{milliseconds}-{sequence + 1}", approximate=False)
     else:
         pipe.hdel(live.READ_TO_KEY, key)
         pipe.delete(key)

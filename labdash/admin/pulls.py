@@ -25,15 +25,16 @@ class PullJobAdmin(TellsRefusals):
         size_column("done_bytes", "done"),
         size_column("total_bytes", "of"),
         "attempt",
+        "priority",
         "created_at",
         "reason",
     )
-    list_filter = ("state", "instance__node")
+    list_filter = ("state", "held", "instance__node")
     list_select_related = ("instance__node",)
     search_fields = ("model", "reason", "instance__node__slug")
     autocomplete_fields = ("instance",)
     date_hierarchy = "created_at"
-    actions = ("cancel", "retry")
+    actions = ("cancel", "pause", "resume", "retry")
 
     def has_change_permission(self, request: HttpRequest, obj: PullJob | None = None) -> bool:
         """Only its node changes a job; the list stays open for actions."""
@@ -61,6 +62,18 @@ class PullJobAdmin(TellsRefusals):
         """Stop them."""
         jobs = queryset.select_related("instance__node")
         each(request, jobs, lambda job: pulls.cancel_pull(job=job), "Cancelling")
+
+    @admin.action(description="Pause pulls", permissions=["view"], location=BOTH)
+    def pause(self, request: HttpRequest, queryset: QuerySet[PullJob]) -> None:
+        """Hold them until somebody lets them go on."""
+        jobs = queryset.select_related("instance__node")
+        each(request, jobs, lambda job: pulls.pause_pull(job=job), "Pausing")
+
+    @admin.action(description="Resume pulls", permissions=["view"], location=BOTH)
+    def resume(self, request: HttpRequest, queryset: QuerySet[PullJob]) -> None:
+        """Let them go on now, whatever kept them."""
+        jobs = queryset.select_related("instance__node")
+        each(request, jobs, lambda job: pulls.resume_pull(job=job), "Resumed")
 
     @admin.action(description="Retry pulls", permissions=["view"], location=BOTH)
     def retry(self, request: HttpRequest, queryset: QuerySet[PullJob]) -> None:

@@ -10,6 +10,9 @@ from workers.wire import PullCause, PullOrder, PullPhase, PullProgress
 
 # The hub takes a job for lost after 30 s without a report.
 REPORT_MOST_S = 5.0
+# Each report is a write here, and two or three at the hub: bytes are told each two seconds, what
+# else is new sooner.
+BYTES_EVERY_S = 2.0
 REPORT_LEAST_S = 0.5
 CANCEL_EVERY_S = 0.4
 
@@ -59,11 +62,11 @@ class Reporter:
         return not self._is_closed
 
     def report_if_due(self, phase: PullPhase, *, reason: str | None = None) -> None:
-        """Report news at most every half second, and no news at least every five."""
-        news = (phase, reason, self._tally.done_bytes, self._tally.total_bytes)
+        """Report news at most every half second, bytes alone every two, and no news every five."""
+        news = (phase, reason, self._tally.total_bytes, self._tally.done_bytes)
         with self._joining:
             since_s = time.monotonic() - self._told_at
-            if since_s < (REPORT_MOST_S if news == self._told else REPORT_LEAST_S):
+            if since_s < _patience_s(self._told, news):
                 return
             self._told_at, self._told = time.monotonic(), news
             orders = list(self._orders.values())
@@ -118,3 +121,10 @@ class Reporter:
             found_bytes=self._tally.found_bytes,
             reason=reason,
         )
+
+
+def _patience_s(told: tuple[object, ...] | None, news: tuple[object, ...]) -> float:
+    if news == told:
+        return REPORT_MOST_S
+    is_bytes = told is not None and told[:-1] == news[:-1]
+    return BYTES_EVERY_S if is_bytes else REPORT_LEAST_S

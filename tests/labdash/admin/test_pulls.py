@@ -89,3 +89,11 @@ def test_installed_models_are_pulled_to_other_nodes(page: Client) -> None:
     page.post(url, {**data, "pull_confirmed": "yes", "instances": [str(there.pk)]})
     job = PullJob.objects.get()
     assert (job.instance, job.model) == (there, "qwen3:8b")
+
+
+def test_pulls_are_paused_and_resumed_by_actions(page: Client) -> None:
+    job = make_job()
+    assert "Pausing: 1." in act(page, "pause", job)
+    assert PullJob.objects.get().held is True
+    act(page, "resume", job)
+    assert PullJob.objects.get().held is False
