@@ -19,6 +19,7 @@ from labdash.models import Instance, Node, PullJob, PullState
 from labdash.models.pull import ARRIVED, PullJobQuerySet
 from labdash.queries import resting
 from labdash.queries.limits import Limits, read_limits
+from labdash.queries.room import missing_bytes, room_for
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
     job = next(job for job in jobs if job.pk == step.job.id)
     match step:
         case reconcile.Send():
-            return _send(job, now=now)
+            return _end_unfit(job, now=now) or _send(job, now=now)
         case reconcile.Cancel() | reconcile.Fail():
             return _end(job, ENDS[type(step)], step.reason, now=now)
         case reconcile.Stop():
@@ -173,6 +174,15 @@ def _put_by(job: PullJob, state: PullState, reason: str) -> bool:
     """Take a job from its node, to be sent again when its time has come."""
     idle = {"sent_at": None, "bytes_per_s": None, "remaining_s": None}
     return bool(_still(job).update(state=state, reason=reason, **idle))
+
+
+def _end_unfit(job: PullJob, *, now: datetime) -> bool:
+    """Fail what cannot fit before its first byte; a schedule asks for much and for no disk."""
+    if job.attempt or job.run_id is None:
+        return False
+    room = room_for(job.instance, missing_bytes(job.instance, job.model))
+    reason = f"It does not fit: {room.words}"
+    return room.fits is False and _end(job, PullState.FAILED, reason, now=now)
 
 
 def _send(job: PullJob, *, now: datetime) -> bool:

@@ -9,9 +9,11 @@ from django.test.utils import CaptureQueriesContext
 
 from labdash.domain import returning, schedule_runs, schedules, timetable
 from labdash.domain.errors import LabDashError
+from labdash.domain.reconciliation import carry_on
 from labdash.models import Gpu, Node, PullJob, PullSchedule, PullState, RunState, ScheduleRun
 from labdash.queries.due import Window
-from tests.factories import make_installed, make_instance, make_job, make_node
+from tests.factories import GIB, make_installed, make_instance, make_job, make_node, ollama, seen
+from workers import wire
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +127,20 @@ def _waiting() -> dict[str, set[str]]:
     for slug, waits in rows.values_list("instance__node__slug", "waits"):
         found.setdefault(slug, set()).add(waits)
     return found
+
+
+def test_what_does_not_fit_is_refused_before_its_first_byte() -> None:
+    disk = wire.DiskReading(path="/models", total_bytes=900 * GIB, free_bytes=GIB)
+    told = seen(instances=(ollama(disk=disk),))
+    make_instance("rog", last_sample=told.model_dump(mode="json"))
+    make_schedule()
+    run = schedules.run_now(schedule=PullSchedule.objects.get(), user=None)
+    carry_on()
+    schedule_runs.carry_on(runs=[run], now=OPENS)
+    run.refresh_from_db()
+    job = PullJob.objects.get()
+    assert (job.attempt, job.state, run.state) == (0, PullState.FAILED, RunState.FAILED)
+    assert "It does not fit: rog has 1.0 GiB free" in run.text
 
 
 @pytest.mark.parametrize("catch_up", [True, False])
