@@ -29,7 +29,7 @@ class TargetForm(PlainForm):
     )
 
 
-class _ServerField(forms.ModelChoiceField):
+class _ServerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # none when it runs
     def label_from_instance(self, obj: Instance) -> str:
         slug = obj.node.slug
         return slug if obj.name == "ollama" else f"{slug} / {obj.name}"

@@ -1,7 +1,7 @@
 """The site map."""
 
 from django.contrib import admin
-from django.urls import include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from labdash.views import (
     access,
@@ -74,7 +74,7 @@ storage_urls = [
     path("orders/<int:pk>/cancel/", pulls_storage.storage_cancel, name="storage_cancel"),
     path("moves/<int:pk>/cancel/", pulls_storage.storage_move_cancel, name="storage_move_cancel"),
 ]
-pull_urls = [
+pull_urls: list[URLPattern | URLResolver] = [
     path("schedules/", include(schedule_urls)),
     path("", pulls.pulls, name="pulls"),
     path("new/", pulls_new.pull_new, name="pull_new"),

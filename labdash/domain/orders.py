@@ -19,7 +19,9 @@ from labdash.models import (
     Node,
     PlanItem,
     PullJob,
+    PullSettings,
 )
+from labdash.queries.room import keep_free_bytes
 from workers import wire
 from workers.wire.finding import FindOrder
 from workers.wire.loads import LOAD_DEADLINE_S
@@ -53,6 +55,7 @@ def send_pull(job: PullJob) -> None:
         instance_url=instance.url,
         model=job.model,
         deadline_s=PULL_DEADLINE_S,
+        keep_free_bytes=keep_free_bytes(instance.node, PullSettings.read()),
     )
     _send("workers.pull", order, instance.node)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import ValidationError
 
 from labdash.catalog.models import find_model
+from labdash.live import StoreDown, read_states
 from labdash.models import (
     InstalledModel,
     Instance,
@@ -106,16 +107,16 @@ def read_disks(instances: Iterable[Instance]) -> Disks:
     """
     settings = PullSettings.read()
     keys = {each.node_id for each in instances}
-    nodes = Node.objects.filter(pk__in=keys).prefetch_related("instances")
+    nodes = list(Node.objects.filter(pk__in=keys).prefetch_related("instances"))
+    newest = _newest(nodes)
     to_come = _to_come(keys)
     free: dict[int, int] = {}
     keep: dict[int, int] = {}
     pending: dict[int, int] = {}
     for node in nodes:
-        disks = _disks(node)
-        kept = node.keep_free_bytes
+        disks = newest.get(node.slug) or _kept(node)
         for row in node.instances.all():
-            keep[row.pk] = settings.keep_free_bytes if kept is None else kept
+            keep[row.pk] = keep_free_bytes(node, settings)
             disk = disks.get(row.name)
             if disk is not None:
                 free[row.pk] = disk.free_bytes
@@ -123,6 +124,12 @@ def read_disks(instances: Iterable[Instance]) -> Disks:
             same = [each.pk for each in beside if _is_same(disks.get(each.name), disk)]
             pending[row.pk] = sum(to_come[pk] for pk in (row.pk, *same))
     return Disks(free=free, keep=keep, pending=pending)
+
+
+def keep_free_bytes(node: Node, settings: PullSettings) -> int:
+    """Return what shall stay free on the disks of a node."""
+    own = node.keep_free_bytes
+    return settings.keep_free_bytes if own is None else own
 
 
 def missing_bytes(instance: Instance, model: str) -> int | None:
@@ -213,8 +220,20 @@ def _to_come(nodes: Iterable[int]) -> defaultdict[int, int]:
     return found
 
 
-def _disks(node: Node) -> dict[str, wire.DiskReading]:
-    """Return the disks of a node's servers, as it last told."""
+def _newest(nodes: Iterable[Node]) -> dict[str, dict[str, wire.DiskReading]]:
+    """Return the disks of each node's servers as it tells them now; nothing without the store."""
+    try:
+        states = read_states(node.slug for node in nodes)
+    except StoreDown:
+        return {}
+    return {
+        slug: {each.name: each.disk for each in state.sample.instances if each.disk}
+        for slug, state in states.items()
+    }
+
+
+def _kept(node: Node) -> dict[str, wire.DiskReading]:
+    """Return the disks of a node's servers as they were stored last."""
     found: dict[str, wire.DiskReading] = {}
     sample = node.last_sample if isinstance(node.last_sample, dict) else {}
     for reading in sample.get("instances") or ():

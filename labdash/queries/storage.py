@@ -11,7 +11,7 @@ from labdash.planner.storing import Group, Kept, enough, freed_by_each, unique_b
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import Library, plain_name, read_library
 from labdash.queries.needs import IN_MEMORY, Need, read_needs
-from labdash.queries.room import files_of, shelf_of
+from labdash.queries.room import files_of, keep_free_bytes, shelf_of
 from labdash.wording import DAY_S, age
 from workers import wire
 
@@ -197,8 +197,7 @@ def _server(
     rows = tuple(_row(row, kept, shelf, frees[kept.name], known) for row, kept in pairs)
     reading = _reading(view, instance)
     disk = reading.disk if reading else None
-    own = instance.node.keep_free_bytes
-    keep = known.settings.keep_free_bytes if own is None else own
+    keep = keep_free_bytes(instance.node, known.settings)
     told = shelf_of(instance)
     return Server(
         instance=instance,

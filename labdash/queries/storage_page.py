@@ -26,14 +26,14 @@ _DONE = {
     NameAct.RENAME: "renamed to",
     NameAct.DELETE: "deleted",
     NameAct.QUANTIZE: "made smaller as",
-    NameAct.CLEAR: "unfinished downloads deleted",
+    NameAct.CLEAR: "deleted",
 }
 _DOING = {
     NameAct.COPY: "being copied to",
     NameAct.RENAME: "being renamed to",
     NameAct.DELETE: "being unloaded and deleted",
     NameAct.QUANTIZE: "being made smaller as",
-    NameAct.CLEAR: "deleting unfinished downloads",
+    NameAct.CLEAR: "being deleted",
 }
 
 
@@ -158,7 +158,7 @@ def _order(job: NameJob) -> Done:
     act, state = NameAct(job.act), NameState(job.state)
     words = f"{(_DOING if job.is_active else _DONE)[act]} {job.target}".strip()
     notes = [job.meaning, job.why and f"Why: {job.why}."]
-    if state == NameState.DONE and job.frees_bytes is not None and act in _FREEING:
+    if state == NameState.DONE and job.frees_bytes and act in _FREEING:
         notes.insert(0, f"{size(job.frees_bytes)} freed.")
     if state in {NameState.FAILED, NameState.CANCELLED}:
         words = f"not {_DONE[act]} {job.target}: {state.label}".replace(" :", ":")

@@ -72,7 +72,7 @@ def test_pull_that_does_not_fit_the_disk_is_refused_with_the_sizes(
     row = ended(window, "minibox")
     expect(row).to_contain_text("failed")
     expect(row).to_contain_text(
-        re.compile(r"It needs 2\.\d GiB more on .+ and 1\.0 GiB are free\.")
+        re.compile(r"It needs 12\.\d GiB more .+ 1\.0 GiB are free, of which 10\.0 GiB are to stay")
     )
     lab.order("/machines/minibox/disk", free_bytes=64 * 1024 * MIB)
 

@@ -10,7 +10,7 @@ from workers.engines.create import answered, follow, unload
 from workers.engines.create_reasons import explain
 from workers.engines.guard import Cut, Guarded
 from workers.engines.load_reasons import clean
-from workers.engines.names import listed_name
+from workers.engines.names import canonical_name, listed_name
 from workers.wire import NameOrder, NamePhase, NameProgress
 
 # Holds what a copy replaces until it is done: files that no name needs go only with a name.
@@ -60,6 +60,9 @@ class ByHand(Guarded[NameOrder]):
 
     async def _copy(self, target: str) -> str:
         order, names = self._order, await self._names()
+        if canonical_name(order.model) == canonical_name(target):
+            text = f"For Ollama {order.model} and {target} are the same name."
+            raise Refused("", meaning=text)
         source, there = _of(names, order.model), _of(names, target)
         if source is None and there is not None and order.act == "rename":
             # It was renamed before, and nobody heard of it.

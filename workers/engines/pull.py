@@ -303,10 +303,14 @@ class Pull:
             return None
         self._checked_bytes = total
         disk, missing = self._watch.disk(), self._tally.missing_bytes
-        if disk is None or missing <= disk.free_bytes:
+        keep = self._order.keep_free_bytes
+        if disk is None or not missing or missing <= disk.free_bytes - keep:
             return None
-        free = disk.free_bytes
-        return _failed(short_of_disk(missing_bytes=missing, free_bytes=free, path=disk.path))
+        return _failed(
+            short_of_disk(
+                missing_bytes=missing, free_bytes=disk.free_bytes, keep_bytes=keep, path=disk.path
+            )
+        )
 
     def _is_stuck(self, stream: PullStream) -> Outcome | Reason | None:
         now, tally = time.monotonic(), self._tally

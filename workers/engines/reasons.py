@@ -225,11 +225,12 @@ def _shorten(text: str) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"  # noqa: PLR2004 - said above
 
 
-def short_of_disk(*, missing_bytes: int, free_bytes: int, path: str) -> Reason:
+def short_of_disk(*, missing_bytes: int, free_bytes: int, keep_bytes: int, path: str) -> Reason:
     """Say how much space a pull lacks."""
-    short = size(missing_bytes - free_bytes)
+    short = size(missing_bytes + keep_bytes - free_bytes)
     text = f"It needs {short} more on {path}: {size(missing_bytes)} are still to come, and"
-    return Reason(text=f"{text} {size(free_bytes)} are free.", retry=False, cause="no-space")
+    kept = f", of which {size(keep_bytes)} are to stay free" if keep_bytes else ""
+    return Reason(text=f"{text} {size(free_bytes)} are free{kept}.", retry=False, cause="no-space")
 
 
 def nearly_full(*, free_bytes: int, path: str) -> Reason:

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from workers.values import Maybe, Small
+from workers.values import Count, Maybe, Small
 from workers.wire.applies import AliasName, Parameters
 from workers.wire.base import (
     PROTOCOL_VERSION,
@@ -35,7 +35,10 @@ class Order(Message):
 
 
 class PullOrder(Order):
-    """Pull ``model`` on ``instance_url``. ``attempt`` grows when the hub sends a job again."""
+    """Pull ``model`` on ``instance_url``. ``attempt`` grows when the hub sends a job again.
+
+    ``keep_free_bytes`` shall be free on its disk afterwards.
+    """
 
     job_id: int
     attempt: int
@@ -43,6 +46,7 @@ class PullOrder(Order):
     instance_url: InstanceUrl
     model: ModelName
     deadline_s: float
+    keep_free_bytes: Count = 0
 
 
 class RefreshOrder(Order):

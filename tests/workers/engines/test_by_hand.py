@@ -131,3 +131,10 @@ def test_order_that_makes_no_sense_is_none(wrong: dict[str, object]) -> None:
     values = {"node": "rog", "job_id": 1, "instance_url": "http://h:1", "deadline_s": 1}
     with pytest.raises(ValueError, match="validation error"):
         NameOrder.model_validate(values | {"model": "m"} | wrong)
+
+
+@pytest.mark.parametrize("act", ["copy", "rename"])
+def test_a_name_in_other_letters_is_the_same_and_never_lost(bench: NameBench, act: str) -> None:
+    end = do(bench, act, MODEL, MODEL.upper())
+    assert (end.phase, "the same name" in (end.meaning or "")) == ("failed", True)
+    assert MODEL in bench.names()

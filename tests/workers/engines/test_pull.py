@@ -230,6 +230,20 @@ def test_a_pull_that_does_not_fit_the_disk_is_stopped_with_numbers(bench: Bench)
     bench.wait_for(lambda: bench.fake.pulls[0].left)
 
 
+def test_what_shall_stay_free_is_not_filled(bench: Bench) -> None:
+    node = bench.telemetry.find("rog")
+    watch = node.find(bench.fake.url) if node else None
+    assert watch
+    watch.place = SmallDisk(free_bytes=8 * GIB)
+    bench.script([MANIFEST, layer(DIGEST, 6 * GIB, GIB), Wait(60)])
+    bench.start(bench.order(keep_free_bytes=4 * GIB))
+    bench.wait_for_phase("failed")
+    assert bench.said()[-1].reason == (
+        "It needs 1.0 GiB more on /srv/models: 5.0 GiB are still to come, and 8.0 GiB are free, of"
+        " which 4.0 GiB are to stay free."
+    )
+
+
 def test_a_disk_without_room_refuses_a_pull_before_the_server_is_asked(bench: Bench) -> None:
     node = bench.telemetry.find("rog")
     watch = node.find(bench.fake.url) if node else None

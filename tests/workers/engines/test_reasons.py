@@ -217,7 +217,9 @@ def test_braces_in_a_text_are_left_alone() -> None:
 
 def test_lack_of_disk_names_how_much_and_where() -> None:
     gib = 2**30
-    reason = short_of_disk(missing_bytes=int(5.1 * gib), free_bytes=2 * gib, path="/srv/models")
+    reason = short_of_disk(
+        missing_bytes=int(5.1 * gib), free_bytes=2 * gib, keep_bytes=0, path="/srv/models"
+    )
 
     assert reason.text == (
         "It needs 3.1 GiB more on /srv/models: 5.1 GiB are still to come, and 2.0 GiB are free."
