@@ -4,9 +4,18 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from labdash.models import InstalledModel, Instance, Manifest, PullSettings, PullSource
+from labdash.live import StoreDown
+from labdash.models import (
+    InstalledModel,
+    Instance,
+    Manifest,
+    NodeKind,
+    PullSettings,
+    PullSource,
+)
 from labdash.planner.lab import Variant
 from labdash.planner.placing.inventory import bare_digest, download_bytes, names_of, plain
+from labdash.queries.cache import read_state
 from labdash.queries.lab import LabView
 from labdash.queries.pull_speed import Pace, Road, pace_of
 from labdash.queries.room import CRUMBS_BYTES, Disks, Room, files_of, shelf_of
@@ -38,11 +47,21 @@ NOTHING = Store()
 
 @dataclass(frozen=True, kw_only=True)
 class Giver:
-    """Where a pull comes from. ``node`` is whose name is ``slug``, where a machine gives."""
+    """Where a pull comes from. ``node`` is whose name is ``slug``, where a machine gives.
+
+    ``is_kept``: it passes the hub's cache, which keeps it for the next one.
+    """
 
     source: PullSource
     node: int | None = None
     slug: str = ""
+    is_kept: bool = False
+
+    @property
+    def words(self) -> str:
+        """Name it in a sentence."""
+        kept = ", through the hub's cache" if self.is_kept else ""
+        return f"{self.slug or self.source.label}{kept}"
 
 
 INTERNET = Giver(source=PullSource.INTERNET)
@@ -89,6 +108,8 @@ class Stores:
     settings: PullSettings
     live: frozenset[int] = frozenset()
     limit_bytes_per_s: int | None = None
+    has_cache: bool = False
+    cached: frozenset[str] = frozenset()
 
 
 def read_stores(lab: LabView) -> Mapping[int, Store]:
@@ -159,12 +180,28 @@ def missing_bytes(
 
 
 def giver_of(variant: Variant, instance: Instance, told: Stores) -> Giver:
-    """Choose the nearest source: a machine that has the same file and answers, else the cache."""
-    if told.settings.neighbours:
+    """Foretell the nearest source: a machine that has it and answers, the cache, the internet.
+
+    Only a machine with a worker of its own can give, and none with Windows takes from it.
+    """
+    if told.settings.neighbours and instance.node.kind != NodeKind.WINDOWS:
         for key in sorted(told.stores):
             home = told.nodes.get(key)
             if home is None or home.node_id == instance.node_id or home.node_id not in told.live:
                 continue
-            if told.stores[key].has(variant):
+            if told.stores[key].has(variant) and not home.node.agentless:
                 return Giver(source=PullSource.NEIGHBOUR, node=home.node_id, slug=home.node.slug)
-    return Giver(source=PullSource.CACHE) if told.settings.cache else INTERNET
+    if not told.has_cache:
+        return INTERNET
+    if names_of(variant) & told.cached:
+        return Giver(source=PullSource.CACHE)
+    return Giver(source=PullSource.INTERNET, is_kept=True)
+
+
+def read_cached() -> frozenset[str] | None:
+    """Return the plain names that the hub's cache has whole; ``None`` where it does not run."""
+    try:
+        state = read_state()
+    except StoreDown:
+        return None
+    return frozenset(plain(each.model) for each in state.models if each.is_whole) if state else None

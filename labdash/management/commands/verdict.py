@@ -106,5 +106,4 @@ def _fetch(cell: Cell) -> str:
     if cell.fetch.bytes == 0:
         return "installed"
     taken = "an unknown size" if cell.fetch.bytes is None else size(cell.fetch.bytes)
-    giver = cell.fetch.giver.slug or cell.fetch.giver.source.label
-    return f"{taken} from {giver}; {cell.fetch.room.words}".rstrip(".")
+    return f"{taken} from {cell.fetch.giver.words}; {cell.fetch.room.words}".rstrip(".")

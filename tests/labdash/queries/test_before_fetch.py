@@ -74,6 +74,17 @@ def test_machine_that_has_it_and_answers_gives_it() -> None:
     assert fetch(asked(), here, PUBLISHED, known).giver.slug == "b"
     silent = told(here, stores=stores, nodes={1: here, 2: there}, live=frozenset((1,)))
     assert fetch(asked(), here, PUBLISHED, silent).giver.source == PullSource.INTERNET
+    there.node.agentless = True
+    assert fetch(asked(), here, PUBLISHED, known).giver.words == "the internet"
+
+
+def test_cache_gives_what_it_has_and_keeps_what_passes_it() -> None:
+    here = Instance(pk=1, node=Node(pk=1, slug="a"))
+    empty = told(here, has_cache=True)
+    found = fetch(asked(), here, PUBLISHED, empty).giver
+    assert found.words == "the internet, through the hub's cache"
+    full = told(here, has_cache=True, cached=frozenset(("qwen3:14b-q4_k_m",)))
+    assert fetch(asked(), here, PUBLISHED, full).giver.source == PullSource.CACHE
 
 
 def test_usual_speed_is_the_median_of_that_road_and_else_unknown() -> None:
