@@ -20,7 +20,15 @@ from django.utils import timezone
 from labdash import live
 from labdash.domain.errors import LabDashError
 from labdash.domain.readiness import STORE_AWAY
-from labdash.models import InstalledModel, Node, NodeKind, PullJob, PullSettings, PullState
+from labdash.models import (
+    InstalledModel,
+    Instance,
+    Node,
+    NodeKind,
+    PullJob,
+    PullSettings,
+    PullState,
+)
 from labdash.models.pull import PullJobQuerySet, PullSource
 from labdash.queries.cache import cache_folder, port_error, read_state
 from labdash.queries.limits import limit_now
@@ -33,6 +41,7 @@ from workers.wire.caching import (
     CacheGrant,
     CacheSpec,
     drops_key,
+    rechecks_key,
     spec_key,
 )
 
@@ -60,13 +69,21 @@ def limit(*, limit_bytes: int) -> None:
 
 def drop(*, model: str) -> None:
     """Delete a model from the cache. Raises ``LabDashError``."""
-    _drop(model)
+    _ask(drops_key(), model)
+
+
+def recheck(*, model: str) -> None:
+    """Let the cache read a model again, of which a machine got a damaged file."""
+    try:
+        _ask(rechecks_key(), model)
+    except LabDashError as error:
+        log.warning("the cache is not told of a damaged file model=%s: %s", model, error)
 
 
 def drop_all() -> None:
     """Delete all that nobody is served now, or, while the cache is off, all. ``LabDashError``."""
     if PullSettings.read().cache:
-        _drop(EVERYTHING)
+        _ask(drops_key(), EVERYTHING)
     else:
         _remove_folder()
 
@@ -133,9 +150,8 @@ def _wished() -> PullJobQuerySet:
 def _ahead(jobs: Iterable[PullJob], wanted: PullSettings, *, now: datetime) -> list[PullJob]:
     """Return the jobs whose time has come while their node is away, one for each model."""
     waiting = [job for job in jobs if job.sent_at is None and _is_open(job, now)]
-    nodes = {job.instance.node for job in waiting}
-    awake = _awake(nodes, now) if nodes else set()
-    asleep = [job for job in waiting if job.instance.node.slug not in awake]
+    awake = _awake([job.instance for job in waiting], now)
+    asleep = [job for job in waiting if job.instance_id not in awake]
     near = _at_neighbours(asleep, now) if asleep and wanted.neighbours else set()
     by_model = {job.model: job for job in asleep if job.model not in near}
     return list(by_model.values())
@@ -146,22 +162,29 @@ def _is_open(job: PullJob, now: datetime) -> bool:
     return (opens is None or opens <= now) and (closes is None or now < closes)
 
 
-def _awake(nodes: Collection[Node], now: datetime) -> set[str]:
-    states = live.read_states({node.slug for node in nodes})
-    seen = {
-        node.slug: states[node.slug].arrived_at if node.slug in states else node.last_seen_at
-        for node in nodes
-    }
-    return {slug for slug, at in seen.items() if at is not None and now - at <= SILENT_AFTER}
+def _awake(instances: Collection[Instance], now: datetime) -> set[int]:
+    """Return the keys of the servers that can be reckoned with.
+
+    Of a machine that is only an address, the hub reports that its server does not answer.
+    """
+    states = live.read_states({each.node.slug for each in instances}) if instances else {}
+    return {each.pk for each in instances if _answers(each, states.get(each.node.slug), now)}
+
+
+def _answers(instance: Instance, state: live.NodeState | None, now: datetime) -> bool:
+    at = state.arrived_at if state else instance.node.last_seen_at
+    if at is None or now - at > SILENT_AFTER:
+        return False
+    readings = state.sample.instances if state else ()
+    return all(each.state == "ok" for each in readings if each.url == instance.url)
 
 
 def _at_neighbours(jobs: Iterable[PullJob], now: datetime) -> set[str]:
     """Return the models that a machine has which is awake: they will not come from upstream."""
     names = {job.model for job in jobs}
     rows = InstalledModel.objects.filter(name__in=names).select_related("instance__node")
-    held = {(row.name, row.instance.node) for row in rows}
-    awake = _awake({node for _, node in held}, now) if held else set()
-    return {name for name, node in held if node.slug in awake}
+    awake = _awake([row.instance for row in rows], now)
+    return {row.name for row in rows if row.instance_id in awake}
 
 
 def _note(jobs: Iterable[PullJob], models: Mapping[str, CachedModel]) -> None:
@@ -189,8 +212,8 @@ def _let_in(models: Mapping[str, CachedModel], *, now: datetime) -> None:
         attempt=0, source=PullSource.CACHE, not_before_at__gt=now, model__in=whole
     )
     found = list(late.select_related("instance__node")) if whole else []
-    awake = _awake({job.instance.node for job in found}, now) if found else set()
-    keys = [job.pk for job in found if job.instance.node.slug in awake]
+    awake = _awake([job.instance for job in found], now)
+    keys = [job.pk for job in found if job.instance_id in awake]
     if keys:
         still = PullJob.objects.active().filter(pk__in=keys, attempt=0)
         still.update(not_before_at=None, not_after_at=None, waits="")
@@ -204,12 +227,12 @@ def _want(*, is_wanted: bool) -> None:
         path.unlink(missing_ok=True)
 
 
-def _drop(name: str) -> None:
+def _ask(key: str, name: str) -> None:
     try:
         with live.store_errors():
             pipe = live.store().pipeline(transaction=True)
-            pipe.sadd(drops_key(), name)
-            pipe.expire(drops_key(), DROPS_KEPT_S)
+            pipe.sadd(key, name)
+            pipe.expire(key, DROPS_KEPT_S)
             pipe.execute()
     except live.StoreDown as error:
         raise LabDashError(STORE_AWAY) from error

@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from labdash.domain import counting, retrying
+from labdash.domain import caching, counting, retrying
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
 from labdash.models import ENDED, PullJob, PullSettings, PullSource, PullState
@@ -70,6 +70,8 @@ def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bo
     if changed and state == PullState.PAUSED and report.phase in GOING:
         # It goes on although it was to stop: the store forgot the flag, or the node was away.
         raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+    if changed and report.cause == "damaged" and job.source == PullSource.CACHE:
+        caching.recheck(model=job.model)
     if changed and report.phase not in GOING:
         log.info("pull ended job=%d state=%s reason=%s", job.pk, state, report.reason)
         carry_on(instance=job.instance)

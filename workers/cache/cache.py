@@ -1,6 +1,7 @@
 """The cache as a registry: who knows the secret of a grant gets that one model through it."""
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
@@ -89,6 +90,22 @@ class Cache:
     def wanted(self) -> set[Address]:
         """Return the models that somebody may ask for now."""
         return {address for _, address in self._grants} | set(self._ahead)
+
+    def recheck(self, address: Address) -> None:
+        """Read what is here of a model again, and delete files whose digest is another by now."""
+        manifest = self.files.find(address)
+        for blob in manifest.blobs if manifest else ():
+            if not self.files.has(blob):
+                continue
+            try:
+                with self.files.blob_path(blob.digest).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                log.warning("not read again digest=%s: %s", blob.digest[:19], error.strerror)
+                found = ""
+            if f"sha256:{found}" != blob.digest:
+                log.warning("damaged on disk digest=%s of=%s", blob.digest[:19], address.shown)
+                self.files.delete(blob.digest)
 
     # --- as a shelf ------------------------------------------------------------------------------
 

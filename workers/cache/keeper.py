@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 from pydantic import ValidationError
 
@@ -20,13 +22,14 @@ from workers.wire.caching import (
     CacheSpec,
     CacheState,
     drops_key,
+    rechecks_key,
     spec_key,
     state_key,
 )
 
 STEP_S = 1.0
 SAVE_EVERY_S = 5.0
-_MOST_DROPS = 1000
+_MOST_TAKEN = 1000
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,10 @@ log = logging.getLogger(__name__)
 class CacheStore(Store):
     """The store as the cache sees it."""
 
-    def take_drops(self) -> list[str]:
-        """Return, once, what shall be deleted. Raises ``StoreDown``."""
-        found = self._call("SPOP", drops_key(), _MOST_DROPS)
-        return [str(each) for each in found] if isinstance(found, list | set) else []
+    def take(self, key: str) -> set[str]:
+        """Return the members of a set, once. Raises ``StoreDown``."""
+        found = self._call("SPOP", key, _MOST_TAKEN)
+        return {str(each) for each in found} if isinstance(found, list | set) else set()
 
 
 class Keeper:
@@ -75,7 +78,8 @@ class Keeper:
             return
         self._ports.follow(plain=self._spec.plain_port)
         try:
-            self._drop(self._store.take_drops())
+            self._drop(self._store.take(drops_key()))
+            self._recheck(self._store.take(rechecks_key()))
             told = self.state().model_dump_json()
             self._store.write(state_key(), told, keep_s=STATE_KEPT_S)
         except StoreDown:
@@ -153,15 +157,21 @@ class Keeper:
         self._rates[address] = (at, before, rate)
         return rate
 
-    def _drop(self, names: list[str]) -> None:
+    def _recheck(self, names: set[str]) -> None:
+        """Read models again, apart: a large one takes a minute."""
+        for address in _addresses(names):
+            threading.Thread(target=self._cache.recheck, args=(address,), daemon=True).start()
+
+    def _drop(self, names: set[str]) -> None:
         """Delete models, and with ``EVERYTHING`` all that nobody is served."""
         spared, busy = self._cache.wanted, self._cache.arrivals.busy()
         if EVERYTHING in names:
             self._cache.files.clear_up(2**63, spared=spared, busy=busy)
-        for name in set(names) - {EVERYTHING}:
-            try:
-                address = address_of(name)
-            except BadAddress:
-                continue
-            if address not in spared:
-                self._cache.files.forget(address, spared=busy)
+        for address in set(_addresses(names)) - spared:
+            self._cache.files.forget(address, spared=busy)
+
+
+def _addresses(names: set[str]) -> Iterator[Address]:
+    for name in names:
+        with suppress(BadAddress):
+            yield address_of(name)

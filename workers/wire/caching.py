@@ -109,6 +109,11 @@ def state_key() -> str:
     return "hub:cache:state"
 
 
+def rechecks_key() -> str:
+    """Name the set of models whose files somebody found damaged: the cache reads them again."""
+    return "hub:cache:rechecks"
+
+
 def drops_key() -> str:
     """Name the set of models that the cache shall delete; ``EVERYTHING`` may be in it."""
     return "hub:cache:drops"

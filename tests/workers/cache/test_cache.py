@@ -22,6 +22,7 @@ from tests.workers.cache.bench import (
 )
 from workers.cache import arrival, arrivals
 from workers.cache import cache as cache_module
+from workers.cache.addresses import address_of
 from workers.cache.ahead import Ahead
 
 LAYER = bytes(range(256)) * 1200
@@ -218,6 +219,18 @@ def test_what_was_not_asked_for_the_longest_makes_room(bench: Bench) -> None:
     assert bench.blob(other).content == other
     assert [entry.address.shown for entry in bench.files.entries()] == ["qwen3:4b"]
     assert not bench.files.blob_path(digest_of(LAYER)).exists()
+
+
+def test_a_file_that_rots_on_disk_is_found_when_somebody_complains(bench: Bench) -> None:
+    bench.manifest()
+    bench.blob(LAYER)
+    bench.blob(CONFIG)
+    path = bench.files.blob_path(digest_of(LAYER))
+    path.write_bytes(LAYER[:-1] + b"!")
+    bench.cache.recheck(address_of(MODEL))
+    assert not path.exists()
+    assert is_whole(bench, CONFIG)
+    assert bench.blob(LAYER).content == LAYER
 
 
 def test_a_stop_loses_nothing_that_was_noted(bench: Bench, tmp_path: Path) -> None:

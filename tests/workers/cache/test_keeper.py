@@ -16,6 +16,7 @@ from tests.workers.cache.bench import (
     Registry,
     ahead,
     bench_of,
+    digest_of,
     registry_running,
     spec,
 )
@@ -27,6 +28,7 @@ from workers.wire.caching import (
     CacheSpec,
     CacheState,
     drops_key,
+    rechecks_key,
     spec_key,
     state_key,
 )
@@ -99,6 +101,13 @@ def test_what_is_deleted_is_deleted_once_and_not_while_it_is_wanted(kept: Kept) 
     state = kept.tell(spec())
     assert (state.models, state.used_bytes) == ((), 0)
     assert kept.client.exists(drops_key()) == 0
+
+
+def test_what_a_machine_complained_of_is_read_again(kept: Kept) -> None:
+    kept.fetch()
+    kept.bench.files.blob_path(digest_of(LAYER)).write_bytes(b"x" * 5000)
+    kept.client.sadd(rechecks_key(), MODEL, "no model/../..")
+    assert eventually(lambda: kept.step().used_bytes == 2)
 
 
 def test_wishes_that_make_no_sense_leave_the_last_ones_in_force(kept: Kept) -> None:
