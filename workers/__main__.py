@@ -18,14 +18,23 @@ from workers.engines.loads import Loads
 from workers.engines.namings import Namings
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
+from workers.mirror.sharing import Sharing
 from workers.store import Store
 from workers.subnets import plan_own, plan_simulated
-from workers.tasks import add_clear_task, add_find_task, add_load_task, add_name_tasks, add_tasks
+from workers.tasks import (
+    add_clear_task,
+    add_find_task,
+    add_load_task,
+    add_name_tasks,
+    add_share_task,
+    add_tasks,
+)
 from workers.telemetry import Telemetry
 
 _DESCRIPTION = """\
 Serve one machine of a LabDash lab: measure its GPUs, watch its Ollama servers, and carry out
-what the hub orders. It speaks to Ollama and to the store, and to nothing else."""
+what the hub orders. It speaks to Ollama and to the store, and to other nodes of the lab while
+models are copied."""
 
 _ENVIRONMENT = """\
 environment:
@@ -35,6 +44,7 @@ environment:
   LABDASH_OLLAMA_URLS   Ollama servers, separated by commas (http://127.0.0.1:11434); they hold
                         until the hub tells which ones to serve
   LABDASH_HARDWARE      auto (this machine's GPUs) or simulated:URL
+  LABDASH_MIRROR_PORT   where other nodes copy models from (11480); open only while one does
   LABDASH_DEMO          yes: no network is ever looked through for Ollama servers
 
 It ends within a few seconds on SIGTERM or Ctrl-C, also in the middle of a pull, which goes on
@@ -73,6 +83,9 @@ def _serve(config: NodeConfig) -> int:
     add_name_tasks(app, namings=namings)
     clearings = Clearings(telemetry=telemetry, store=store, is_pulling=pulls.is_at)
     add_clear_task(app, clearings=clearings)
+    if not config.serves_agentless:
+        sharing = Sharing(config, telemetry=telemetry, store=store, stopping=stopping)
+        add_share_task(app, sharing=sharing)
     if config.serves_agentless:
         add_find_task(app, finder=_finder(config, store, stopping))
     # Celery waits for its threads, so each pull must hear of the end.

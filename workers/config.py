@@ -12,9 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from workers.address import check_address
 from workers.wire import HUB_NODE, InstanceSpec, InstanceUrl, NodeSpec
+from workers.wire.sharing import MIRROR_PORT
 
 # Sent with every sample, so that the hub can tell which node is behind.
 WORKER_VERSION = "0.1.0"
+
+MOST_PORT = 65535
 
 # Where Ollama listens unless OLLAMA_HOST says otherwise.
 DEFAULT_OLLAMA_URL = "http://127.0.0.1:11434"
@@ -34,7 +37,8 @@ class NodeConfig:
 
     ``instances`` hold until the hub has written a ``NodeSpec``. ``simulated_url`` replaces this
     machine's hardware by a simulated one's. ``simulated_servers`` are the Ollama servers of the
-    demo, the only ones that it looks for; ``None`` outside of the demo.
+    demo, the only ones that it looks for; ``None`` outside of the demo. ``mirror_port`` is where
+    neighbours get models, 0 for any; a simulated machine serves only its own machine.
     """
 
     slug: str
@@ -42,23 +46,32 @@ class NodeConfig:
     instances: tuple[InstanceSpec, ...] = ()
     simulated_url: str | None = None
     simulated_servers: tuple[tuple[str, int], ...] | None = None
+    mirror_port: int = MIRROR_PORT
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, node: str | None = None) -> Self:
         """Read and check all settings; ``node`` wins over LABDASH_NODE. Raises ``BadConfig``."""
         slug = _slug(node or environ.get("LABDASH_NODE", ""))
+        simulated_url = _simulated_url(environ.get("LABDASH_HARDWARE", "auto"))
         return cls(
             slug=slug,
             store_url=_store_url(_from_env_or_file(environ, "REDIS_URL")),
             instances=() if slug == HUB_NODE else _instances(environ),
-            simulated_url=_simulated_url(environ.get("LABDASH_HARDWARE", "auto")),
+            simulated_url=simulated_url,
             simulated_servers=_simulated_servers(environ),
+            # Of many simulated machines on this one, each takes the port that is free.
+            mirror_port=_port(environ, usual=0 if simulated_url else MIRROR_PORT),
         )
 
     @property
     def serves_agentless(self) -> bool:
         """Whether this is the worker on the hub that serves all agentless nodes."""
         return self.slug == HUB_NODE
+
+    @property
+    def mirror_host(self) -> str | None:
+        """Where neighbours are served: ``None`` for every address of this machine."""
+        return "127.0.0.1" if self.simulated_url else None
 
     @property
     def own_spec(self) -> NodeSpec:
@@ -119,6 +132,15 @@ def _check_store_url(text: str) -> None:
         check_address(text)
         if not _DATABASE.fullmatch(parts.path):
             raise ValueError("no number of a database")
+
+
+def _port(environ: Mapping[str, str], *, usual: int) -> int:
+    text = environ.get("LABDASH_MIRROR_PORT", "").strip()
+    if not text:
+        return usual
+    if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) <= MOST_PORT:
+        return int(text)
+    raise BadConfig(f"LABDASH_MIRROR_PORT: {_shown(text)}: write a number from 1 to {MOST_PORT}")
 
 
 def _instances(environ: Mapping[str, str]) -> tuple[InstanceSpec, ...]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from workers.mirror.limiting import TokenBucket
+from workers.mirror.shelf import Blob, FileBlob, open_plain
 from workers.values import Count
 from workers.wire.shelf import MOST_LAYERS, MOST_PARTIALS, Layer, Partial, ShelfReading
 
@@ -66,13 +68,26 @@ class StoreFiles:
         blocks = getattr(described, "st_blocks", None)
         return entry.name, described.st_size if blocks is None else blocks * _UNIT_BYTES
 
+    def blob(self, digest: str, size_bytes: int, limiter: TokenBucket) -> Blob | None:
+        """Return a whole file to be given away; ``None`` where it is not so here, or not to read.
+
+        ``digest`` is in 64 hex digits.
+        """
+        path = self.folder / "blobs" / f"sha256-{digest}"
+        try:
+            with open_plain(path) as file:
+                is_whole = os.fstat(file.fileno()).st_size == size_bytes
+        except OSError:
+            return None
+        return FileBlob(path=path, size_bytes=size_bytes, limiter=limiter) if is_whole else None
+
     def clear_partials(self) -> tuple[int, int]:
         """Delete the unfinished downloads that nobody is at.
 
         Return their bytes, and how many are left because somebody is. Raises ``OSError``.
         """
         folder = self.folder / "blobs"
-        _require_plain(folder)
+        require_plain(folder)
         listed = _list_blobs(folder, self.measure)
         idle = {digest for digest, at in listed.written.items() if at < time.time() - BUSY_S}
         freed = 0
@@ -133,7 +148,7 @@ class ShelfReader:
 
     def _read(self, files: StoreFiles) -> Shelf:
         store = files.folder
-        _require_plain(store / "manifests", store / "blobs")
+        require_plain(store / "manifests", store / "blobs")
         seen, is_whole = self._manifests(store / "manifests")
         blobs = _list_blobs(store / "blobs", files.measure)
         needed = {layer.digest for each in seen for layer in each.layers}
@@ -173,8 +188,8 @@ class ShelfReader:
             known = self._known.get(entry.path)
             if known is not None and known.stamp == stamp:
                 return known
-            raw = _bytes_of(entry.path)
-            layers = _layers(raw)
+            raw = read_manifest(entry.path)
+            layers = read_layers(raw)
         except (OSError, ValueError, RecursionError):
             return None
         return _Seen(stamp=stamp, digest=sha256(raw).hexdigest(), layers=layers)
@@ -184,7 +199,8 @@ def _unknown(store: Path, note: str) -> Shelf:
     return Shelf(reading=ShelfReading(path=str(store), note=note))
 
 
-def _require_plain(*folders: Path) -> None:
+def require_plain(*folders: Path) -> None:
+    """Refuse folders that are links. Raises ``OSError``."""
     for folder in folders:
         if folder.is_symlink():
             raise OSError(f"its folder {folder.name} is a link, which is not followed")
@@ -252,7 +268,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from entries
 
 
-def _bytes_of(path: str) -> bytes:
+def read_manifest(path: str) -> bytes:
     """Read a manifest. Raises ``OSError``, and ``ValueError`` for what can be none."""
     number = os.open(path, _READ)
     with os.fdopen(number, "rb") as file:
@@ -264,7 +280,7 @@ def _bytes_of(path: str) -> bytes:
     return raw
 
 
-def _layers(raw: bytes) -> tuple[Layer, ...]:
+def read_layers(raw: bytes) -> tuple[Layer, ...]:
     """Return the files that a manifest names, each once. Raises ``ValueError``."""
     said: Any = json.loads(raw)
     try:

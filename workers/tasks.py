@@ -12,6 +12,7 @@ from workers.engines.loads import Loads
 from workers.engines.namings import Namings
 from workers.engines.pulls import Pulls
 from workers.engines.try_out import Tries
+from workers.mirror.sharing import Sharing
 from workers.telemetry import Telemetry
 from workers.wire import (
     PROTOCOL_VERSION,
@@ -23,6 +24,7 @@ from workers.wire import (
     Order,
     PullOrder,
     RefreshOrder,
+    ShareOrder,
     TryOrder,
     is_understood,
 )
@@ -87,6 +89,15 @@ def add_clear_task(app: Celery, *, clearings: Clearings) -> None:
     def clear(fields: dict[str, Any]) -> None:
         if order := _checked(ClearOrder, fields):
             clearings.carry_out(order)
+
+
+def add_share_task(app: Celery, *, sharing: Sharing) -> None:
+    """Give the app the task that gives models to neighbours, in the same way."""
+
+    @app.task(name="workers.share")  # type: ignore[untyped-decorator]
+    def share(fields: dict[str, Any]) -> None:
+        if order := _checked(ShareOrder, fields):
+            sharing.carry_out(order)
 
 
 def add_find_task(app: Celery, *, finder: Finder) -> None:

@@ -13,8 +13,11 @@ from tests.workers.simlab.running import Running, running_lab
 from tests.workers.stores import OwnStore, own_store
 from workers.wire import (
     Inventory,
+    Origin,
     PullProgress,
     Sample,
+    ShareOrder,
+    ShareProgress,
     TryEnd,
     TryLine,
     TryOrder,
@@ -274,3 +277,55 @@ def test_every_machine_of_the_lab_is_served(lab: Lab) -> None:
     assert (cards["rog"], cards["tower"], cards["minibox"]) == (2, 1, 0)
     assert lab.sample("studio").gpus[0].unified is True
     assert lab.sample("oldie").instances[0].version == "0.24.0"
+
+
+def test_a_neighbour_gives_its_model_and_closes_its_port(lab: Lab) -> None:
+    """After the test above: all machines are served. Minibox has the model from its beginning."""
+    wait_for(lambda: lab.inventory("minibox"))
+    inventory = lab.inventory("minibox")
+    assert inventory
+    digest = next(each.digest for each in inventory.models if each.name == MODEL)
+    given = _given(lab)
+    share = ShareOrder(
+        node="minibox",
+        job_id=900,
+        instance_url=lab.simlab.ollama_url("minibox"),
+        model=MODEL,
+        digest=digest,
+        secret="5ec" + "0" * 29,
+    )
+    lab.hub.order("minibox", "workers.share", share.model_dump())
+    wait_for(lambda: _shared(lab))
+    told = _shared(lab)[-1]
+    assert (told.phase, told.hosts, told.reason) == ("open", ("127.0.0.1",), None)
+
+    origin = Origin(
+        giver="minibox", hosts=told.hosts, port=told.port or 0, secret=share.secret, digest=digest
+    )
+    lab.job_id += 1
+    url = lab.simlab.ollama_url("rog")
+    lab.hub.pull(url, job_id=lab.job_id, model=MODEL, origin=origin.model_dump())
+    end = lab.end()
+    assert (end.phase, end.reason) == ("installed", None)
+    assert _given(lab) == given
+    tags = httpx.get(f"{url}/api/tags", trust_env=False).json()["models"]
+    assert {tag["name"]: tag["digest"] for tag in tags}[MODEL] == digest
+    assert not [tag for tag in tags if share.secret in tag["name"]]
+
+    ended = share.model_copy(update={"lease_s": 0})
+    lab.hub.order("minibox", "workers.share", ended.model_dump())
+    wait_for(lambda: f"port {told.port} is closed" in lab.log("minibox"))
+    lab.job_id += 1
+    lab.hub.pull(url, job_id=lab.job_id, model=MODEL, origin=origin.model_dump())
+    end = lab.end()
+    assert (end.phase, end.cause, end.retry) == ("failed", "unreachable", True)
+    assert (end.reason or "").startswith(f"minibox is not reached at port {told.port} (127.0.0.1:")
+
+
+def _given(lab: Lab) -> int:
+    url = f"{lab.simlab.control_url}/registry"
+    return int(httpx.get(url, trust_env=False).json()["given_bytes"])
+
+
+def _shared(lab: Lab) -> list[ShareProgress]:
+    return [r for r in lab.server.reports("minibox") if isinstance(r, ShareProgress)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from workers.engines.base import EngineDown
 from workers.engines.http import JsonClient
-from workers.engines.names import listed_name
+from workers.engines.names import is_copy, listed_name
 from workers.engines.stream import PullStream
 from workers.values import Count, Each, Maybe, Medium, Moment, Name
 from workers.wire import InstalledModel, LoadedModel
@@ -126,8 +126,8 @@ class Ollama:
         )
 
     def installed(self) -> tuple[InstalledModel, ...]:
-        """Return all names with what is known of them. Raises ``EngineDown``."""
-        tags = self._tags()
+        """Return all names but those of a moment, with what is known. Raises ``EngineDown``."""
+        tags = [tag for tag in self._tags() if not is_copy(tag.name)]
         self._forget_all_but({tag.digest for tag in tags})
         return tuple(_installed(tag, None if tag.is_cloud else self._show(tag)) for tag in tags)
 
@@ -168,9 +168,12 @@ class Ollama:
         found = [_STORE.match(shown.modelfile) for shown in list(self._shown.values())]
         return next((match[1] for match in found if match), None)
 
-    def pull(self, model: str, *, read_s: float) -> PullStream:
-        """Begin a pull; ``read_s`` bounds the silence between two lines."""
-        return PullStream(self.url, model, read_s=read_s)
+    def pull(self, model: str, *, read_s: float, insecure: bool = False) -> PullStream:
+        """Begin a pull; ``read_s`` bounds the silence between two lines.
+
+        ``insecure`` is plain HTTP, for registries of the lab alone.
+        """
+        return PullStream(self.url, model, read_s=read_s, insecure=insecure)
 
     def _tags(self) -> tuple[_Tag, ...]:
         tags = _parse(_Tags, self._json.get("/api/tags")).models or ()

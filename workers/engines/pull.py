@@ -11,6 +11,7 @@ from typing import Literal
 
 from workers.backoff import Backoff
 from workers.engines.blobs import find_damaged
+from workers.engines.nearby import Nearby
 from workers.engines.partials import clear_spoiled, may_be_spoiled
 from workers.engines.reasons import (
     SPOILED,
@@ -127,13 +128,16 @@ class Pull:
         self._advanced_at = 0.0
         self._is_cured = False
         self._is_unverified = False
+        self._nearby = (
+            Nearby(order.origin, order.model, watch, job_id=order.job_id) if order.origin else None
+        )
 
     def run(self, turn: Turn) -> list[PullProgress]:
         """Wait for the turn, pull, and return what the jobs were told at the end."""
         outcome = self._wait_for(turn)
         if outcome is None:
             try:
-                outcome = self._pull()
+                outcome = self._pull_nearby(self._nearby) if self._nearby else self._pull()
             finally:
                 turn.give_back(self._stream)
         log.info(
@@ -167,6 +171,17 @@ class Pull:
 
     def _blocked(self) -> Reason:
         return Reason(text=_BLOCKED.format(url=self._watch.spec.url), retry=True, cause="busy")
+
+    def _pull_nearby(self, nearby: Nearby) -> Outcome:
+        """Pull from within the lab; what fails is tried elsewhere by the hub."""
+        self.reporter.report_if_due("starting")
+        nearby.clear()
+        if reason := nearby.reach():
+            return _failed(reason)
+        outcome = self._pull()
+        if outcome.phase == "installed" and (reason := nearby.adopt()):
+            return _failed(reason)
+        return outcome
 
     def _pull(self) -> Outcome:
         self._deadline = time.monotonic() + self._order.deadline_s
@@ -207,7 +222,10 @@ class Pull:
     def _streaming(self) -> Iterator[PullStream]:
         self._begun_at = time.monotonic()
         self._tally.begin_again(now=self._begun_at)
-        stream = self._watch.engine.pull(self._order.model, read_s=self._order.deadline_s)
+        name = self._nearby.name if self._nearby else self._order.model
+        stream = self._watch.engine.pull(
+            name, read_s=self._order.deadline_s, insecure=self._nearby is not None
+        )
         self._stream = stream
         try:
             yield stream

@@ -54,8 +54,9 @@ class End:
 class PullStream:
     """Lines of one ``POST /api/pull``, and then its one ``End``."""
 
-    def __init__(self, url: str, model: str, *, read_s: float) -> None:
+    def __init__(self, url: str, model: str, *, read_s: float, insecure: bool = False) -> None:
         self._model = model
+        self._insecure = insecure
         self._lines: queue.SimpleQueue[Line | End] = queue.SimpleQueue()
         self._left = threading.Event()
         self._socket: socket.socket | None = None
@@ -155,7 +156,7 @@ class PullStream:
         return End(kind="closed")
 
     def _answers(self) -> Iterator[Line]:
-        for part in self._client.pull(self._model, stream=True):
+        for part in self._client.pull(self._model, insecure=self._insecure, stream=True):
             yield Line(
                 status=part.status or "",
                 digest=part.digest,

@@ -2,16 +2,25 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from workers.gpus.base import HardwareReading
+from workers.mirror.limiting import TokenBucket
+from workers.mirror.shelf import Blob, Outlet
 from workers.shelf import StoreFiles
 from workers.wire import DiskReading, DriverReading, GpuReading, HostReading, Setting
 
 TIMEOUT_S = 2.0
+# The mark of a file of which there is no more than its size (``workers.simlab.registry``).
+VIRTUAL_HEADER = "x-simlab-virtual"
+# Some 10 Gbit/s: a demo should not take long.
+WIRE_BYTES_PER_S = 1e9
+WIRE_PIECE_BYTES = 2**26
+VIRTUAL_PIECES = 8
 
 
 class _Answer(BaseModel):
@@ -28,6 +37,33 @@ class _Cleared(BaseModel):
     kept: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class VirtualBlob:
+    """A file of a simulated store, told by lines that hold numbers of bytes."""
+
+    size_bytes: int
+    limiter: TokenBucket
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say what it is."""
+        return {VIRTUAL_HEADER: "1"}
+
+    def body_bytes(self, start: int, stop: int) -> None:
+        """Return nothing: the number of lines is not known."""
+
+    async def send_to(self, outlet: Outlet, start: int, stop: int) -> None:
+        """Tell of the bytes as fast as a cable would carry them, or as the limit lets them."""
+        wire = TokenBucket(WIRE_BYTES_PER_S)
+        while start < stop:
+            most = min(self.limiter.piece_bytes * VIRTUAL_PIECES, WIRE_PIECE_BYTES)
+            count = min(most, stop - start)
+            await wire.take(count)
+            await self.limiter.take(count)
+            await outlet.send(f"{count}\n".encode())
+            start += count
+
+
 class SimulatedFiles(StoreFiles):
     """A simulated store, whose large files are only told of; only the simulation frees its disk."""
 
@@ -41,6 +77,16 @@ class SimulatedFiles(StoreFiles):
         if name != entry.name or name.endswith("-partial"):
             return name, int(Path(entry.path).read_text())
         return super().measure(entry)
+
+    def blob(self, digest: str, size_bytes: int, limiter: TokenBucket) -> Blob | None:
+        """Return a file to be given away, of which there may be a number alone."""
+        try:
+            number = (self.folder / "blobs" / f"sha256-{digest}.virtual").read_text()
+        except OSError:
+            return super().blob(digest, size_bytes, limiter)
+        if int(number) != size_bytes:
+            return None
+        return VirtualBlob(size_bytes=size_bytes, limiter=limiter)
 
     def clear_partials(self) -> tuple[int, int]:
         """Let the simulation delete them. Raises ``OSError``."""

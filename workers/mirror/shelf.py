@@ -126,8 +126,13 @@ class FileBlob:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading, and nothing else: a pipe would block. Raises ``OSError``."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    """Open a file for reading, and nothing else: a pipe would block, a link may lead anywhere.
+
+    Raises ``OSError``.
+    """
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"):
+        flags |= getattr(os, name, 0)
     number = os.open(path, flags)
     if stat.S_ISREG(os.fstat(number).st_mode):
         return os.fdopen(number, "rb", buffering=0)

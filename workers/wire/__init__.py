@@ -82,6 +82,7 @@ from workers.wire.orders import (
     TryOrder,
     is_alias,
 )
+from workers.wire.origins import Origin
 from workers.wire.reports import (
     Inventory,
     PullCause,
@@ -91,6 +92,7 @@ from workers.wire.reports import (
     Sample,
     report_adapter,
 )
+from workers.wire.sharing import ShareOrder, ShareProgress
 from workers.wire.shelf import (
     MOST_LAYERS,
     ClearOrder,
@@ -161,6 +163,7 @@ __all__ = [
     "NameProgress",
     "NodeSpec",
     "Order",
+    "Origin",
     "Parameters",
     "Partial",
     "Protocol",
@@ -173,6 +176,8 @@ __all__ = [
     "Report",
     "Sample",
     "Setting",
+    "ShareOrder",
+    "ShareProgress",
     "ShelfReading",
     "Slug",
     "TryBegan",

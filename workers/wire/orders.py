@@ -23,6 +23,7 @@ from workers.wire.loads import (
     MOST_MAIN_GPU,
     LoadWishName,
 )
+from workers.wire.origins import Origin
 
 _alias: TypeAdapter[str] = TypeAdapter(AliasName)
 
@@ -37,7 +38,8 @@ class Order(Message):
 class PullOrder(Order):
     """Pull ``model`` on ``instance_url``. ``attempt`` grows when the hub sends a job again.
 
-    ``keep_free_bytes`` shall be free on its disk afterwards.
+    From ``origin`` where that is set, else from the registry of its name. ``keep_free_bytes`` shall
+    be free on its disk afterwards.
     """
 
     job_id: int
@@ -47,6 +49,7 @@ class PullOrder(Order):
     model: ModelName
     deadline_s: float
     keep_free_bytes: Count = 0
+    origin: Origin | None = None
 
 
 class RefreshOrder(Order):

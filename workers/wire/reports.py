@@ -11,6 +11,7 @@ from workers.wire.hardware import MOST_GPUS, DriverReading, GpuReading, HostRead
 from workers.wire.instances import MOST_INSTANCES, MOST_MODELS, InstalledModel, InstanceReading
 from workers.wire.loads import LoadProgress
 from workers.wire.names import NameProgress
+from workers.wire.sharing import ShareProgress
 from workers.wire.shelf import ClearProgress, ShelfReading
 
 
@@ -106,7 +107,14 @@ class PullProgress(Message):
 
 
 type Report = Annotated[
-    Sample | Inventory | PullProgress | LoadProgress | ApplyProgress | NameProgress | ClearProgress,
+    Sample
+    | Inventory
+    | PullProgress
+    | LoadProgress
+    | ApplyProgress
+    | NameProgress
+    | ClearProgress
+    | ShareProgress,
     Field(discriminator="kind"),
 ]
 
