@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,26 +12,19 @@ from labdash.domain.caching import publish, secret_of
 from labdash.hosts import is_loopback
 from labdash.models import Instance, Membership, NodeKind, PullJob, PullSettings
 from labdash.queries.cache import read_state
-from labdash.runner.listening import ipaddress_is_any
+from labdash.runner.listening import addresses, ipaddress_is_any
 from labdash.wording import size
 from workers.wire.caching import PLAIN_PORT, CacheState
+from workers.wire.origins import MOST_HOSTS, Origin
 
 log = logging.getLogger(__name__)
 
 # Any port does: nothing is sent, the system only tells by which address it would be.
 _ANY_PORT = 9
+GIVER = "The hub's cache"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheOrigin:
-    """Where to pull from, and the namespace that is granted there."""
-
-    host: str
-    port: int
-    secret: str
-
-
-def cache_origin(job: PullJob) -> CacheOrigin | str:
+def cache_origin(job: PullJob) -> Origin | str:
     """Return where the node of a job finds its model in the cache, or why it does not.
 
     The cache then knows that the node may ask.
@@ -47,13 +39,13 @@ def cache_origin(job: PullJob) -> CacheOrigin | str:
         port = _port(job, state)
         if isinstance(port, str):
             return port
-        host = host_for(job.instance)
-        if host is None:
+        hosts = hosts_for(job.instance)
+        if not hosts:
             return f"No address is known by which {job.instance.node} would reach the hub."
         publish(wanted=wanted, now=timezone.now())
     except live.StoreDown:
         return "The hub's cache cannot be asked: the store does not answer."
-    return CacheOrigin(host=host, port=port, secret=secret_of(job))
+    return Origin(giver=GIVER, hosts=hosts, port=port, secret=secret_of(job))
 
 
 def _why_not(job: PullJob, state: CacheState | None) -> str:
@@ -85,27 +77,31 @@ def _port(job: PullJob, state: CacheState | None) -> int | str:
     )
 
 
-def host_for(instance: Instance) -> str | None:
-    """Return the hub's address as the machine of an Ollama server sees it."""
+def hosts_for(instance: Instance) -> tuple[str, ...]:
+    """Return the hub's addresses as the machine of an Ollama server sees it, the likeliest first.
+
+    The name of a model holds no address of IPv6.
+    """
     own = settings.LABDASH_HOST
     if own and not ipaddress_is_any(own):
-        return own
-    node = instance.node
-    if node.started_with:
-        return "127.0.0.1"
-    joined = Membership.objects.filter(node=node).values_list("address", flat=True).first()
+        return () if ":" in own else (own,)
     there = urlsplit(instance.url).hostname or ""
-    if node.agentless and is_loopback(there):
-        return "127.0.0.1"
-    return _address_towards(joined or there)
+    if instance.node.started_with or (instance.node.agentless and is_loopback(there)):
+        return ("127.0.0.1",)
+    joined = Membership.objects.filter(node=instance.node).values_list("address", flat=True).first()
+    told = [urlsplit(each).hostname or "" for each in addresses(None, 1)]
+    found = [_address_towards(joined or there), *told]
+    return tuple(dict.fromkeys(each for each in found if each and not is_loopback(each)))[
+        :MOST_HOSTS
+    ]
 
 
-def _address_towards(host: str) -> str | None:
-    """Return this machine's address on the way to another; no model's name holds one of IPv6."""
+def _address_towards(host: str) -> str:
+    """Return this machine's address on the way to another; nothing where no way is known."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, _ANY_PORT))
             return str(probe.getsockname()[0])
     except (OSError, UnicodeError) as error:
         log.info("no way to a node is known: %s", error)
-        return None
+        return ""

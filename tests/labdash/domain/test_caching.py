@@ -11,15 +11,34 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.domain import caching
-from labdash.domain.cache_origin import CacheOrigin, cache_origin, host_for
+from labdash.domain.cache_origin import cache_origin, hosts_for
 from labdash.domain.errors import LabDashError
+from labdash.domain.progress import record_progress
 from labdash.models import Membership, NodeKind, PullJob, PullSettings, PullState
 from labdash.models.pull import PullSource
 from labdash.queries.cache import cache_folder
 from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
-from tests.factories import GIB, make_installed, make_instance, make_job, running_job, seen
-from workers.wire.caching import CachedModel, CacheSpec, CacheState, drops_key, spec_key, state_key
+from tests.factories import (
+    GIB,
+    make_installed,
+    make_instance,
+    make_job,
+    ollama,
+    progress,
+    running_job,
+    seen,
+)
+from workers.wire.caching import (
+    CachedModel,
+    CacheSpec,
+    CacheState,
+    drops_key,
+    rechecks_key,
+    spec_key,
+    state_key,
+)
+from workers.wire.origins import Origin
 
 pytestmark = pytest.mark.django_db
 WANTED = Path(settings.DATA_DIR) / "run" / "cache-wanted"
@@ -106,6 +125,25 @@ def test_what_a_sleeping_machine_wants_is_fetched_ahead_in_its_window() -> None:
 
 
 @pytest.mark.usefixtures("_on")
+def test_a_server_that_does_not_answer_counts_as_asleep() -> None:
+    job = make_job(make_instance("rog", agentless=True))
+    for state, models in (("ok", []), ("unreachable", [job.model])):
+        seen("rog", instances=(ollama(state=state),))
+        tend()
+        assert [each.model for each in spec().ahead] == models
+
+
+@pytest.mark.usefixtures("_on")
+def test_a_damaged_file_from_the_cache_is_read_again_there() -> None:
+    for source in (PullSource.INTERNET, PullSource.CACHE):
+        assert live.store().smembers(rechecks_key()) == set()
+        job = running_job(make_instance(f"node-{source}"), source=source)
+        told = progress(job, "failed", cause="damaged", reason="digest mismatch")
+        record_progress(told, arrived_at=timezone.now())
+    assert live.store().smembers(rechecks_key()) == {job.model}
+
+
+@pytest.mark.usefixtures("_on")
 def test_what_an_awake_neighbour_has_is_not_fetched_ahead() -> None:
     make_job(make_instance("rog"))
     make_installed(make_instance("tower", last_seen_at=timezone.now()))
@@ -141,8 +179,8 @@ def test_a_node_is_told_where_the_cache_is_and_the_cache_of_the_node() -> None:
     job = make_job(make_instance("rog", started_with="http://127.0.0.1:11434"))
     tell()
     origin = cache_origin(job)
-    assert isinstance(origin, CacheOrigin)
-    assert (origin.host, origin.port) == ("127.0.0.1", 11481)
+    assert isinstance(origin, Origin)
+    assert (origin.hosts, origin.port, origin.digest) == (("127.0.0.1",), 11481, None)
     assert [each.secret for each in spec().grants] == [origin.secret]
 
 
@@ -184,7 +222,7 @@ def test_windows_machines_need_port_80() -> None:
     )
     tell(ports=(11481, 80))
     origin = cache_origin(job)
-    assert isinstance(origin, CacheOrigin)
+    assert isinstance(origin, Origin)
     assert (origin.port, spec().plain_port) == (80, True)
 
 
@@ -192,14 +230,28 @@ def test_while_it_is_off_it_is_no_source() -> None:
     assert cache_origin(make_job()) == "The hub's cache is off."
 
 
-def test_the_hub_is_named_as_the_machine_sees_it() -> None:
+def test_the_hub_is_named_as_the_machine_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(host: str | None, port: int) -> list[str]:
+        return [f"http://{each}:{port}" for each in ("localhost", "192.0.2.5", "hub.local")]
+
+    monkeypatch.setattr("labdash.domain.cache_origin.addresses", told)
     joined = make_instance("rog")
     Membership.objects.create(node=joined.node, address="127.0.0.7")
-    assert host_for(joined) == "127.0.0.1"
+    assert hosts_for(joined) == ("192.0.2.5", "hub.local")
     near = make_instance("near", agentless=True, urls=["http://localhost:11434"])
-    assert host_for(near) == "127.0.0.1"
+    assert hosts_for(near) == ("127.0.0.1",)
     lost = make_instance("lost", agentless=True, urls=["http://no-such-host.invalid:11434"])
-    assert host_for(lost) is None
+    assert hosts_for(lost) == ("192.0.2.5", "hub.local")
+
+
+@pytest.mark.usefixtures("_on")
+def test_a_hub_that_listens_at_one_address_is_found_there(settings: Any) -> None:
+    job = make_job(make_instance("rog"))
+    tell()
+    settings.LABDASH_HOST = "192.0.2.9"
+    assert hosts_for(job.instance) == ("192.0.2.9",)
+    settings.LABDASH_HOST = "2001:db8::9"
+    assert cache_origin(job) == "No address is known by which rog would reach the hub."
 
 
 def test_what_lies_there_while_it_is_off_is_deleted_at_once() -> None:
