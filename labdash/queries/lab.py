@@ -16,6 +16,7 @@ from labdash.models import (
     Node,
     PlanItem,
     Problem,
+    PullSettings,
     UpstreamTag,
 )
 from labdash.queries.schedule_rows import ScheduleRow, read_rows
@@ -59,6 +60,7 @@ class LabView:
     which anything is installed. ``failed_loads`` are recent loads by hand that came to nothing.
     ``upkeep`` is the plan in force, ``schedules`` are those that are not paused.
     ``outdated`` are names of which some server has an older version than is published.
+    ``keep_free_bytes`` is what the lab keeps free on disks.
     """
 
     now: datetime
@@ -74,6 +76,7 @@ class LabView:
     upkeep: Upkeep | None = None
     schedules: tuple[ScheduleRow, ...] = ()
     outdated: tuple[str, ...] = ()
+    keep_free_bytes: int = 0
 
     @property
     def served(self) -> tuple[PlanItem, ...]:
@@ -86,7 +89,7 @@ def read_lab(*, now: datetime) -> LabView:
     nodes = list(Node.objects.prefetch_related("instances", "gpus"))
     lab = LabView(now=now, store_ok=True, nodes=(), since=_since(), with_models=_with_models())
     lab = replace(lab, failed_loads=_failed_loads(now), upkeep=read_upkeep(), schedules=read_rows())
-    lab = replace(lab, outdated=_outdated())
+    lab = replace(lab, outdated=_outdated(), keep_free_bytes=PullSettings.read().keep_free_bytes)
     try:
         found = read_live(node.slug for node in nodes)
     except StoreDown:

@@ -210,6 +210,6 @@ def _disks(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
                 f"{size(disk.free_bytes)} of {size(disk.total_bytes)} are free"
                 f" for models on {view.node.slug} ({disk.path})."
             )
-            step = "Delete models that nobody uses, or move the model store (OLLAMA_MODELS)."
+            step = "On Pulls, under Storage: see what could go. Or move the store (OLLAMA_MODELS)."
             severity: Severity = "bad" if disk.free_bytes < DISK_FULL_BYTES else "attention"
             yield about(view, "disk_low", text, step, severity=severity, subject=disk.path)

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from labdash.queries import gpu_rules, ollama_rules, plan_rules, schedule_rules, update_rules
+from labdash.queries import (
+    gpu_rules,
+    ollama_rules,
+    plan_rules,
+    schedule_rules,
+    storage_rules,
+    update_rules,
+)
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.problem_view import ProblemView, about
 from labdash.wording import lasted
@@ -89,6 +96,7 @@ def _node(view: NodeView, lab: LabView) -> Iterator[ProblemView]:
         yield from _no_model(view, view.sample, lab)
         yield from _failed_loads(view, lab)
         yield from plan_rules.find(view, lab)
+        yield from storage_rules.find(view, view.sample, lab)
 
 
 def _other_protocol(view: NodeView, protocol: int) -> ProblemView:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("count", [1, 10])
-@pytest.mark.parametrize(("state", "queries"), [(ItemState.READY, 17), (ItemState.LOADING, 21)])
+@pytest.mark.parametrize(("state", "queries"), [(ItemState.READY, 18), (ItemState.LOADING, 22)])
 def test_as_many_queries_for_ten_items_as_for_one(
     count: int, state: ItemState, queries: int, django_assert_num_queries: Any
 ) -> None:

@@ -322,5 +322,5 @@ def test_as_many_queries_for_three_items_as_for_one(
     for number in range(count - 1):
         make_item(item.plan, instance, f"m{number}", state=ItemState.FAILED)
     seen()
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         find_problems(read_lab(now=timezone.now()))

@@ -303,7 +303,7 @@ def test_as_many_queries_for_three_nodes_as_for_one(
         node = make_node(f"n{number}", agentless=True)
         node.gpus.create(name="P40", source=GpuSource.DECLARED, memory_total_bytes=GIB)
         seen(node.slug, instances=(ollama(state="refused"),))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         find_problems(read_lab(now=timezone.now()))
 
 
