@@ -37,13 +37,18 @@ class Answer:
 
 
 class Upstream:
-    """Asks registries; safe to use from many threads."""
+    """Asks registries, by the proxy of the environment if it has one.
 
-    def __init__(self, services: Mapping[str, Service] = SERVICES) -> None:
+    Safe to use from many threads.
+    """
+
+    def __init__(
+        self, services: Mapping[str, Service] = SERVICES, *, by_proxy: bool = True
+    ) -> None:
         self._services = services
-        # Requests and answers of one line after another, for the log of errors alone.
         self._client = httpx.Client(
             timeout=TIMEOUT,
+            trust_env=by_proxy,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
         )
 

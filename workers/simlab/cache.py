@@ -37,8 +37,8 @@ class VirtualUpstream(Upstream):
     """Asks the simulated registry; of a virtual file it gets as many zeros as bytes went by."""
 
     def __init__(self, services: Mapping[str, Service]) -> None:
-        super().__init__(services)
-        self._asker = httpx.Client(timeout=TIMEOUT)
+        super().__init__(services, by_proxy=False)
+        self._asker = httpx.Client(timeout=TIMEOUT, trust_env=False)
         self._virtual: dict[str, bool] = {}
 
     def is_virtual(self, address: Address, digest: str) -> bool:

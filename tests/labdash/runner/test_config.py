@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from labdash.env import BadSetting, choose_data_dir, data_dir, store_socket
+from labdash.runner import commands
 from labdash.runner.config import Config, local_slug, read_config, slug_from
 from labdash.runner.options import Options
 
@@ -111,6 +112,24 @@ def test_node_workers_get_no_secrets_of_the_hub(monkeypatch: pytest.MonkeyPatch)
     assert config.environment()["DATABASE_URL"] == "postgresql://u:p@db.lan/labdash"
     assert config.environment()["LABDASH_SECRET_KEY"] == "s" * 40
     assert {"DATABASE_URL", "LABDASH_SECRET_KEY"}.isdisjoint(config.environment(hub=False))
+
+
+def test_the_cache_has_a_port_of_its_own_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABDASH_CACHE_PORT", "11999")
+    command = commands.cache(read(), upstream=None)
+    assert command.argv[1:3] == ("-m", "workers.cache")
+    assert command.argv[-2:] == ("--port", "11999")
+    assert not {"DATABASE_URL", "LABDASH_SECRET_KEY"} & set(command.environment)
+    assert not command.is_wanted
+    monkeypatch.setenv("LABDASH_CACHE_PORT", "x")
+    with pytest.raises(BadSetting, match="LABDASH_CACHE_PORT=x: write a port"):
+        read()
+
+
+def test_the_demo_asks_its_own_registry_from_its_own_cache() -> None:
+    command = commands.cache(read(demo=True), upstream="http://127.0.0.1:5")
+    assert command.argv[1:3] == ("-m", "workers.simlab.cache")
+    assert command.argv[-4:] == ("--host", "127.0.0.1", "--upstream", "http://127.0.0.1:5")
 
 
 def test_the_demo_uses_neither_the_real_database_nor_the_real_store(
