@@ -29,6 +29,7 @@ from labdash.views import (
     pulls_settings,
     pulls_storage,
     pulls_updates,
+    quantizing,
     trying,
 )
 
@@ -46,6 +47,13 @@ node_urls = [
     path("<slug:slug>/models/keep/", loads.model_keep, name="model_keep"),
     path("<slug:slug>/models/unload/", loads.model_unload, name="model_unload"),
     path("<slug:slug>/models/cancel/<int:pk>/", loads.model_cancel, name="model_cancel"),
+    path("<slug:slug>/models/smaller/", quantizing.model_smaller, name="model_smaller"),
+    path("<slug:slug>/models/smaller/make/", quantizing.model_quantize, name="model_quantize"),
+    path(
+        "<slug:slug>/models/smaller/cancel/<int:pk>/",
+        quantizing.model_quantize_cancel,
+        name="model_quantize_cancel",
+    ),
     path("<slug:slug>/try/", trying.node_try, name="node_try"),
     path("<slug:slug>/try/ask/", trying.node_try_ask, name="node_try_ask"),
     path("<slug:slug>/try/<str:run_id>/", trying.node_try_part, name="node_try_part"),

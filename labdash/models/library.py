@@ -43,6 +43,11 @@ class Variant(models.Model):
     def __str__(self) -> str:
         return f"{self.family} {self.quant}".strip()
 
+    @property
+    def can_be_quantized(self) -> bool:
+        """Whether Ollama makes smaller files of it: it does so of 16 and 32 bits alone."""
+        return self.format == "gguf" and self.quant.upper() in {"F16", "BF16", "F32"}
+
 
 # Under such names LabDash keeps what an update or a copy replaces, until that is done.
 KEPT_FOLDER, REPLACED_FOLDER = "labdash-before/", "labdash-replaced/"
