@@ -22,7 +22,9 @@ from labdash.schedule_form import ScheduleForm, initial_of
 from labdash.views.http import Request, button, done, fragment, live_page, posted, refused
 
 FORM_METHODS = ["GET", "HEAD", "POST"]
-LIST, DETAIL, FORM = (f"pulls/{name}.html" for name in ("schedules", "schedule", "schedule_form"))
+LIST = "pulls/schedules.html"
+DETAIL = "pulls/schedule.html"
+FORM = "pulls/schedule_form.html"
 
 
 @require_safe
