@@ -97,7 +97,7 @@ def address_of(name: str) -> Address:
     Raises ``BadAddress``.
     """
     found = _NAME.fullmatch(name)
-    if found is None or ".." in name:
+    if found is None:
         raise BadAddress(f"{name[:80]!r} names no model")
     host, namespace, model, tag = found.groups()
     host = _OTHER_NAMES.get(host, host) or DEFAULT_HOST

@@ -5,14 +5,15 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from workers.cache.addresses import Address, address_of
+from workers.cache.addresses import Address, BadAddress, address_of
 from workers.cache.arrival import Arrival
 from workers.cache.arrivals import Arrivals, CannotArrive
 from workers.cache.counting import Count
@@ -70,8 +71,12 @@ class Cache:
 
     def follow(self, spec: CacheSpec) -> None:
         """Take up what is wanted now; what is wanted no more ends at once."""
-        self._grants = [(each.secret, address_of(each.model)) for each in spec.grants]
-        self._ahead = {address_of(each.model): each.version for each in spec.ahead}
+        names = (*(each.model for each in spec.grants), *(each.model for each in spec.ahead))
+        places = _places(names)
+        granted = [each for each in spec.grants if each.model in places]
+        self._grants = [(each.secret, places[each.model]) for each in granted]
+        ahead = [each for each in spec.ahead if each.model in places]
+        self._ahead = {places[each.model]: each.version for each in ahead}
         wanted = {address for _, address in self._grants} | set(self._ahead)
         self.arrivals.limit_bytes = spec.limit_bytes
         self.arrivals.keep_free_bytes = spec.keep_free_bytes
@@ -280,6 +285,15 @@ class ArrivingBlob:
         return FileBlob(
             path=path, size_bytes=self.size_bytes, arrived=self.arrival.wait, given=self.given
         )
+
+
+def _places(models: Iterable[str]) -> dict[str, Address]:
+    """Return where each model is published; one whose name says nothing is left out."""
+    found = {}
+    for model in models:
+        with suppress(BadAddress):
+            found[model] = address_of(model)
+    return found
 
 
 def _passed_on(status: int) -> int:
