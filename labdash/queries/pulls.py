@@ -50,7 +50,8 @@ class JobView:
     @property
     def opens_at(self) -> datetime | None:
         """When its window opens, where that is what it waits for."""
-        return self.job.not_before_at if self.job.reason == resting.EARLY else None
+        is_early = self.job.reason == resting.EARLY and not self.job.cancel_requested
+        return self.job.not_before_at if is_early else None
 
     @property
     def can_pause(self) -> bool:

@@ -177,7 +177,7 @@ def test_what_waits_says_for_what(page: Client, rog: Node) -> None:
     pull(rog, "c:1b", state=PullState.PAUSED, rest_until_at=soon, reason=resting.PACED, attempt=1)
     queue = bare(text_of(page.get("/pulls/")).partition('id="queued"')[2])
     assert "is tried again in 4 min The registry is down. failed 2 times" in queue
-    assert f"Waits for its window. at {localtime(soon):%a %H:%M}" in queue
+    assert f"waits until {localtime(soon):%a %H:%M}" in queue
     assert "paused, goes on in 4 min Rests, so that the speed limit holds on average." in queue
 
 
