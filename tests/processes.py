@@ -17,20 +17,25 @@ def free_port() -> int:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; False when it did not come true.
-
-    It is asked for half of the time at most: a page or a command that is asked without end would
-    slow down what it waits for.
-    """
+    """Wait for a condition; False when it did not come true."""
     began = time.monotonic()
     deadline = began + PATIENCE_S
     while not condition():
         now = time.monotonic()
         if now > deadline:
             return False
-        time.sleep(max(0.05, now - began))
+        time.sleep(pause_after(now - began))
         began = time.monotonic()
     return True
+
+
+def pause_after(took_s: float) -> float:
+    """Return how long to wait before what took so long is asked again.
+
+    A page or a command that is asked without end would slow down what it waits for: it is asked
+    for a quarter of the time, or half of it where it is slow.
+    """
+    return max(0.05, took_s, min(3 * took_s, 0.5))
 
 
 def processes_of(folder: Path) -> dict[int, str]:

@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from labdash.env import ROOT
-from tests.deploy.running import Visitor, environment
+from tests.deploy.running import Visitor
 from tests.processes import PATIENCE_S
 
 PASSWORD = "a long enough pass phrase"
@@ -42,17 +41,6 @@ class Hub:
         (line,) = re.findall(rf'id="line-{kind}">(.+?)</code>', page)
         assert 'id="line-curl"' not in visitor.get(place)[1]
         return html.unescape(line)
-
-    def status(self) -> dict[str, Any]:
-        """Return what ``manage.py status`` says."""
-        python = ROOT / ".venv" / "bin" / "python"
-        told = subprocess.check_output(  # noqa: S603 - our own command
-            [str(python), str(ROOT / "manage.py"), "status", "--json"],
-            env=environment(self.folder),
-            timeout=PATIENCE_S,
-        )
-        found: dict[str, Any] = json.loads(told)
-        return found
 
     def state(self, slug: str) -> str:
         """Return a node's state as the overview says it; a command would take a second to start."""

@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
+from tests.processes import pause_after
 from tests.workers.stores import OwnStore
 from workers.config import broker_url
 from workers.wire import PullProgress, orders_queue
@@ -53,7 +54,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> None:
         now = time.monotonic()
         assert now < deadline
         # To read all reports takes longer with each of them.
-        time.sleep(max(0.05, now - began))
+        time.sleep(pause_after(now - began))
         began = time.monotonic()
 
 
