@@ -28,6 +28,7 @@ from labdash.domain.library import record_inventory
 from labdash.domain.loads import record_load
 from labdash.domain.naming import record_name
 from labdash.domain.progress import record_progress
+from labdash.domain.sharing import record_share
 from labdash.domain.telemetry import record_sample
 from labdash.models import Node
 from labdash.reports import Arrival, BadReport, arrived_at, newest, parse
@@ -268,6 +269,8 @@ class Intake:
             record_load(report, arrived_at=at)
         elif isinstance(report, wire.ApplyProgress):
             note_progress(report, arrived_at=at)
+        elif isinstance(report, wire.ShareProgress):
+            record_share(report, arrived_at=at)
         elif isinstance(report, wire.NameProgress | wire.ClearProgress):
             record_name(report, arrived_at=at)
         else:

@@ -2,7 +2,18 @@
 
 from django.contrib import admin
 
-from labdash.admin import library, loads, nodes, planning, pulls, records, schedules, shelf, updates
+from labdash.admin import (
+    library,
+    loads,
+    nodes,
+    planning,
+    pulls,
+    records,
+    schedules,
+    shelf,
+    transfers,
+    updates,
+)
 
 admin.site.site_header = "LabDash administration"
 admin.site.site_title = "LabDash"
@@ -17,5 +28,6 @@ __all__ = [
     "records",
     "schedules",
     "shelf",
+    "transfers",
     "updates",
 ]

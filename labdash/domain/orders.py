@@ -20,11 +20,13 @@ from labdash.models import (
     PlanItem,
     PullJob,
     PullSettings,
+    Transfer,
 )
 from labdash.queries.room import keep_free_bytes
 from workers import wire
 from workers.wire.finding import FindOrder
 from workers.wire.loads import LOAD_DEADLINE_S
+from workers.wire.sharing import LEASE_S
 from workers.wire.shelf import CLEAR_DEADLINE_S, ClearOrder
 
 # A page that sends an order waits no longer than this for a store that does not answer.
@@ -44,8 +46,11 @@ def address(node: Node) -> str:
     return wire.HUB_NODE if node.agentless else node.slug
 
 
-def send_pull(job: PullJob) -> None:
-    """Tell the node to pull. Raises ``NotSent`` within about a second if the store is down."""
+def send_pull(job: PullJob, *, origin: wire.Origin | None = None) -> None:
+    """Tell the node to pull, from ``origin`` or else from the registry of its name.
+
+    Raises ``NotSent`` within about a second if the store is down.
+    """
     instance = job.instance
     order = wire.PullOrder(
         node=instance.node.slug,
@@ -56,8 +61,26 @@ def send_pull(job: PullJob) -> None:
         model=job.model,
         deadline_s=PULL_DEADLINE_S,
         keep_free_bytes=keep_free_bytes(instance.node, PullSettings.read()),
+        origin=origin,
     )
     _send("workers.pull", order, instance.node)
+
+
+def send_share(row: Transfer, *, bytes_per_s: int | None = None, lease_s: float = LEASE_S) -> None:
+    """Tell a node to give a model to another one, or no longer. Raises ``NotSent``."""
+    if row.giver is None:
+        return
+    order = wire.ShareOrder(
+        node=row.giver.node.slug,
+        job_id=row.job_id,
+        instance_url=row.giver.url,
+        model=row.model,
+        digest=row.digest,
+        secret=row.secret,
+        bytes_per_s=bytes_per_s,
+        lease_s=lease_s,
+    )
+    _send("workers.share", order, row.giver.node)
 
 
 def send_refresh(node: Node) -> None:

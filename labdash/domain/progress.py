@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from labdash.domain import caching, counting, retrying
+from labdash.domain import caching, counting, retrying, sourcing
 from labdash.domain.cancelling import raise_cancel_flag
 from labdash.domain.reconciliation import carry_on
 from labdash.models import ENDED, PullJob, PullSettings, PullSource, PullState
@@ -74,6 +74,7 @@ def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bo
         caching.recheck(model=job.model)
     if changed and report.phase not in GOING:
         log.info("pull ended job=%d state=%s reason=%s", job.pk, state, report.reason)
+        sourcing.settle(job, report, now=arrived_at)
         carry_on(instance=job.instance)
     return bool(changed)
 

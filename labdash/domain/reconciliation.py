@@ -5,6 +5,7 @@ Every step is a conditional update, so this may run twice at once: who changes n
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -12,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import orders, reconcile
+from labdash.domain import orders, reconcile, sourcing
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.domain.pace import pace
 from labdash.models import Instance, Node, PullJob, PullState
@@ -44,6 +45,8 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
     if not jobs:
         return 0
     limits = read_limits(jobs, now=now)
+    if instance is None:
+        sourcing.renew(limits, now=now)
     by_instance = defaultdict(list)
     for job in jobs:
         if instance is None or job.instance_id == instance.pk:
@@ -68,14 +71,21 @@ def _carry_on(
         is_to_pause = job.pause_requested and job.sent_at is not None
         if is_to_pause or (job.cancel_requested and job.attempt):
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
-    steps = 0
+    steps, waits = 0, dict[int, str]()
     while jobs and steps < MAX_STEPS:
         state = states.get(jobs[0].instance.node.slug)
-        place = _place(jobs, state, is_closed=limits.is_closed, now=now)
+        place = _place(jobs, state, waits, is_closed=limits.is_closed, now=now)
         step = reconcile.next_step(place)
-        if step is None or not _take(step, jobs, now=now):
+        if step is None:
             break
         steps += 1
+        source = _source(step, jobs, limits, now=now)
+        if isinstance(source, sourcing.Wait):
+            # Those behind it may begin meanwhile.
+            waits[step.job.id] = source.reason
+            continue
+        if not _take(step, jobs, source, now=now):
+            break
         fresh = PullJob.objects.active().in_bulk([job.pk for job in jobs])
         jobs = [_like(job, fresh[job.pk]) for job in jobs if job.pk in fresh]
     return steps
@@ -87,8 +97,26 @@ def _like(old: PullJob, new: PullJob) -> PullJob:
     return new
 
 
+def _source(
+    step: reconcile.Step, jobs: list[PullJob], limits: Limits, *, now: datetime
+) -> sourcing.Source | sourcing.Wait | None:
+    """Return where a job that is to be sent comes from."""
+    if not isinstance(step, reconcile.Send):
+        return None
+    return sourcing.choose(_job_of(step, jobs), limits, now=now)
+
+
+def _job_of(step: reconcile.Step, jobs: list[PullJob]) -> PullJob:
+    return next(job for job in jobs if job.pk == step.job.id)
+
+
 def _place(
-    jobs: list[PullJob], state: live.NodeState | None, *, is_closed: bool, now: datetime
+    jobs: list[PullJob],
+    state: live.NodeState | None,
+    waits: Mapping[int, str],
+    *,
+    is_closed: bool,
+    now: datetime,
 ) -> reconcile.Place:
     instance = jobs[0].instance
     return reconcile.Place(
@@ -96,7 +124,9 @@ def _place(
         instance=str(instance),
         paused=instance.node.paused,
         seen_age_s=_seen_age_s(instance.node, state, now=now),
-        jobs=tuple(_facts(job, is_closed=is_closed, now=now) for job in jobs),
+        jobs=tuple(
+            _facts(job, waits.get(job.pk, ""), is_closed=is_closed, now=now) for job in jobs
+        ),
     )
 
 
@@ -107,7 +137,7 @@ def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> f
     return min((age for age in ages if age is not None), default=None)
 
 
-def _facts(job: PullJob, *, is_closed: bool, now: datetime) -> reconcile.Job:
+def _facts(job: PullJob, wait: str, *, is_closed: bool, now: datetime) -> reconcile.Job:
     bounds = _bounds(job, is_closed=is_closed)
     return reconcile.Job(
         id=job.pk,
@@ -115,10 +145,10 @@ def _facts(job: PullJob, *, is_closed: bool, now: datetime) -> reconcile.Job:
         fruitless=job.fruitless,
         cancel_requested=job.cancel_requested,
         pause_requested=job.pause_requested,
-        rest=bounds.why(now),
+        rest=wait or bounds.why(now),
         is_paused=job.state == PullState.PAUSED,
         is_held=job.held,
-        is_begun=job.attempt > 0,
+        is_begun=job.attempt > 0 and not wait,
         is_arrived=job.state in ARRIVED,
         keeps_reason=bounds.is_retrying(now),
         is_pacing=bounds.is_pacing(now),
@@ -144,12 +174,14 @@ def _age_s(moment: datetime | None, now: datetime) -> float | None:
     return None if moment is None else max(0.0, (now - moment).total_seconds())
 
 
-def _take(step: reconcile.Step, jobs: list[PullJob], *, now: datetime) -> bool:
+def _take(
+    step: reconcile.Step, jobs: list[PullJob], source: sourcing.Source | None, *, now: datetime
+) -> bool:
     """Take a step; tell whether it was taken and a further one may follow at once."""
-    job = next(job for job in jobs if job.pk == step.job.id)
+    job = _job_of(step, jobs)
     match step:
         case reconcile.Send():
-            return _end_unfit(job, now=now) or _send(job, now=now)
+            return _end_unfit(job, now=now) or _send(job, source or sourcing.INTERNET, now=now)
         case reconcile.Cancel() | reconcile.Fail():
             return _end(job, ENDS[type(step)], step.reason, now=now)
         case reconcile.Stop():
@@ -185,7 +217,7 @@ def _end_unfit(job: PullJob, *, now: datetime) -> bool:
     return room.fits is False and _end(job, PullState.FAILED, reason, now=now)
 
 
-def _send(job: PullJob, *, now: datetime) -> bool:
+def _send(job: PullJob, source: sourcing.Source, *, now: datetime) -> bool:
     """Take the job for its node and send the order; undone where the store does not take it."""
     was_sent_at = job.sent_at
     begins: dict[str, object] = {}
@@ -201,11 +233,18 @@ def _send(job: PullJob, *, now: datetime) -> bool:
             "turn_at": now,
             "turn_bytes": 0,
         }
+    whence = {
+        "source": source.kind,
+        "source_node": source.node,
+        "source_reason": source.reason,
+    }
     wanted = {"cancel_requested": False, "held": job.held}
     counted = {"attempt": F("attempt") + 1, "fruitless": F("fruitless") + 1}
     try:
         with transaction.atomic():
-            taken = _still(job, **wanted).update(sent_at=now, reason="", **counted, **begins)
+            taken = _still(job, **wanted).update(
+                sent_at=now, reason="", **counted, **begins, **whence
+            )
     except IntegrityError:
         # Another job of this instance was taken in the same moment.
         return False
@@ -215,7 +254,7 @@ def _send(job: PullJob, *, now: datetime) -> bool:
     job.attempt, job.sent_at = job.attempt + 1, now
     job.state = str(begins.get("state", job.state))
     try:
-        orders.send_pull(job)
+        orders.send_pull(job, origin=source.origin)
     except orders.NotSent as error:
         log.warning("pull order not sent job=%d: %s", job.pk, error)
         _still(job).update(sent_at=was_sent_at, fruitless=job.fruitless)

@@ -39,6 +39,7 @@ from labdash.models.shelf import (
     NameJob,
     NameState,
 )
+from labdash.models.transfer import Transfer
 from labdash.models.update import (
     HELD_BACK,
     UPDATE_ENDED,
@@ -103,6 +104,7 @@ __all__ = [
     "ScheduleRun",
     "ScheduleWhat",
     "Tier",
+    "Transfer",
     "UnusedRule",
     "Update",
     "UpdateRule",
