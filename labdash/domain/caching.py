@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from labdash import live
@@ -112,7 +112,8 @@ def tend(*, now: datetime) -> None:
 def publish(*, wanted: PullSettings, now: datetime) -> list[PullJob]:
     """Tell the cache what to do now; return what it fetches ahead. Raises ``live.StoreDown``."""
     made_at = time.time()
-    jobs = list(_wished().select_related("instance__node").in_order()[:MOST_GRANTS])
+    wished = _wished().select_related("instance__node")
+    jobs = list(wished.order_by(F("sent_at").asc(nulls_last=True), "pk")[:MOST_GRANTS])
     ahead = _ahead(jobs, wanted, now=now)
     spec = CacheSpec(
         made_at=made_at,

@@ -53,6 +53,7 @@ class Arrival:
         self.failure: str | None = None
         self.is_damaged = False
         self.is_verified = False
+        self.is_closed = False
         self._note, self._pieces, self._ended = note, pieces, ended
         self._filled = _resumed(note, blob.size_bytes)
         self._free = [n for n in range(len(self._filled)) if self._filled[n] < self._length(n)]
@@ -173,7 +174,7 @@ class Arrival:
             self._unsaved = 0 if is_due else self._unsaved
             self._tell()
         if is_due:
-            self._save()
+            self.save()
 
     # --- its digest ------------------------------------------------------------------------------
 
@@ -235,10 +236,10 @@ class Arrival:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_wake, waiter)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Note what has arrived, unless the whole is known to be right or wrong."""
         with self._saving:
-            if self.is_verified or self.is_damaged:
+            if self.is_verified or self.is_damaged or self.is_closed:
                 return
             with self._changed:
                 filled = list(self._filled)
@@ -248,11 +249,13 @@ class Arrival:
     def _close(self) -> None:
         """Save what has arrived of a blob that is not whole, as the last thread."""
         try:
-            self._save()
+            self.save()
         except OSError as error:
             log.warning("what arrived is not noted: %s", error.strerror)
         finally:
-            self.vessel.close()
+            with self._saving:
+                self.is_closed = True
+                self.vessel.close()
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

@@ -104,6 +104,16 @@ class Arrivals:
             if self.is_held or address not in wanted:
                 arrival.stop()
 
+    def close(self) -> None:
+        """Stop all, and note what has arrived: threads that wait for a registry would be late."""
+        running = self._all()
+        self.keep_only(())
+        for _, arrival in running:
+            try:
+                arrival.save()
+            except OSError as error:
+                log.warning("what arrived is not noted: %s", error.strerror)
+
     def why_not(self, blob: Blob) -> str | None:
         """Say why a blob did not come the last time."""
         failure = self._failures.get(blob.digest)

@@ -239,10 +239,10 @@ def test_a_stop_loses_nothing_that_was_noted(bench: Bench, tmp_path: Path) -> No
     bench.blob(LAYER, 0, 190000)
     running = bench.cache.arrivals.find(digest_of(LAYER))
     assert running is not None
-    bench.cache.follow(spec())
+    bench.cache.arrivals.close()
     bench.registry.gate.set()
     bench.registry.gate_at = None
-    assert eventually(lambda: not running._threads)
+    assert eventually(lambda: running.is_closed)
     bench.files.close()
     before = bench.cache.count.upstream_bytes
     with bench_of(bench.registry, bench.folder) as again:
