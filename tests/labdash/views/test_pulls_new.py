@@ -167,7 +167,7 @@ def test_button_of_another_page_is_led_here(page: Client) -> None:
     other = {"HX-Request": "true", "HX-Target": "look-button"}
     response = page.get("/pulls/new/?model=qwen3:14b", headers=other)
     assert response.headers["HX-Redirect"] == "/pulls/new/?model=qwen3:14b"
-    assert 'id="look-button" formaction="/pulls/new/"' in text_of(page.get("/pulls/"))
+    assert 'id="look-button" href="/pulls/new/"' in text_of(page.get("/pulls/"))
 
 
 def test_registry_tells_the_files_and_those_that_are_there_do_not_count(
