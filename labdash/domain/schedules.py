@@ -87,12 +87,15 @@ def run_now(*, schedule: PullSchedule, user: User | None) -> ScheduleRun:
     Raises ``LabDashError`` where it runs already.
     """
     now = timezone.now()
-    if schedule.runs.running().exists():
-        raise LabDashError(f"{schedule} runs already: stop that run first.")
     window = due.Window(opens_at=now, closes_at=_closes(schedule, now))
-    run = schedule_runs.start(
-        schedule=schedule, due_at=now, window=window, now=now, user=user, by_hand=True
-    )
+    with transaction.atomic():
+        # Of two who press at once the second waits here, and then sees the run of the first.
+        PullSchedule.objects.select_for_update().get(pk=schedule.pk)
+        if schedule.runs.running().exists():
+            raise LabDashError(f"{schedule} runs already: stop that run first.")
+        run = schedule_runs.start(
+            schedule=schedule, due_at=now, window=window, now=now, user=user, by_hand=True
+        )
     if run is None:
         raise LabDashError(f"{schedule} was started by somebody else in this moment.")
     return run
