@@ -7,7 +7,15 @@ from datetime import datetime
 
 from labdash.models import InstalledModel, Instance, Manifest, NameJob, PullSettings, UnusedRule
 from labdash.planner.placing.inventory import bare_digest
-from labdash.planner.storing import Group, Kept, enough, freed_by_each, unique_bytes, unused
+from labdash.planner.storing import (
+    Group,
+    Kept,
+    enough,
+    freed_by_each,
+    freed_bytes,
+    unique_bytes,
+    unused,
+)
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import Library, plain_name, read_library
 from labdash.queries.needs import IN_MEMORY, Need, read_needs
@@ -17,6 +25,7 @@ from workers import wire
 
 # What was used within a day is not deleted for want of room either.
 LEAST_IDLE_S = DAY_S
+MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,8 @@ class Proposal:
 class Server:
     """A server's store. ``unread`` says why files of it cannot be told, nothing where they can.
 
-    ``others_bytes`` is what else lies on the disk, ``None`` where that is not known.
+    ``others_bytes`` is what else lies on the disk, ``None`` where that is not known;
+    ``unneeded_bytes`` is what deleting all names that nothing needs would free.
     """
 
     instance: Instance
@@ -76,6 +86,12 @@ class Server:
     shelf: wire.ShelfReading | None
     unread: str
     proposals: tuple[Proposal, ...]
+    unneeded_bytes: int = 0
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """Return the largest names: a page of thousands would be of no use."""
+        return self.rows[:MOST_SHOWN]
 
     @property
     def title(self) -> str:
@@ -209,6 +225,7 @@ def _server(
         is_exact=all(each.is_exact for each in shelf),
         shelf=told,
         unread=_why_unread(view, reading, told),
+        unneeded_bytes=freed_bytes(shelf, {kept.name for kept in shelf if not kept.needs}),
         proposals=tuple(
             _proposals(shelf, rows, known.settings, keep - disk.free_bytes if disk else 0)
         ),

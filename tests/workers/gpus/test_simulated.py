@@ -1,7 +1,10 @@
+from pathlib import Path
+
 from aiohttp import web
 
 from tests.workers.fake_ollama import serve
-from workers.gpus.simulated import SimulatedSource
+from workers.gpus.simulated import SimulatedFiles, SimulatedSource
+from workers.shelf import ShelfReader
 
 MACHINE = {
     "driver": {"state": "ok", "version": "580.95.05"},
@@ -58,3 +61,18 @@ def test_a_simulation_that_is_away_is_an_error_of_its_driver() -> None:
 
     assert reading.driver.state == "error"
     assert "does not answer" in (reading.driver.reason or "")
+
+
+def test_files_of_which_there_is_no_more_than_their_size_are_told_with_it(tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    (blobs / f"sha256-{'a' * 64}.virtual").write_text("5000000000")
+    (blobs / f"sha256-{'b' * 64}-partial").write_text("700")
+    (blobs / f"sha256-{'b' * 64}-partial-0").write_text("")
+    files = SimulatedFiles(tmp_path, clear=lambda: (700, 0))
+
+    reading = ShelfReader().read(files).reading
+
+    assert (reading.orphan_bytes, reading.partial_bytes) == (5_000_000_000, 700)
+    assert files.clear_partials() == (700, 0)

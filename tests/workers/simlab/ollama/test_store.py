@@ -40,6 +40,16 @@ def test_a_start_drops_partials_and_orphans_older_than_an_hour(store: Store) -> 
     assert store.machine.disk_free_bytes == free
 
 
+def test_remains_that_nobody_is_at_give_their_disk_back(store: Store) -> None:
+    free = store.machine.disk_free_bytes
+    store.partials.grow(DIGEST, 10**8)
+    store.partials.write(DIGEST, split(10**9))
+    assert store.clear_partials() == (0, 1)
+    age(store, 61)
+    assert store.clear_partials() == (10**8, 0)
+    assert store.machine.disk_free_bytes == free
+
+
 def test_a_server_that_starts_counts_what_lies_there(store: Store) -> None:
     store.put_virtual(DIGEST, 10**9)
     store.partials.grow(OTHER, 10**8)
