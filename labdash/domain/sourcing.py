@@ -8,7 +8,6 @@ import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from django.db import IntegrityError, transaction
 
@@ -26,7 +25,7 @@ from labdash.models import (
     UpstreamTag,
 )
 from labdash.queries import published
-from labdash.queries.givers import MOST_RECEIVERS, fetching, read_copies
+from labdash.queries.givers import MOST_RECEIVERS, fetching, has_just_got, read_copies
 from labdash.queries.hosts_of import hosts_of
 from labdash.queries.limits import Limits
 from workers import wire
@@ -182,6 +181,8 @@ def _ask(job: PullJob, row: InstalledModel, limits: Limits, *, now: datetime) ->
 
 def _bringer(job: PullJob, *, now: datetime) -> str:
     """Say who fetches the same model, where it is to come from there; nothing where nobody does."""
+    if (slug := has_just_got(job, now=now)) is not None:
+        return f"Waits for {slug} to tell what it has got: then it is copied from there."
     other = fetching(job, now=now)
     if other is not None:
         return f"Waits for {other.instance.node}, which downloads it: then it is copied from there."
@@ -238,7 +239,7 @@ def end(current: Transfer, *, now: datetime, failed: str = "") -> None:
     changes = {"ended_at": now, "failed": bool(failed), "reason": failed[:500]}
     if Transfer.objects.active().filter(pk=current.pk).update(**changes) and current.giver:
         log.info("transfer ended job=%d failed=%s", current.job_id, failed)
-        transaction.on_commit(partial(_close, current))
+        _close(current)
 
 
 def _close(current: Transfer) -> None:

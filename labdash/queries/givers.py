@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import F, Q
+
 from labdash import live
-from labdash.models import InstalledModel, Instance, Manifest, PullJob, Transfer
+from labdash.models import InstalledModel, Instance, Manifest, PullJob, PullState, Transfer
 from labdash.models.node import Node
 
 # Later than pages say it, as for pulls.
@@ -15,6 +17,8 @@ SEEN_WITHIN = timedelta(seconds=20)
 MOST_RECEIVERS = 2
 # A node reports on a pull at least every 5 s.
 WORD_WITHIN = timedelta(seconds=60)
+# It lists what it has within seconds of a pull.
+LISTED_WITHIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,18 @@ def fetching(job: PullJob, *, now: datetime) -> PullJob | None:
         ):
             return other
     return None
+
+
+def has_just_got(job: PullJob, *, now: datetime) -> str | None:
+    """Return the machine on which the same model was installed, and which did not list it yet."""
+    ended = PullJob.objects.filter(
+        Q(instance__inventory_at=None) | Q(instance__inventory_at__lt=F("finished_at")),
+        model__iexact=job.model,
+        state=PullState.INSTALLED,
+        finished_at__gt=now - LISTED_WITHIN,
+    ).exclude(instance=job.instance_id)
+    rows = [each.instance for each in ended.select_related("instance__node")]
+    return next((each.node.slug for each in rows if may_give(each)), None)
 
 
 def may_give(instance: Instance) -> bool:

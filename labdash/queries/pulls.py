@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from labdash.models import ENDED, RUNNING, Instance, PullJob, PullState
+from labdash.models import ENDED, RUNNING, Instance, PullJob, PullSource, PullState
 from labdash.models.pull import ARRIVED, PullJobQuerySet
 from labdash.queries import resting
 from labdash.queries.lab import LabView, Liveness, NodeView
@@ -46,6 +46,19 @@ class JobView:
     wait_s: float | None = None
     risk_bytes: int = 0
     limit: str = ""
+
+    @property
+    def source(self) -> str:
+        """Say where it comes from, and why from no place nearer; nothing before that is chosen."""
+        job = self.job
+        if not job.attempt and not job.source_reason:
+            return ""
+        giver = job.source_node.slug if job.source_node else "another machine"
+        words = {
+            PullSource.NEIGHBOUR: f"copied from {giver}",
+            PullSource.CACHE: "from the hub's cache",
+        }.get(PullSource(job.source), "from the internet")
+        return f"{words}: {job.source_reason}" if job.source_reason else words
 
     @property
     def opens_at(self) -> datetime | None:
@@ -133,7 +146,7 @@ def silence_s(job: PullJob, now: datetime) -> float | None:
 
 
 def _jobs() -> PullJobQuerySet:
-    return PullJob.objects.select_related("instance__node")
+    return PullJob.objects.select_related("instance__node", "source_node")
 
 
 def _with_limits(views: Sequence[JobView], now: datetime) -> list[JobView]:
