@@ -40,6 +40,11 @@ ABOUT = (
     ("newer versions", "updates"),
     ("", "models"),
 )
+# Short enough for a phone.
+WHATS = [
+    *(each for each in ScheduleWhat.choices if each[0] != ScheduleWhat.GPUS),
+    (ScheduleWhat.GPUS.value, "gaming mode: give GPUs back"),
+]
 # What the page folds away.
 FOLDED = ("cron", "zone", "at_once", "priority", "catch_up")
 
@@ -78,7 +83,7 @@ class ScheduleForm(PlainForm):
         error_messages={"required": "Write a name, such as nightly."},
         widget=forms.TextInput(attrs={"placeholder": "nightly", **PLAIN_TEXT}),
     )
-    what = forms.ChoiceField(label="What", choices=ScheduleWhat.choices)
+    what = forms.ChoiceField(label="What", choices=WHATS)
     models = forms.CharField(
         label="Models",
         required=False,
@@ -96,7 +101,7 @@ class ScheduleForm(PlainForm):
     at = _clock("At", required=False)
     until = _clock(
         "Until",
-        "Then it pauses, and goes on the next time. Left empty: it goes on until it is done.",
+        "What is left then waits for the next time. Left empty: it goes on until it is done.",
         required=False,
     )
     days = forms.TypedMultipleChoiceField(
