@@ -136,6 +136,7 @@ def prune() -> None:
     attempts = access.forget_attempts()
     loads.prune(now=now)
     naming.prune(now=now)
+    moving.prune(now=now)
     verifying.prune(now=now)
     applying.prune()
     schedule_runs.prune(now=now)

@@ -14,6 +14,7 @@ from labdash.domain import naming, orders, pulls
 from labdash.domain.errors import LabDashError
 from labdash.domain.tidying import free_row, row_of
 from labdash.models import (
+    MOVE_ENDED,
     InstalledModel,
     Instance,
     Move,
@@ -27,6 +28,7 @@ from labdash.planner.placing.inventory import plain
 log = logging.getLogger(__name__)
 
 REASON_LENGTH = 500
+KEPT = 100
 # A worker tells of a model that arrived within seconds, and of all that it has every 5 minutes.
 TOLD_WITHIN = timedelta(minutes=12)
 
@@ -78,6 +80,13 @@ def carry_on(*, now: datetime) -> int:
         "instance__node", "target__node", "pull_job", "name_job"
     )
     return sum(_carry_on(job, now=now) for job in rows)
+
+
+def prune(*, now: datetime) -> int:
+    """Delete the moves that have ended and are not among the newest; return how many."""
+    ended = Move.objects.filter(state__in=MOVE_ENDED)
+    kept = list(ended.values_list("pk", flat=True)[:KEPT])
+    return ended.filter(created_at__lt=now).exclude(pk__in=kept).delete()[0]
 
 
 def _carry_on(job: Move, *, now: datetime) -> bool:

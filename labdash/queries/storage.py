@@ -19,6 +19,7 @@ from labdash.planner.storing import (
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.library import Library, plain_name, read_library
 from labdash.queries.needs import IN_MEMORY, Need, read_needs
+from labdash.queries.pausing import keeps_unfinished
 from labdash.queries.room import files_of, keep_free_bytes, shelf_of
 from labdash.wording import DAY_S, age
 from workers import wire
@@ -87,6 +88,11 @@ class Server:
     unread: str
     proposals: tuple[Proposal, ...]
     unneeded_bytes: int = 0
+
+    @property
+    def keeps_remains(self) -> bool:
+        """Whether its Ollama deletes neither remains nor left-over files when it starts."""
+        return bool(keeps_unfinished(self.instance, _reading(self.view, self.instance)))
 
     @property
     def shown(self) -> tuple[Row, ...]:
@@ -261,7 +267,7 @@ def _proposals(
 ) -> Iterable[Proposal]:
     """Propose what was unused for long, and, where room is short, what was unused for longest."""
     by_name = {row.installed.name: row for row in rows}
-    after_s = settings.unused_after_days * DAY_S
+    after_s = max(LEAST_IDLE_S, settings.unused_after_days * DAY_S)
     old = () if settings.unused == UnusedRule.NEVER else unused(shelf, after_s=after_s)
     for group in old:
         yield _proposal(group, by_name, f"not used for {age(group.idle_s)}", is_old=True)

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -151,7 +152,9 @@ def test_a_name_that_is_gone_leads_back(page: Client) -> None:
 def test_what_nobody_used_is_proposed_and_deleted_by_a_button(page: Client) -> None:
     lab()
     seen(instances=(ollama(loaded=()),))
-    PullSettings.objects.create(pk=1, unused_after_days=0)
+    PullSettings.objects.create(pk=1, unused_after_days=1)
+    before = timezone.now() - timedelta(days=2)
+    InstalledModel.objects.update(modified_at=before, first_seen_at=before)
     text = text_of(page.get("/pulls/storage/"))
     assert "Could go" in text
     assert "LabDash deletes nothing by itself" in text
