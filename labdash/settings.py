@@ -166,4 +166,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    # It writes a line for each request to a registry.
+    "loggers": {"httpx": {"level": "WARNING"}},
 }
