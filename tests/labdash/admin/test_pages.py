@@ -33,6 +33,7 @@ from labdash.models import (
     PullSchedule,
     PullSettings,
     Tier,
+    Transfer,
     Update,
     UpstreamHost,
     UpstreamManifest,
@@ -46,6 +47,7 @@ MODELS = [model for model in admin.site._registry if model._meta.app_label == "l
 UPSTREAM = (UpstreamTag, UpstreamManifest, UpstreamHost)
 NAMES = sorted(model._meta.model_name or "" for model in MODELS)
 OBSERVED = [
+    "transfer",
     "update",
     "upstreamhost",
     "upstreammanifest",
@@ -78,9 +80,10 @@ def fill(count: int) -> None:
     for number in range(count):
         slug = f"n{number}"
         node = make_node(slug)
-        make_job(node.instances.get(), model=f"m{number}:1b")
+        job = make_job(node.instances.get(), model=f"m{number}:1b")
         place = {"instance": node.instances.get(), "model": f"m{number}:1b"}
         LoadJob.objects.create(**place, wish="load")
+        Transfer.objects.create(job=job, giver=job.instance, model=job.model, asked_at=now)
         NameJob.objects.create(**place, act="delete")
         Move.objects.create(**place, target=node.instances.get(), digest="d" * 64)
         Update.objects.create(**place, from_digest="d" * 64, to_digest="e" * 64)
