@@ -146,9 +146,9 @@ def cancel(*, update: Update) -> None:
 
 def decline(*, copy: Copy) -> Update:
     """Keep the version that is here: the published one is not offered again. A newer one is."""
-    if copy.standing != "newer" or (copy.update is not None and copy.update.state not in _OPEN):
+    if copy.standing != "newer" or not (copy.is_idle or _is_open(copy.update)):
         raise LabDashError(f"{copy.installed.name} on {copy.instance} has nothing to keep back.")
-    if copy.update is not None:
+    if copy.update is not None and _is_open(copy.update):
         _end(copy.update, UpdateState.DECLINED, _OPEN)
         return copy.update
     return Update.objects.create(
@@ -186,6 +186,8 @@ def _begin(
         instance=copy.instance, model__iexact=copy.installed.name
     )
     row = active.first()
+    if row is not None and row.state == UpdateState.TRYING:
+        return _once_more(row, {**fields, "state": state, "requested_by": user})
     if row is None:
         try:
             with transaction.atomic():
@@ -198,6 +200,20 @@ def _begin(
         Update.objects.filter(pk=row.pk, state=row.state).update(**wanted, requested_by=user)
         row.refresh_from_db()
     return row
+
+
+def _once_more(row: Update, fields: dict[str, Any]) -> Update:
+    """Go on to a still newer version; what is kept stays the last one that was in memory."""
+    with transaction.atomic():
+        still = Update.objects.filter(pk=row.pk, state=UpdateState.TRYING, kept_name=row.kept_name)
+        ended = {"state": UpdateState.DONE, "kept_name": "", "finished_at": timezone.now()}
+        if not still.update(**ended, reason="A newer version came before it was loaded."):
+            raise LabDashError(f"Something else was done to {row} just now. Try again.")
+        return Update.objects.create(**fields, kept_name=row.kept_name)
+
+
+def _is_open(update: Update | None) -> bool:
+    return update is not None and update.state in _OPEN
 
 
 def _fields(copy: Copy) -> dict[str, Any]:

@@ -113,6 +113,9 @@ def _keep(row: Update, *, now: datetime) -> bool:
     if installed.digest == row.to_digest:
         reason = "It was updated in the meantime."
         return _finish(row, UpdateState.DONE, now=now, reason=reason)
+    if row.kept_name and _installed(row, row.kept_name) is not None:
+        # An earlier version is kept already, and the one that is here was never in memory.
+        return _request(row, now=now, kept=row.kept_name, from_digest=installed.digest)
     job = naming.request(
         NameJob(
             instance=row.instance,
@@ -146,10 +149,18 @@ def _pull(row: Update, *, now: datetime) -> bool:
         return _move(row, UpdateState.WAITING, now=now)
     if job.is_active:
         return False
-    if job.state != NameState.DONE:
-        why = job.meaning or job.reason or "The version before could not be kept."
-        return _finish(row, UpdateState.FAILED, now=now, reason=why)
-    kept = {"kept_name": job.target}
+    if job.state == NameState.DONE:
+        return _request(row, now=now, kept=job.target)
+    why = (job.meaning or job.reason or "The version before could not be kept.")[:REASON_LENGTH]
+    if job.heartbeat_at is None and now - row.created_at < DAY:
+        # Nobody took it up: its node fell asleep.
+        return _move(row, UpdateState.WAITING, now=now, name_job=None, reason=why)
+    return _finish(row, UpdateState.FAILED, now=now, reason=why)
+
+
+def _request(row: Update, *, now: datetime, kept: str, **changes: Any) -> bool:
+    """Ask for the pull, within the update's own window."""
+    changes["kept_name"] = kept
     try:
         pull = pulls.request_pull(
             instance=row.instance,
@@ -161,8 +172,8 @@ def _pull(row: Update, *, now: datetime) -> bool:
             not_after_at=row.not_after_at,
         )
     except LabDashError as error:
-        return _finish(row, UpdateState.FAILED, now=now, reason=str(error), **kept)
-    return _move(row, UpdateState.PULLING, now=now, pull_job=pull, **kept)
+        return _finish(row, UpdateState.FAILED, now=now, reason=str(error), **changes)
+    return _move(row, UpdateState.PULLING, now=now, pull_job=pull, reason="", **changes)
 
 
 def _arrive(row: Update, *, now: datetime) -> bool:
@@ -212,14 +223,17 @@ def _is_in_memory(row: Update, view: NodeView) -> bool:
 
 
 def _go_back(row: Update, *, now: datetime) -> bool:
-    job = row.name_job
+    job, kept = row.name_job, _installed(row, row.kept_name)
+    if kept is None:
+        why = f"{row.kept_name} is not there any more."
+        return _finish(row, UpdateState.DONE, now=now, reason=why, kept_name="")
     if job is None:
         fresh = NameJob(
             instance=row.instance,
             act=NameAct.COPY,
-            model=row.kept_name,
+            model=kept.name,
             target=row.model,
-            digest=row.from_digest,
+            digest=kept.digest,
             replaces=True,
             why="back to the version before",
         )
@@ -230,7 +244,7 @@ def _go_back(row: Update, *, now: datetime) -> bool:
         why = job.meaning or job.reason or "It could not be taken back."
         return _move(row, UpdateState.TRYING, now=now, reason=why, name_job=None)
     installed = _installed(row, row.model)
-    if installed is None or installed.digest != row.from_digest:
+    if installed is None or installed.digest != kept.digest:
         # Its server has not told yet; the names of a plan are made from what it lists.
         return False
     return _finish(row, UpdateState.RETURNED, now=now, renews=True)

@@ -64,8 +64,13 @@ class Copy:
     @property
     def is_free(self) -> bool:
         """Whether it can be updated: it is older, its server can run what is newer, nobody does."""
-        is_open = self.update is None or self.update.state == UpdateState.ASKED
-        return self.standing == "newer" and not self.parent and not self.needs and is_open
+        return self.is_idle and self.standing == "newer" and not self.parent and not self.needs
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is done about it: one that is in place may be updated once more."""
+        done = {UpdateState.ASKED, UpdateState.TRYING}
+        return self.update is None or self.update.state in done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +118,6 @@ def read_radar(instances: Iterable[Instance] | None = None) -> tuple[Line, ...]:
         )
         for _, copies in sorted(lines.items())
     )
-
-
-def newest_digest(name: str) -> str | None:
-    """Return the manifest that is published under a name by the last good answer, if it is known.
-
-    A neighbour that has another one has an older version: nothing newer comes from there.
-    """
-    tags = UpstreamTag.objects.filter(name__iexact=name, state=UpstreamState.THERE)
-    return tags.values_list("manifest__digest", flat=True).first()
 
 
 def names_to_ask() -> set[str]:

@@ -144,15 +144,11 @@ def _rows() -> UpdateQuerySet:
 
 
 def _shown(line: Line) -> bool:
-    return any(copy.standing == "newer" and _is_idle(copy) for copy in line.copies)
+    return any(copy.standing == "newer" and copy.is_idle for copy in line.copies)
 
 
 def _is_busy(line: Line) -> bool:
-    return any(not _is_idle(copy) for copy in line.copies)
-
-
-def _is_idle(copy: Copy) -> bool:
-    return copy.update is None or copy.update.state == UpdateState.ASKED
+    return any(copy.update is not None for copy in line.copies)
 
 
 def _is_asked(copy: Copy) -> bool:
@@ -160,7 +156,7 @@ def _is_asked(copy: Copy) -> bool:
 
 
 def _old(line: Line) -> OldLine:
-    copies = tuple(copy for copy in line.newer if _is_idle(copy))
+    copies = tuple(copy for copy in line.newer if copy.is_idle)
     changed = dict.fromkeys(changed_words(c.difference) for c in copies if c.difference)
     return OldLine(
         line=line,

@@ -29,6 +29,7 @@ from tests.labdash.update_rows import (
     OLD,
     copy_of,
     install,
+    layers,
     publish,
 )
 from tests.plan_rows import in_force
@@ -163,6 +164,43 @@ def test_way_back_that_fails_can_be_gone_again(rog: Instance) -> None:
     updates.roll_back(update=row)
 
 
+def test_still_newer_version_leaves_the_last_one_that_was_used_kept(rog: Instance) -> None:
+    first = until_trying(rog)
+    go_on(first)
+    publish(digest="c" * 64, files=layers("3" * 64))
+    row = begin(rog)
+    first.refresh_from_db()
+    assert (first.state, first.kept_name, row.kept_name) == ("done", "", KEPT)
+    row = go_on(row)
+    assert (row.state, row.from_digest) == ("pulling", NEW)
+    assert [o["act"] for o in orders() if "act" in o] == ["copy"]
+    pulled(row)
+    assert go_on(row).state == UpdateState.PULLING
+    install(rog, digest="c" * 64)
+    row = go_on(row)
+    updates.roll_back(update=row)
+    row = go_on(go_on(row))
+    assert (orders()[-1]["model"], orders()[-1]["digest"]) == (KEPT, OLD)
+
+
+def test_way_back_that_somebody_deleted_is_told(rog: Instance) -> None:
+    row = until_trying(rog)
+    go_on(row)
+    updates.roll_back(update=row)
+    InstalledModel.objects.filter(name=KEPT).delete()
+    row = go_on(row)
+    assert (row.state, row.reason) == ("done", f"{KEPT} is not there any more.")
+
+
+def test_copy_that_nobody_took_up_is_tried_again(rog: Instance) -> None:
+    row = go_on(begin(rog))
+    named(row, NameState.FAILED, meaning="It was not taken up.")
+    assert (go_on(row).state, row.reason) == ("waiting", "It was not taken up.")
+    assert go_on(row).state == UpdateState.COPYING
+    named(row, NameState.FAILED)
+    assert go_on(row, now(days=2)).state == UpdateState.FAILED
+
+
 def test_there_is_no_way_back_once_the_version_before_is_gone(rog: Instance) -> None:
     row = until_trying(rog)
     updates.settle(update=row)
@@ -186,7 +224,7 @@ def test_pull_that_fails_leaves_the_version_before_and_no_second_name(rog: Insta
 
 def test_copy_that_fails_begins_no_pull(rog: Instance) -> None:
     row = go_on(begin(rog))
-    named(row, NameState.FAILED, meaning="It was changed.")
+    named(row, NameState.FAILED, meaning="It was changed.", heartbeat_at=now())
     assert (go_on(row).state, row.reason) == ("failed", "It was changed.")
     assert not PullJob.objects.exists()
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from labdash.models import Instance, Update, UpstreamTag
-from labdash.queries.radar import names_to_ask, newest_digest, read_radar
+from labdash.queries.radar import names_to_ask, read_radar
 from tests.factories import GIB, make_installed, make_instance
 from tests.labdash.update_rows import (
     MODEL,
@@ -113,14 +113,6 @@ def test_model_that_was_only_given_options_is_still_itself(rog: Instance) -> Non
     install(rog, digest="f" * 64, parent_model=MODEL)
     publish()
     assert (copy_of(rog).parent, copy_of(rog).is_free) == ("", True)
-
-
-def test_newest_version_is_told_where_it_is_known(rog: Instance) -> None:
-    publish()
-    assert newest_digest("QWEN3:8b") == NEW
-    assert newest_digest("other:1b") is None
-    UpstreamTag.objects.update(state="gone")
-    assert newest_digest(MODEL) is None
 
 
 def test_what_was_updated_to_on_a_neighbour_is_not_fetched_twice(rog: Instance) -> None:
