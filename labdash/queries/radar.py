@@ -35,6 +35,9 @@ from labdash.sources.registry import address_of
 
 OWN_FOLDERS = (FOLDER, KEPT_FOLDER, REPLACED_FOLDER)
 
+# Of one shape, no two quants are as near in size as this; what is farther was made into another.
+ANOTHER_QUANT = 0.02
+
 type Standing = Literal["same", "newer", "held", "unknown"]
 
 
@@ -242,6 +245,7 @@ def _here(row: InstalledModel, shelf: _Shelf) -> Here:
 def _by_weights(row: InstalledModel, there: There) -> Difference:
     """Compare what was made from a model with it: its own texts are meant to differ."""
     mine = hex_of((row.variant.blob_digest if row.variant else None) or "")
-    if not mine or not there.weights:
+    other = abs(row.size_bytes - there.size_bytes) > ANOTHER_QUANT * there.size_bytes
+    if not mine or not there.weights or other:
         return Difference(what="unknown")
     return Difference(what="same" if mine == there.weights else "weights", parts=("weights",))

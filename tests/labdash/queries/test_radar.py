@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from labdash.models import Instance, Update, UpstreamTag
+from labdash.models import InstalledModel, Instance, Update, UpstreamTag
 from labdash.queries.radar import names_to_ask, read_radar
 from tests.factories import GIB, make_installed, make_instance
 from tests.labdash.update_rows import (
@@ -107,6 +107,9 @@ def test_model_made_from_another_is_compared_by_weights_alone(rog: Instance) -> 
     publish(digest="c" * 64)
     found = copy_of(rog, "mine:latest")
     assert (found.standing, found.parent, found.is_free) == ("newer", MODEL, False)
+    # A quant of it has other weights, whatever is published.
+    InstalledModel.objects.update(size_bytes=9 * GIB)
+    assert copy_of(rog, "mine:latest").standing == "unknown"
 
 
 def test_model_that_was_only_given_options_is_still_itself(rog: Instance) -> None:
