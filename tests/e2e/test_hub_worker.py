@@ -58,13 +58,10 @@ def test_a_store_that_forgets_everything_changes_nothing_for_long(
     assert eventually(lambda: [order["job_id"] for order in orders()] == [job.pk])
 
 
-def test_the_scheduler_leaves_a_trace_through_the_worker(
+def test_the_scheduler_leaves_a_trace_through_the_worker_which_ends_when_asked(
     hub_worker: "subprocess.Popen[bytes]",
 ) -> None:
     live.store().delete(live.BEAT_ALIVE_KEY)
     assert eventually(lambda: live.read_live([]).beat_alive)
-
-
-def test_it_ends_when_asked(hub_worker: "subprocess.Popen[bytes]") -> None:
     hub_worker.send_signal(signal.SIGTERM)
     assert hub_worker.wait(timeout=30) == 0
