@@ -1,7 +1,7 @@
 """What a pull would really fetch to a server, from where, how long it takes, and what is left."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labdash.live import StoreDown
@@ -16,6 +16,7 @@ from labdash.models import (
 from labdash.planner.lab import Variant
 from labdash.planner.placing.inventory import bare_digest, download_bytes, names_of, plain
 from labdash.queries.cache import read_state
+from labdash.queries.givers import Copy
 from labdash.queries.lab import LabView
 from labdash.queries.pull_speed import Pace, Road, pace_of
 from labdash.queries.room import CRUMBS_BYTES, Disks, Room, files_of, shelf_of
@@ -49,13 +50,15 @@ NOTHING = Store()
 class Giver:
     """Where a pull comes from. ``node`` is whose name is ``slug``, where a machine gives.
 
-    ``is_kept``: it passes the hub's cache, which keeps it for the next one.
+    ``is_kept``: it passes the hub's cache, which keeps it for the next one. ``note`` is why a
+    machine that has it does not give it.
     """
 
     source: PullSource
     node: int | None = None
     slug: str = ""
     is_kept: bool = False
+    note: str = ""
 
     @property
     def words(self) -> str:
@@ -102,11 +105,10 @@ class Stores:
     """What decides over fetches: all servers' files, disks, speeds and what holds for all."""
 
     stores: Mapping[int, Store]
-    nodes: Mapping[int, Instance]
+    copies: Mapping[str, Sequence[Copy]]
     disks: Disks
     paces: Mapping[Road, Pace]
     settings: PullSettings
-    live: frozenset[int] = frozenset()
     limit_bytes_per_s: int | None = None
     has_cache: bool = False
     cached: frozenset[str] = frozenset()
@@ -149,7 +151,7 @@ def fetch(
     """Tell of one pull."""
     store = told.stores.get(instance.pk, NOTHING)
     size = missing_bytes(variant, published, store)
-    giver = giver_of(variant, instance, told)
+    giver = giver_of(variant, instance, published, told)
     limits = (told.limit_bytes_per_s, instance.node.pull_bytes_per_s)
     return Fetch(
         is_there=store.has(variant),
@@ -179,23 +181,44 @@ def missing_bytes(
     return missing if missing >= CRUMBS_BYTES else 0
 
 
-def giver_of(variant: Variant, instance: Instance, told: Stores) -> Giver:
-    """Foretell the nearest source: a machine that has it and answers, the cache, the internet.
+def giver_of(
+    variant: Variant, instance: Instance, published: PublishedManifest | None, told: Stores
+) -> Giver:
+    """Foretell what ``domain.sourcing`` will choose: another machine, the cache, the internet.
 
-    Only a machine with a worker of its own can give, and none with Windows takes from it.
+    Whether that machine is busy then, or fails, nobody knows yet.
     """
+    note = ""
     if told.settings.neighbours and instance.node.kind != NodeKind.WINDOWS:
-        for key in sorted(told.stores):
-            home = told.nodes.get(key)
-            if home is None or home.node_id == instance.node_id or home.node_id not in told.live:
-                continue
-            if told.stores[key].has(variant) and not home.node.agentless:
-                return Giver(source=PullSource.NEIGHBOUR, node=home.node_id, slug=home.node.slug)
-    if not told.has_cache:
-        return INTERNET
-    if names_of(variant) & told.cached:
-        return Giver(source=PullSource.CACHE)
-    return Giver(source=PullSource.INTERNET, is_kept=True)
+        copies = [
+            each
+            for each in told.copies.get(plain(variant.name), ())
+            if each.row.instance_id != instance.pk
+        ]
+        digest = published.digest if published else None
+        for copy in sorted(copies, key=lambda each: each.row.instance.node_id != instance.node_id):
+            note = copy.why_not(digest)
+            if not note:
+                node = copy.row.instance.node
+                return Giver(source=PullSource.NEIGHBOUR, node=node.pk, slug=node.slug)
+    if told.has_cache and names_of(variant) & told.cached:
+        return Giver(source=PullSource.CACHE, note=note)
+    return Giver(source=PullSource.INTERNET, is_kept=told.has_cache, note=note)
+
+
+def read_copies(lab: LabView) -> dict[str, list[Copy]]:
+    """Return what each machine could give, by plain names, with two queries."""
+    homes = {each.pk: each for view in lab.nodes for each in view.node.instances.all()}
+    seen = {view.node.pk for view in lab.nodes if view.liveness in ("live", "late")}
+    readable = set(Manifest.objects.values_list("instance_id", "digest"))
+    found: defaultdict[str, list[Copy]] = defaultdict(list)
+    for row in InstalledModel.objects.filter(is_cloud=False):
+        if (home := homes.get(row.instance_id)) is not None:
+            row.instance = home
+            is_readable = (row.instance_id, row.digest) in readable
+            copy = Copy(row=row, is_seen=home.node_id in seen, is_readable=is_readable)
+            found[plain(row.name)].append(copy)
+    return found
 
 
 def read_cached() -> frozenset[str] | None:

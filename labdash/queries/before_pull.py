@@ -16,6 +16,7 @@ from labdash.queries.before_fetch import (
     Stores,
     fetch,
     read_cached,
+    read_copies,
     read_stores,
 )
 from labdash.queries.before_names import (
@@ -180,17 +181,15 @@ def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
 
 
 def _told(lab: LabView) -> Stores:
-    instances = {each.pk: each for view in lab.nodes for each in view.node.instances.all()}
+    instances = [each for view in lab.nodes for each in view.node.instances.all()]
     wanted = PullSettings.read()
     cached = read_cached() if wanted.cache else None
-    live = frozenset(view.node.pk for view in lab.nodes if view.liveness in ("live", "late"))
     return Stores(
         stores=read_stores(lab),
-        nodes=instances,
-        disks=read_disks(instances.values()),
+        copies=read_copies(lab),
+        disks=read_disks(instances),
         paces=read_paces(),
         settings=wanted,
-        live=live,
         limit_bytes_per_s=limit_now(wanted, now=lab.now),
         has_cache=cached is not None,
         cached=cached or frozenset(),

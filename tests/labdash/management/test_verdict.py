@@ -23,7 +23,7 @@ def test_it_tells_every_server_and_the_best_for_each(capsys: pytest.CaptureFixtu
     first, rog, tower = capsys.readouterr().out.splitlines()
     assert first == "qwen3:8b Q4_K_M, 16384 tokens of context a slot"
     assert rog.startswith("  rog: fits whole up to 40960 tokens, ")
-    assert "tokens/s; 4.9 GiB from the internet; What is free on the disk of rog is not" in rog
+    assert "tokens/s; 4.9 GiB from the internet; 395 GiB will be left on rog; best" in rog
     assert rog.endswith("best Q8_0 (qwen3:8b-q8_0)")
     assert " of 37 layers on GPUs, " in tower
 

@@ -1,8 +1,16 @@
 """What a pull really fetches, from where, and how fast that usually is. No database."""
 
-from labdash.models import Instance, Node, PullSettings, PullSource
+from labdash.models import (
+    InstalledModel,
+    Instance,
+    Node,
+    NodeKind,
+    PullSettings,
+    PullSource,
+)
 from labdash.planner.lab import Variant
-from labdash.queries.before_fetch import Store, Stores, fetch, missing_bytes
+from labdash.queries.before_fetch import INTERNET, Giver, Store, Stores, fetch, missing_bytes
+from labdash.queries.givers import Copy
 from labdash.queries.pull_speed import Pace, pace_of, paces_of
 from labdash.queries.room import Disks
 from labdash.sources.registry import MODEL_LAYER, Layer, Manifest
@@ -47,7 +55,7 @@ def test_without_a_registrys_word_a_size_is_reckoned() -> None:
 def told(here: Instance, **changes: object) -> Stores:
     values = {
         "stores": {here.pk: Store()},
-        "nodes": {here.pk: here},
+        "copies": {},
         "disks": Disks(free={here.pk: 20 * GIB}, keep={here.pk: 10 * GIB}),
         "paces": {},
         "settings": PullSettings(),
@@ -67,15 +75,22 @@ def test_disk_keeps_what_shall_stay_free_beside_what_is_on_its_way() -> None:
     assert (unknown.room.fits, unknown.short_bytes) == (None, 0)
 
 
-def test_machine_that_has_it_and_answers_gives_it() -> None:
+def test_machine_that_can_give_it_is_foretold_as_the_queue_will_choose() -> None:
     here, there = (Instance(pk=i, node=Node(pk=i, slug=slug)) for i, slug in ((1, "a"), (2, "b")))
-    stores = {1: Store(), 2: Store(files=frozenset((WEIGHTS,)))}
-    known = told(here, stores=stores, nodes={1: here, 2: there}, live=frozenset((1, 2)))
-    assert fetch(asked(), here, PUBLISHED, known).giver.slug == "b"
-    silent = told(here, stores=stores, nodes={1: here, 2: there}, live=frozenset((1,)))
-    assert fetch(asked(), here, PUBLISHED, silent).giver.source == PullSource.INTERNET
-    there.node.agentless = True
-    assert fetch(asked(), here, PUBLISHED, known).giver.words == "the internet"
+    row = InstalledModel(instance=there, name="qwen3:14b-q4_K_M", digest="d" * 64)
+
+    def giver(copy: Copy) -> Giver:
+        known = told(here, copies={"qwen3:14b-q4_k_m": [copy]})
+        return fetch(asked(), here, PUBLISHED, known).giver
+
+    assert giver(Copy(row=row)).words == "b"
+    silent = giver(Copy(row=row, is_seen=False))
+    assert (silent.source, silent.note) == ("internet", "b has it and does not report.")
+    row.digest = "e" * 64
+    assert giver(Copy(row=row)).note == "b has another version than is published."
+    row.digest = "d" * 64
+    here.node.kind = NodeKind.WINDOWS
+    assert giver(Copy(row=row)) == INTERNET
 
 
 def test_cache_gives_what_it_has_and_keeps_what_passes_it() -> None:

@@ -94,6 +94,7 @@ def test_machine_that_has_one_as_good_gets_no_tick(page: Client) -> None:
     rog, tower = card("rog"), card("tower")
     install(rog, "qwen3:14b-q8_0", "Q8_0", 14.6)
     install(tower, "qwen3:14b", "Q4_K_M", 8.6)
+    Manifest.objects.create(instance=rog.instances.get(), digest="qwen3:14b-q8_0")
     assert ticked(page, "model=qwen3:14b") == {"tower": "qwen3:14b-q8_0"}
     text = shown(page, "model=qwen3:14b-q8_0")
     assert "To fetch nothing: all of it is there" in text
