@@ -24,8 +24,6 @@ from workers.simlab.splits import Room
 ROWS = json.loads((Path(__file__).parents[2] / "fixtures" / "simlab" / "rows.json").read_text())
 CLOSE_MIB = 0.01
 
-by_id = pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
-
 
 def request_of(row: dict[str, Any]) -> LoadRequest:
     return LoadRequest(
@@ -50,43 +48,40 @@ def units_of(row: dict[str, Any]) -> dict[int, range]:
     return proportional(rooms, models()[row["model"]].block_count + 1, row["ngl"])
 
 
-@by_id
-def test_weights_of_every_device_are_the_recorded_ones(row: dict[str, Any]) -> None:
-    sums = weights(row["model"], row["quant"])
-    for index, units in units_of(row).items():
-        expected = row["devices"].get(f"GPU{index}", {}).get("weights", 0)
-        total = sum(sums.gpu[unit] for unit in units) + sums.shared * bool(units)
-        assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB)
+def test_weights_of_every_device_are_the_recorded_ones() -> None:
+    for row in ROWS:
+        sums = weights(row["model"], row["quant"])
+        for index, units in units_of(row).items():
+            expected = row["devices"].get(f"GPU{index}", {}).get("weights", 0)
+            total = sum(sums.gpu[unit] for unit in units) + sums.shared * bool(units)
+            assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB), row["id"]
 
 
-@by_id
-def test_weights_of_the_host_are_the_recorded_ones(row: dict[str, Any]) -> None:
-    sums = weights(row["model"], row["quant"])
-    total = sums.host_input + sum(sums.host[: len(sums.host) - row["ngl"]])
-    expected = sum(buffer["weights"] for buffer in row["host"].values())
-    assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB)
+def test_weights_of_the_host_are_the_recorded_ones() -> None:
+    for row in ROWS:
+        sums = weights(row["model"], row["quant"])
+        total = sums.host_input + sum(sums.host[: len(sums.host) - row["ngl"]])
+        expected = sum(buffer["weights"] for buffer in row["host"].values())
+        assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB), row["id"]
 
 
-@by_id
-def test_cache_of_every_device_is_the_recorded_one(row: dict[str, Any]) -> None:
-    sizes = [cache.size_bytes for cache in caches(request_of(row))]
-    for index, units in units_of(row).items():
-        expected = row["devices"].get(f"GPU{index}", {}).get("kv", 0)
-        total = sum(sizes[unit] for unit in units if unit < len(sizes))
-        assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB)
+def test_cache_of_every_device_is_the_recorded_one() -> None:
+    for row in ROWS:
+        sizes = [cache.size_bytes for cache in caches(request_of(row))]
+        for index, units in units_of(row).items():
+            expected = row["devices"].get(f"GPU{index}", {}).get("kv", 0)
+            total = sum(sizes[unit] for unit in units if unit < len(sizes))
+            assert total / MIB == pytest.approx(expected, abs=CLOSE_MIB), row["id"]
 
 
-USABLE = [
-    row for row in ROWS if row["n_outputs_max"] == row["n_seq"] and "," not in row["device_mem_MiB"]
-]
-
-
-@pytest.mark.parametrize("row", USABLE, ids=[row["id"] for row in USABLE])
-def test_compute_of_a_recorded_run_is_found_again(row: dict[str, Any]) -> None:
-    found = compute(request_of(row), devices=row["n_devices"], layers=row["ngl"])
-    gpus = [row["devices"].get(f"GPU{i}", {}).get("compute", 0) for i in range(row["n_devices"])]
-    host = sum(buffer["compute"] for buffer in row["host"].values())
-    assert [value / MIB for value in found] == pytest.approx([*gpus, host], abs=CLOSE_MIB)
+def test_compute_of_a_recorded_run_is_found_again() -> None:
+    rows = [row for row in ROWS if "," not in row["device_mem_MiB"]]
+    for row in [row for row in rows if row["n_outputs_max"] == row["n_seq"]]:
+        found = compute(request_of(row), devices=row["n_devices"], layers=row["ngl"])
+        names = [f"GPU{index}" for index in range(row["n_devices"])]
+        gpus = [row["devices"].get(name, {}).get("compute", 0) for name in names]
+        host = sum(buffer["compute"] for buffer in row["host"].values())
+        assert [value / MIB for value in found] == pytest.approx([*gpus, host], abs=CLOSE_MIB)
 
 
 def load(**changes: Any) -> LoadRequest:
