@@ -41,16 +41,16 @@ def test_a_server_without_an_address_is_left_out(address: str) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("field", ["host_name", "version", "address", "port", "is_own"])
-def test_a_strange_value_of_a_server_is_harmless(field: str, value: str) -> None:
-    fields = FULL.model_dump(mode="json")
-    fields["servers"][0][field] = "here"
-    try:
-        read = Found.model_validate_json(json.dumps(fields).replace('"here"', value))
-    except ValidationError:
-        assert value == VALUES["half a pair"]
-        return
-    for server in read.servers:
-        assert len(server.host_name or "") <= 350
-        assert len(server.version or "") <= 40
-        assert "\x00" not in server.model_dump_json()
+def test_a_strange_value_of_a_server_is_harmless(value: str) -> None:
+    for field in ("host_name", "version", "address", "port", "is_own"):
+        fields = FULL.model_dump(mode="json")
+        fields["servers"][0][field] = "here"
+        try:
+            read = Found.model_validate_json(json.dumps(fields).replace('"here"', value))
+        except ValidationError:
+            assert value == VALUES["half a pair"]
+            continue
+        for server in read.servers:
+            assert len(server.host_name or "") <= 350
+            assert len(server.version or "") <= 40
+            assert "\x00" not in server.model_dump_json()

@@ -29,12 +29,12 @@ def changed(**changes: Value) -> Model:
     return Model(plain.name, plain.quant, facts, plain.tensors, "file")
 
 
-@pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("given", STRANGE, ids=str)
-def test_what_is_no_count_is_refused_in_one_line(key: str, given: Value) -> None:
-    with pytest.raises(PlannerError) as refused:
-        estimate(changed(**{key: given}), Settings(build=11434))
-    assert "\n" not in str(refused.value)
+def test_what_is_no_count_is_refused_in_one_line(given: Value) -> None:
+    for key in KEYS:
+        with pytest.raises(PlannerError) as refused:
+            estimate(changed(**{key: given}), Settings(build=11434))
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", KEYS)

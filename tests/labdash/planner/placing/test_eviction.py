@@ -6,8 +6,6 @@ from dataclasses import replace
 from itertools import permutations
 from random import Random
 
-import pytest
-
 from labdash.planner.lab import Node
 from labdash.planner.placement import choices
 from labdash.planner.placing.eviction import in_turn, passes
@@ -51,13 +49,13 @@ def succeeds(order: Sequence[Choice]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(120))
-def test_an_order_is_found_if_and_only_if_there_is_one(seed: int) -> None:
-    picks = some_picks(Random(seed), WHERE)  # noqa: S311 - any numbers do
-    found = in_turn(site_of(Same(WHERE)), Fill({}), picks)
-    possible = any(succeeds(order) for order in permutations([each.choice for each in picks]))
-    assert isinstance(found, Conflict) is not possible
-    assert isinstance(found, Conflict) or succeeds([choice for _, choice in found])
+def test_an_order_is_found_if_and_only_if_there_is_one() -> None:
+    for seed in range(120):
+        picks = some_picks(Random(seed), WHERE)  # noqa: S311 - any numbers do
+        found = in_turn(site_of(Same(WHERE)), Fill({}), picks)
+        possible = any(succeeds(order) for order in permutations([each.choice for each in picks]))
+        assert isinstance(found, Conflict) is not possible, seed
+        assert isinstance(found, Conflict) or succeeds([choice for _, choice in found]), seed
 
 
 def test_a_large_batch_is_added_to_what_is_compared() -> None:
