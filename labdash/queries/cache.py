@@ -40,12 +40,6 @@ class CacheView:
     since: datetime | None = None
 
     @property
-    def saved_bytes(self) -> int:
-        """Return what did not have to be downloaded again."""
-        state = self.state
-        return max(0, state.given_bytes - state.upstream_bytes) if state else 0
-
-    @property
     def port_error(self) -> str:
         """Say why its own port is not open."""
         return port_error(self.state)

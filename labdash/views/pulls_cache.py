@@ -48,7 +48,7 @@ def pull_cache_drop(request: Request) -> HttpResponse:
         caching.drop(model=model) if model else caching.drop_all()
     except LabDashError as error:
         return refused(request, error, default="pull_cache")
-    text = f"{model or 'What no pull needs'} is being deleted from the cache."
+    text = f"{model or 'What no pull needs'} goes from the cache within seconds."
     return done(request, text, default="pull_cache")
 
 

@@ -83,6 +83,8 @@ class Arrivals:
                 return None
             self._refuse_for_now(blob)
             self._make_room(blob)
+            if not self._files.here_bytes(blob):
+                self._count.begins(blob.digest)
             arrival = self._make(address, blob)
             self._running[blob.digest] = (address, arrival)
         log.info("fetching digest=%s of=%s", blob.digest[:19], address.shown)

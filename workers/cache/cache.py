@@ -143,10 +143,15 @@ class Cache:
 
     def give(self, named: Named, arrival: Arrival | None) -> shelf.Blob:
         """Return how a blob is served."""
+        given = self.counted(named)
         if arrival is not None:
-            return ArrivingBlob(files=self.files, arrival=arrival, given=self.count.gave)
+            return ArrivingBlob(files=self.files, arrival=arrival, given=given)
         path = self.files.blob_path(named.digest)
-        return FileBlob(path=path, size_bytes=named.size_bytes, given=self.count.gave)
+        return FileBlob(path=path, size_bytes=named.size_bytes, given=given)
+
+    def counted(self, named: Named) -> Callable[[int], None]:
+        """Return what counts the bytes that are given of a blob."""
+        return partial(self.count.gave, named.digest, named.size_bytes)
 
     async def _granted(self, asked: Asked) -> Address | None:
         address = find_secret(asked.namespace, self._grants)

@@ -124,6 +124,7 @@ class Keeper:
             room_bytes=cache.arrivals.room_bytes(),
             upstream_bytes=cache.count.upstream_bytes,
             given_bytes=cache.count.given_bytes,
+            saved_bytes=cache.count.saved_bytes,
             since=cache.count.since,
             models=(*models, *waiting),
         )

@@ -160,7 +160,7 @@ class VirtualCache(Cache):
         path = self.files.partial_path if arrival else self.files.blob_path
         if not _is_hole(path(named.digest)):
             return super().give(named, arrival)
-        return VirtualBlob(size_bytes=named.size_bytes, arrival=arrival, given=self.count.gave)
+        return VirtualBlob(size_bytes=named.size_bytes, arrival=arrival, given=self.counted(named))
 
 
 def _is_hole(path: Path) -> bool:

@@ -84,8 +84,8 @@ class CachedModel(Message):
 class CacheState(Message):
     """How the cache stands. ``room_bytes`` is what it could still take, after clearing up.
 
-    ``ports`` are open; ``errors`` say of a port why it is not. ``upstream_bytes`` and
-    ``given_bytes`` count since ``since`` (seconds since 1970).
+    ``ports`` are open; ``errors`` say of a port why it is not. ``upstream_bytes``,
+    ``given_bytes`` and, of these, ``saved_bytes`` count since ``since`` (seconds since 1970).
     """
 
     protocol: Protocol = PROTOCOL_VERSION
@@ -95,6 +95,7 @@ class CacheState(Message):
     room_bytes: _Bytes = 0
     upstream_bytes: _Bytes = 0
     given_bytes: _Bytes = 0
+    saved_bytes: _Bytes = 0
     since: Figure = 0
     models: Annotated[tuple[Each[CachedModel], ...], Field(max_length=MOST_CACHED)] = ()
 

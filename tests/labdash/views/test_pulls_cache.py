@@ -47,6 +47,7 @@ def tell() -> None:
         room_bytes=50 * GIB,
         upstream_bytes=6 * GIB,
         given_bytes=20 * GIB,
+        saved_bytes=14 * GIB,
         since=1_700_000_000,
         models=models,
     )
@@ -66,7 +67,7 @@ def test_it_tells_what_is_in_it_and_what_it_saved(page: Client) -> None:
     tell()
     shown = bare(text_of(page.get("/pulls/cache/")))
     assert "In it 6.0 GiB of 200 GiB" in shown
-    assert "Saved 14.0 GiB given without being downloaded again" in shown
+    assert "Saved 14.0 GiB given a second time and more, measured" in shown
     assert "qwen3:8b whole 5.0 GiB" in shown
     assert "gemma3:4b arriving, 25 % at 10 MiB/s 1.0 GiB of 4.0 GiB" in shown
     assert "no:1b nothing yet 404: no such tag unknown not yet" in shown

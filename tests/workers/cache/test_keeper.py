@@ -136,8 +136,13 @@ def test_what_was_counted_outlives_a_restart(tmp_path: Path) -> None:
     registry = Registry()
     with bench_of(registry, tmp_path / "cache") as bench:
         bench.cache.count.came(100)
-        bench.cache.count.gave(700)
-        since = bench.cache.count.since
+        bench.cache.count.gave("a", 300, 700)
+        since = int(bench.cache.count.since)
     with bench_of(registry, tmp_path / "cache") as again:
         count = again.cache.count
         assert (count.upstream_bytes, count.given_bytes, count.since) == (100, 700, since)
+        count.gave("a", 300, 50)
+        assert count.saved_bytes == 450
+        count.begins("a")
+        count.gave("a", 300, 310)
+        assert count.saved_bytes == 460
