@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 REASON_LENGTH = 500
 KEPT = 100
+ONE_STORE = "{} lists the very file that is here: both may have one store, so nothing is deleted."
 # A worker tells of a model that arrived within seconds, and of all that it has every 5 minutes.
 TOLD_WITHIN = timedelta(minutes=12)
 
@@ -43,6 +44,8 @@ def move(*, installed: InstalledModel, target: Instance, user: User | None) -> M
         raise LabDashError(
             f"{target} has another version of {installed.name}: delete that first, or keep both."
         )
+    if there is not None and _is_one_file(installed, there):
+        raise LabDashError(ONE_STORE.format(target))
     try:
         with transaction.atomic():
             job = Move.objects.create(
@@ -153,6 +156,8 @@ def _order(job: Move, *, now: datetime) -> bool:
         return _end(job, MoveState.DONE, "It was deleted here already.", now=now)
     if there is None or there.digest != job.digest:
         return _fail(job, f"It is not on {job.target} any more, so it stays here.", now=now)
+    if _is_one_file(here, there):
+        return _fail(job, ONE_STORE.format(job.target), now=now)
     if here.digest != job.digest:
         return _fail(job, "It was changed here in the meantime, so it stays.", now=now)
     row, why = row_of(here), f"moved to {job.target}"
@@ -169,6 +174,14 @@ def _at(instance: Instance, name: str) -> InstalledModel | None:
     wanted = plain(name)
     rows = InstalledModel.objects.filter(instance=instance).select_related("instance__node")
     return next((row for row in rows if plain(row.name) == wanted), None)
+
+
+def _is_one_file(here: InstalledModel, there: InstalledModel) -> bool:
+    """Tell by its date whether both servers list one manifest: a pulled one has a date of its own.
+
+    Two servers may have one store, and one server may be known under two names.
+    """
+    return here.modified_at == there.modified_at
 
 
 def _still(job: Move) -> MoveQuerySet:

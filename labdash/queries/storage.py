@@ -129,9 +129,12 @@ class Server:
         return self.disk is not None and self.disk.free_bytes < self.keep_bytes
 
 
+type _TwinKey = tuple[str, str, datetime]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What is read once for all servers."""
+    """What is read once for all servers. ``twins`` are rows of one file in one store."""
 
     now: datetime
     settings: PullSettings
@@ -139,6 +142,7 @@ class _Known:
     needs: Mapping[int, tuple[Need, ...]]
     layers: Mapping[tuple[int, str], object]
     orders: Mapping[tuple[int, str], NameJob]
+    twins: Mapping[_TwinKey, Sequence[InstalledModel]]
     where: Mapping[str, tuple[str, ...]]
 
 
@@ -150,11 +154,13 @@ def read_servers(lab: LabView, *, settings: PullSettings) -> tuple[Server, ...]:
         .defer("instance__node__last_sample", "instance__shelf")
     )
     active = NameJob.objects.active().exclude(model="")
+    needs, twins = read_needs(rows, lab), _twins(rows)
     known = _Known(
         now=lab.now,
         settings=settings,
         library=read_library(),
-        needs=read_needs(rows, lab),
+        needs={row.pk: _all_needs(twins[_twin_key(row)], needs) for row in rows},
+        twins=twins,
         layers=_read_layers(),
         orders={(job.instance_id, job.model): job for job in active},
         where=_where(rows),
@@ -197,9 +203,28 @@ def _kept(row: InstalledModel, known: _Known) -> Kept:
         files=files or {weights: row.size_bytes},
         is_exact=bool(files),
         weights=weights,
-        idle_s=idle_s(row, now=known.now),
+        idle_s=min(idle_s(each, now=known.now) for each in known.twins[_twin_key(row)]),
         needs=tuple(need.text for need in known.needs.get(row.pk, ())),
     )
+
+
+def _twin_key(row: InstalledModel) -> _TwinKey:
+    """Return what two servers of one store list alike: a copy elsewhere has a date of its own."""
+    return (row.name, row.digest, row.modified_at)
+
+
+def _twins(rows: Iterable[InstalledModel]) -> Mapping[_TwinKey, Sequence[InstalledModel]]:
+    found: defaultdict[_TwinKey, list[InstalledModel]] = defaultdict(list)
+    for row in rows:
+        found[_twin_key(row)].append(row)
+    return found
+
+
+def _all_needs(
+    rows: Iterable[InstalledModel], needs: Mapping[int, tuple[Need, ...]]
+) -> tuple[Need, ...]:
+    """Unite what needs a file under any of its servers."""
+    return tuple(dict.fromkeys(need for row in rows for need in needs.get(row.pk, ())))
 
 
 def _where(rows: Iterable[InstalledModel]) -> Mapping[str, tuple[str, ...]]:

@@ -45,7 +45,7 @@ def arrive(job: Move, digest: str) -> None:
     """Let the pull end, and the node tell what it has now."""
     PullJob.objects.update(state="installed")
     carried(job)
-    make_installed(tower(), digest=digest)
+    make_installed(tower(), digest=digest, modified_at=timezone.now())
     Instance.objects.filter(pk=tower().pk).update(inventory_at=timezone.now())
 
 
@@ -55,7 +55,7 @@ def test_a_model_is_deleted_here_only_once_the_same_one_is_there(rog: Instance) 
     PullJob.objects.update(state="installed")
     assert carried(job)[0] == MoveState.CHECKING
     assert (carried(job)[0], names("rog")) == (MoveState.CHECKING, [])
-    make_installed(tower(), digest="d" * 64)
+    make_installed(tower(), modified_at=timezone.now())
     assert (carried(job)[0], names("rog")) == (MoveState.DELETING, [])
     # Twice: two ticks may meet.
     assert (carried(job), carried(job)[0]) == ((MoveState.DELETING, ""), MoveState.DELETING)
@@ -106,7 +106,7 @@ def test_what_is_gone_from_there_in_the_meantime_stays_here(rog: Instance) -> No
 
 
 def test_what_is_there_already_is_only_deleted_here(rog: Instance) -> None:
-    make_installed(tower())
+    make_installed(tower(), modified_at=timezone.now())
     job = begin(rog)
     assert [carried(job)[0] for _ in range(2)] == [MoveState.CHECKING, MoveState.DELETING]
     assert not PullJob.objects.exists()
@@ -123,3 +123,16 @@ def test_a_move_can_be_cancelled_and_not_begun_twice(rog: Instance) -> None:
     make_installed(tower(), "qwen3:8b", digest="e" * 64)
     with pytest.raises(LabDashError, match="another version"):
         begin(rog)
+
+
+def test_two_servers_of_one_store_never_lose_their_only_copy(rog: Instance) -> None:
+    row = make_installed(tower())
+    with pytest.raises(LabDashError, match="both may have one store"):
+        begin(rog)
+    row.delete()
+    job = begin(rog)
+    PullJob.objects.update(state="installed")
+    carried(job)
+    make_installed(tower())
+    carried(job)
+    assert (carried(job)[0], names("rog")) == (MoveState.FAILED, [])

@@ -142,3 +142,15 @@ def test_by_hand_only_what_would_break_something_is_refused() -> None:
         delete(installed=row("qwen3:8b"), user=None)
     # Its node unloads it first.
     assert delete(installed=row("b:1b"), user=None).frees_bytes == 5 * GIB + 1
+
+
+def test_what_another_server_of_the_same_store_uses_stays() -> None:
+    lab(model("a:1b", "a"))
+    make_instance("tower")
+    record_inventory(inventory(model("a:1b", "a"), slug="tower"), arrived_at=timezone.now())
+    seen("tower", instances=(ollama(loaded=()),))
+    InstalledModel.objects.update(first_seen_at=LONG_AGO)
+    InstalledModel.objects.filter(instance__node__slug="tower").update(
+        last_used_at=timezone.now() - timedelta(days=2)
+    )
+    assert tidied() == []
