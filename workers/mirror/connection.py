@@ -15,6 +15,8 @@ from workers.mirror.shelf import MANIFEST_TYPE, Blob, Manifest, Refusal, Shelf
 # Nothing was asked for so long, or the other side takes nothing: it is gone.
 IDLE_S = 30.0
 SEND_S = 60.0
+# So slow may one of many connections over a poor radio link be.
+LEAST_BYTES_PER_S = 16 * 2**10
 HEAD_BYTES = 16 * 2**10
 _READ_BYTES = 64 * 2**10
 
@@ -155,7 +157,7 @@ class Connection:
         """Send bytes of a file as the next ones of a body. Raises ``OSError`` where they lack."""
         self._http.send_with_data_passthrough(h11.Data(data=_Span(count)))  # type: ignore[arg-type]
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(SEND_S):
+        async with asyncio.timeout(SEND_S + count / LEAST_BYTES_PER_S):
             sent = await loop.sendfile(self._writer.transport, file, start, count)
         if sent != count:
             raise OSError("the file is shorter than it was")

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 # What was not used in so long is not made up for: a pause must not end in a burst.
-BURST_S = 0.2
+BURST_S = 0.1
 # So much goes through at once: a small part of a second, and never so little that calls dominate.
 _PIECE_S = 0.05
 _LEAST_PIECE_BYTES = 4 * 2**10
-MOST_PIECE_BYTES = 2**19
+MOST_PIECE_BYTES = 4 * 2**20
 
 
 class TokenBucket:

@@ -22,7 +22,7 @@ def test_many_who_ask_share_what_there_is() -> None:
     clock = Clock()
     bucket = TokenBucket(1000.0, clock=clock)
     waits = [bucket.book(500) for _ in range(5)]
-    assert [round(wait, 3) for wait in waits] == [-0.2, 0.3, 0.8, 1.3, 1.8]
+    assert [round(wait, 3) for wait in waits] == [-0.1, 0.4, 0.9, 1.4, 1.9]
 
 
 def test_a_long_run_keeps_the_rate_although_each_sleep_is_late() -> None:
@@ -41,7 +41,7 @@ def test_a_pause_is_not_made_up_for() -> None:
     bucket.book(100)
     clock.now += 60
     assert bucket.book(1000) <= 0
-    assert 0.7 < bucket.book(1000) < 0.9
+    assert 0.8 < bucket.book(1000) < 1
 
 
 def test_a_new_limit_holds_at_once() -> None:
@@ -49,8 +49,8 @@ def test_a_new_limit_holds_at_once() -> None:
     bucket = TokenBucket(1000.0, clock=clock)
     bucket.book(200)
     bucket.bytes_per_s = 100_000.0
-    assert bucket.book(1000) <= 0
-    assert bucket.book(1000) <= 0.02
+    assert bucket.book(1000) < 0.11
+    assert bucket.book(1000) < 0.12
 
 
 def test_pieces_are_small_where_the_limit_is() -> None:
