@@ -86,6 +86,12 @@ class Cache:
         self._named = {at: blobs for at, blobs in self._named.items() if at in wanted}
         self._asking = {at: lock for at, lock in self._asking.items() if at in wanted}
 
+    def close(self) -> None:
+        """Note what has arrived, and leave the registries."""
+        self.arrivals.close()
+        self._upstream.close()
+        self._pool.shutdown(wait=False)
+
     @property
     def ahead(self) -> dict[Address, str]:
         """Return what is to be fetched though nobody asks, for which version of Ollama."""

@@ -68,7 +68,7 @@ class Keeper:
                 log.exception("a step failed")
             stopping.wait(STEP_S)
         self._ports.close()
-        self._cache.arrivals.close()
+        self._cache.close()
         self._cache.count.save()
 
     def step(self) -> None:

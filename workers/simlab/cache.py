@@ -41,6 +41,11 @@ class VirtualUpstream(Upstream):
         self._asker = httpx.Client(timeout=TIMEOUT, trust_env=False)
         self._virtual: dict[str, bool] = {}
 
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        self._asker.close()
+
     def is_virtual(self, address: Address, digest: str) -> bool:
         """Ask whether a file is virtual. Raises ``OSError``."""
         if digest not in self._virtual:
