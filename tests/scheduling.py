@@ -32,16 +32,16 @@ GROUPS = {
         "tests/e2e/test_demo.py",
         "tests/e2e/test_fit.py",
         "tests/e2e/test_history_seen.py",
+        "tests/e2e/test_load.py",
         "tests/e2e/test_pages_seen.py",
         "tests/e2e/test_planner.py",
+        "tests/e2e/test_try.py",
     ),
     "demo at work": (
         "tests/e2e/test_faults_processes.py",
         "tests/e2e/test_faults_storage.py",
-        "tests/e2e/test_load.py",
         "tests/e2e/test_polling.py",
         "tests/e2e/test_pull_watched.py",
-        "tests/e2e/test_try.py",
     ),
     # These start programs that are called as Ollama's are, or look for such.
     "processes": (
