@@ -281,45 +281,64 @@ def test_every_machine_of_the_lab_is_served(lab: Lab) -> None:
 
 def test_a_neighbour_gives_its_model_and_closes_its_port(lab: Lab) -> None:
     """After the test above: all machines are served. Minibox has the model from its beginning."""
+    given = _given(lab)
+    origin = _share(lab, "5ec" + "0" * 29)
+    end = _pull_from(lab, origin)
+    url = lab.simlab.ollama_url("rog")
+    tags = httpx.get(f"{url}/api/tags", trust_env=False).json()["models"]
+    assert (end.phase, end.reason) == ("installed", None)
+    assert _given(lab) == given
+    assert {tag["name"]: tag["digest"] for tag in tags}[MODEL] == origin.digest
+    assert not [tag for tag in tags if origin.secret in tag["name"]]
+
+    _share(lab, origin.secret, lease_s=0)
+    wait_for(lambda: f"port {origin.port} is closed" in lab.log("minibox"))
+    end = _pull_from(lab, origin)
+    assert (end.phase, end.cause, end.retry) == ("failed", "unreachable", True)
+    assert (end.reason or "").startswith(f"minibox is not reached at port {origin.port} (127.0.0.1")
+
+
+def test_a_copy_whose_bytes_are_wrong_is_thrown_away(lab: Lab) -> None:
+    lab.control("/machines/minibox/ollama/0/rot", model=MODEL)
+    end = _pull_from(lab, _share(lab, "5ec" + "1" * 29))
+    assert (end.phase, end.cause, end.retry) == ("failed", "damaged", True)
+    url = lab.simlab.ollama_url("rog")
+    assert MODEL not in httpx.get(f"{url}/api/tags", trust_env=False).text
+    _share(lab, "5ec" + "1" * 29, lease_s=0)
+
+
+def _share(lab: Lab, secret: str, *, lease_s: float = 90) -> Origin:
+    """Let minibox give the model, and return what it says of that."""
     wait_for(lambda: lab.inventory("minibox"))
     inventory = lab.inventory("minibox")
     assert inventory
-    digest = next(each.digest for each in inventory.models if each.name == MODEL)
-    given = _given(lab)
-    share = ShareOrder(
+    order = ShareOrder(
         node="minibox",
         job_id=900,
         instance_url=lab.simlab.ollama_url("minibox"),
         model=MODEL,
-        digest=digest,
-        secret="5ec" + "0" * 29,
+        digest=next(each.digest for each in inventory.models if each.name == MODEL),
+        secret=secret,
+        lease_s=lease_s,
     )
-    lab.hub.order("minibox", "workers.share", share.model_dump())
-    wait_for(lambda: _shared(lab))
+    lab.hub.order("minibox", "workers.share", order.model_dump())
+    wait_for(lambda: secret in [each.secret for each in _shared(lab)])
     told = _shared(lab)[-1]
     assert (told.phase, told.hosts, told.reason) == ("open", ("127.0.0.1",), None)
-
-    origin = Origin(
-        giver="minibox", hosts=told.hosts, port=told.port or 0, secret=share.secret, digest=digest
+    return Origin(
+        giver="minibox",
+        hosts=told.hosts,
+        port=told.port or 0,
+        secret=secret,
+        digest=order.digest,
     )
+
+
+def _pull_from(lab: Lab, origin: Origin) -> PullProgress:
     lab.job_id += 1
     url = lab.simlab.ollama_url("rog")
     lab.hub.pull(url, job_id=lab.job_id, model=MODEL, origin=origin.model_dump())
-    end = lab.end()
-    assert (end.phase, end.reason) == ("installed", None)
-    assert _given(lab) == given
-    tags = httpx.get(f"{url}/api/tags", trust_env=False).json()["models"]
-    assert {tag["name"]: tag["digest"] for tag in tags}[MODEL] == digest
-    assert not [tag for tag in tags if share.secret in tag["name"]]
-
-    ended = share.model_copy(update={"lease_s": 0})
-    lab.hub.order("minibox", "workers.share", ended.model_dump())
-    wait_for(lambda: f"port {told.port} is closed" in lab.log("minibox"))
-    lab.job_id += 1
-    lab.hub.pull(url, job_id=lab.job_id, model=MODEL, origin=origin.model_dump())
-    end = lab.end()
-    assert (end.phase, end.cause, end.retry) == ("failed", "unreachable", True)
-    assert (end.reason or "").startswith(f"minibox is not reached at port {told.port} (127.0.0.1:")
+    return lab.end()
 
 
 def _given(lab: Lab) -> int:

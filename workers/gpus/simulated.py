@@ -43,6 +43,7 @@ class VirtualBlob:
 
     size_bytes: int
     limiter: TokenBucket
+    is_rotten: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -60,7 +61,7 @@ class VirtualBlob:
             count = min(most, stop - start)
             await wire.take(count)
             await self.limiter.take(count)
-            await outlet.send(f"{count}\n".encode())
+            await outlet.send(f"{count}{' corrupt' * self.is_rotten}\n".encode())
             start += count
 
 
@@ -86,7 +87,8 @@ class SimulatedFiles(StoreFiles):
             return super().blob(digest, size_bytes, limiter)
         if int(number) != size_bytes:
             return None
-        return VirtualBlob(size_bytes=size_bytes, limiter=limiter)
+        is_rotten = (self.folder / "blobs" / f"sha256-{digest}.rotten").exists()
+        return VirtualBlob(size_bytes=size_bytes, limiter=limiter, is_rotten=is_rotten)
 
     def clear_partials(self) -> tuple[int, int]:
         """Let the simulation delete them. Raises ``OSError``."""

@@ -25,6 +25,7 @@ examples:
   kill-runner rog 0 qwen3:8b       the process of a loaded model ends, and stays listed
   end-orphans tower                processes that a killed server left behind
   damage rog 0 qwen3:8b            a model's file is cut off
+  rot rog 0 qwen3:8b               a byte of it changes, and nobody notices
   fail-load rog 0 "CUDA error"     the next load on a server fails with these words
   fault qwen3:8b stall             pulls of a model go wrong (null: no more)
   publish qwen3:8b template        a new version of it: weights, template, parameters,
@@ -68,7 +69,12 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str, dict[str, str] | None]] = {
             f"/machines/{{machine}}/ollama/{{server}}/{name}",
             {word: word},
         )
-        for name, word in (("replace", "version"), ("kill-runner", "model"), ("damage", "model"))
+        for name, word in (
+            ("replace", "version"),
+            ("kill-runner", "model"),
+            ("damage", "model"),
+            ("rot", "model"),
+        )
     },
     "end-orphans": (("machine",), "/machines/{machine}/end-orphans", {}),
     "fault": (("model", "fault"), "/registry/faults", {"model": "model", "fault": "fault"}),

@@ -22,6 +22,7 @@ def add_fault_routes(app: web.Application) -> None:
     app.router.add_post(f"{server}/replace", _replace)
     app.router.add_post(f"{server}/kill-runner", _kill_runner)
     app.router.add_post(f"{server}/damage", _damage)
+    app.router.add_post(f"{server}/rot", _rot)
     app.router.add_post("/registry/head-delay", _head_delay)
     app.router.add_post("/registry/{wish:stop|start}", _registry)
     app.router.add_post("/registry/publish", _publish)
@@ -77,6 +78,12 @@ async def _kill_runner(request: web.Request) -> web.Response:
 async def _damage(request: web.Request) -> web.Response:
     """Cut the weights of a model off, so that it counts as present and cannot be loaded."""
     asked.hosted(request).server.store.damage(await _blob(request))
+    return web.json_response({})
+
+
+async def _rot(request: web.Request) -> web.Response:
+    """Change a byte of the weights of a model, which only who reads all of them notices."""
+    asked.hosted(request).server.store.rot(await _blob(request))
     return web.json_response({})
 
 

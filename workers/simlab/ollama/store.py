@@ -134,6 +134,7 @@ class Store:
         self.machine.give_disk(self.blob_size(digest) or 0)
         self._path(digest).unlink(missing_ok=True)
         self._path(digest, ".virtual").unlink(missing_ok=True)
+        self._path(digest, ".rotten").unlink(missing_ok=True)
 
     def damage(self, digest: str) -> None:
         """Cut a blob off in its middle, which no later pull notices."""
@@ -142,6 +143,10 @@ class Store:
             virtual.write_text(str(size // 2))
         else:
             os.truncate(self._path(digest), size // 2)
+
+    def rot(self, digest: str) -> None:
+        """Let a virtual blob be another than its name says, at the same size."""
+        self._path(digest, ".rotten").touch()
 
     def drop_unused(self, digests: Iterable[str]) -> None:
         """Remove those blobs that no manifest needs."""
