@@ -25,6 +25,7 @@ from labdash.domain import (
     tending,
     tidying,
     timetable,
+    updates,
     updating,
     upstream,
     verifying,
@@ -138,6 +139,8 @@ def prune() -> None:
     naming.prune(now=now)
     moving.prune(now=now)
     verifying.prune(now=now)
+    updates.prune(now=now)
+    upstream.prune(now=now)
     applying.prune()
     schedule_runs.prune(now=now)
     log.info("pruned history=%d gpus=%d attempts=%d", rows, gpus, attempts)

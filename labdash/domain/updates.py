@@ -20,6 +20,7 @@ from labdash.domain import pulls, upstream
 from labdash.domain.errors import LabDashError
 from labdash.models import (
     HELD_BACK,
+    UPDATE_ENDED,
     Instance,
     PullSettings,
     ScheduleRun,
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # When a lab sleeps, by its own clock.
 NIGHT_FROM, NIGHT_TO = time(2), time(6)
+KEPT = timedelta(days=180)
 # An update that was not begun yet, or that is asked about, can still be what somebody wants.
 _OPEN = (UpdateState.ASKED, UpdateState.WAITING)
 
@@ -175,6 +177,12 @@ def settle(*, update: Update) -> None:
     """Give up the version before at once: the new one is to stay."""
     _end(update, UpdateState.DONE, [UpdateState.TRYING])
     update.refresh_from_db()
+
+
+def prune(*, now: datetime) -> int:
+    """Forget updates of long ago; what was kept back stays so."""
+    old = Update.objects.filter(state__in=UPDATE_ENDED, finished_at__lt=now - KEPT, kept_name="")
+    return old.exclude(state__in=HELD_BACK).delete()[1].get("labdash.Update", 0)
 
 
 def _begin(

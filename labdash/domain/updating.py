@@ -75,7 +75,7 @@ def _apart(row: Update, view: NodeView, *, now: datetime) -> bool:
         return _step(row, view, now=now)
     except LabDashError as error:
         reason = str(error)[:REASON_LENGTH]
-        return row.reason != reason and _change(row, reason=reason)
+        return row.is_active and row.reason != reason and _change(row, reason=reason)
     except live.StoreDown:
         return False
     except Exception:

@@ -16,7 +16,14 @@ import httpx
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from labdash.models import PullSettings, UpstreamHost, UpstreamManifest, UpstreamState, UpstreamTag
+from labdash.models import (
+    InstalledModel,
+    PullSettings,
+    UpstreamHost,
+    UpstreamManifest,
+    UpstreamState,
+    UpstreamTag,
+)
 from labdash.planner.errors import PlannerError
 from labdash.queries.radar import names_to_ask, read_radar
 from labdash.queries.registries import may_be_asked, ollama_registry
@@ -43,6 +50,7 @@ TWO_DAYS_APART = timedelta(hours=20)
 NEVER_THERE_EVERY = 7 * DAY
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), 6 * HOUR
 AT_A_TIME = 5
+VERSIONS_KEPT = 180 * DAY
 # What asks longer than this goes on at the next tick.
 WITHIN_S = 20.0
 TIMEOUT = httpx.Timeout(10, connect=5)
@@ -72,6 +80,13 @@ def count_behind() -> int:
         if was != behind[key]:
             changed += UpstreamTag.objects.filter(pk=key).update(behind=behind[key])
     return changed
+
+
+def prune(*, now: datetime) -> int:
+    """Forget versions that are neither published nor installed any more."""
+    here = InstalledModel.objects.values_list("digest", flat=True)
+    old = UpstreamManifest.objects.filter(first_seen_at__lt=now - VERSIONS_KEPT, tags=None)
+    return old.exclude(digest__in=here).delete()[0]
 
 
 def hurry(names: Iterable[str], *, now: datetime) -> int:

@@ -1,13 +1,13 @@
 """What a person or a schedule does with updates."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
-from labdash.domain import updates
+from labdash.domain import updates, upstream
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import kept_name
-from labdash.models import Instance, PullJob, PullState, UpdateState
+from labdash.models import Instance, PullJob, PullState, Update, UpdateState, UpstreamManifest
 from tests.factories import make_instance, seen
 from tests.labdash.domain.test_updating import begin, go_on, named
 from tests.labdash.update_rows import MODEL, copy_of, install, publish
@@ -101,3 +101,16 @@ def test_long_names_stay_apart_and_within_what_ollama_takes() -> None:
     names = {kept_name(f"hf.co/{'u' * 60}/{'m' * 70}{end}:Q8_0") for end in "ab"}
     assert len(names) == 2
     assert all(len(name.partition("/")[2].partition(":")[0]) <= 80 for name in names)
+
+
+def test_what_is_long_over_is_forgotten_and_what_was_kept_back_is_not(rog: Instance) -> None:
+    row = begin(rog)
+    updates.cancel(update=row)
+    assert row.finished_at
+    held = updates.decline(copy=copy_of(rog))
+    later = row.finished_at + timedelta(days=200)
+    UpstreamManifest.objects.create(digest="e" * 64, first_seen_at=row.finished_at)
+    assert (updates.prune(now=row.finished_at), updates.prune(now=later)) == (0, 1)
+    assert upstream.prune(now=later) == 1
+    assert list(Update.objects.all()) == [held]
+    assert copy_of(rog).standing == "held"
