@@ -16,6 +16,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
+from pydantic import ValidationError
+from redis import WatchError
 
 from labdash import live
 from labdash.domain.errors import LabDashError
@@ -36,6 +38,7 @@ from workers.wire.caching import (
     DROPS_KEPT_S,
     EVERYTHING,
     MOST_GRANTS,
+    SPECS_APART_S,
     CacheAhead,
     CachedModel,
     CacheGrant,
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 # As ``reconcile`` reckons: who was not heard of for so long sleeps, or is away.
 SILENT_AFTER = timedelta(seconds=20)
 SECRET_LENGTH = 32
+# Others write at the same moment, and hardly five times in a row.
+WRITE_TRIES = 5
 
 
 def switch(*, is_on: bool) -> None:
@@ -127,9 +132,33 @@ def publish(*, wanted: PullSettings, now: datetime) -> list[PullJob]:
             for job in ahead
         ),
     )
-    with live.store_errors():
-        live.store().set(spec_key(), spec.model_dump_json())
+    _write(spec)
     return ahead
+
+
+def _write(spec: CacheSpec) -> None:
+    """Write what the cache shall do, unless somebody wrote what is newer in this moment."""
+    with live.store_errors(), live.store().pipeline() as pipe:
+        for _ in range(WRITE_TRIES):
+            try:
+                pipe.watch(spec_key())  # type: ignore[no-untyped-call]
+                if _is_newer(str(pipe.get(spec_key()) or ""), spec):
+                    return
+                pipe.multi()
+                pipe.set(spec_key(), spec.model_dump_json())
+                pipe.execute()
+            except WatchError:
+                continue
+            return
+
+
+def _is_newer(text: str, spec: CacheSpec) -> bool:
+    """Tell whether what is there knows more; not where a clock was put back by far."""
+    try:
+        there = CacheSpec.model_validate_json(text)
+    except ValidationError:
+        return False
+    return 0 < there.made_at - spec.made_at < SPECS_APART_S
 
 
 def secret_of(job: PullJob) -> str:

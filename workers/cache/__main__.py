@@ -54,12 +54,16 @@ def serve(arguments: argparse.Namespace, build: Build) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        store = CacheStore(os.environ.get("REDIS_URL", ""), slug=HUB_NODE)
+    except ValueError:
+        sys.stderr.write("labdash: the cache is told no store: REDIS_URL must name it\n")
+        return BAD_SETTING
+    try:
         files = Files(arguments.folder)
     except (InUse, OSError) as error:
         sys.stderr.write(f"labdash: the cache cannot use {arguments.folder}: {error}\n")
         return BAD_SETTING
     cache = build(files, Count(arguments.folder / "count.json"))
-    store = CacheStore(os.environ.get("REDIS_URL", ""), slug=HUB_NODE)
     ports = Ports(cache, host=arguments.host, port=arguments.port)
     Keeper(cache, store=store, ports=ports).run(stopping)
     return 0

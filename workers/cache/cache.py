@@ -68,6 +68,8 @@ class Cache:
         self._read_at = 0.0
         # Registries and disks are waited for here: the loops of the servers are for the network.
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cache")
+        # Apart from these, who guesses secrets waits for who did so before.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="cache-spec")
 
     def follow(self, spec: CacheSpec) -> None:
         """Take up what is wanted now; what is wanted no more ends at once."""
@@ -91,6 +93,7 @@ class Cache:
         self.arrivals.close()
         self._upstream.close()
         self._pool.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
 
     @property
     def ahead(self) -> dict[Address, str]:
@@ -161,12 +164,21 @@ class Cache:
 
     async def _granted(self, asked: Asked) -> Address | None:
         address = find_secret(asked.namespace, self._grants)
-        if address is None and time.monotonic() - self._read_at > REREAD_EVERY_S:
-            self._read_at = time.monotonic()
-            await self._apart(self.reread)
+        if address is None:
+            loop, now = asyncio.get_running_loop(), time.monotonic()
+            await loop.run_in_executor(self._reader, self._reread, now)
             address = find_secret(asked.namespace, self._grants)
         is_same = address is not None and address.model.lower() == asked.model.lower()
         return address if is_same else None
+
+    def _reread(self, since: float) -> None:
+        """Read the spec, unless that was begun after ``since``: one reading is for all who wait."""
+        if self._read_at > since:
+            return
+        time.sleep(max(0.0, self._read_at + REREAD_EVERY_S - time.monotonic()))
+        began = time.monotonic()
+        self.reread()
+        self._read_at = began
 
     async def _apart[**P, T](
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs

@@ -106,6 +106,17 @@ def test_only_jobs_that_nobody_stopped_may_ask() -> None:
 
 
 @pytest.mark.usefixtures("_on")
+def test_what_is_newer_is_not_overwritten_unless_the_clock_was_put_back() -> None:
+    tend()
+    newest = spec()
+    for later_s, is_kept in ((30, True), (3600, False)):
+        ahead_of_us = newest.model_copy(update={"made_at": newest.made_at + later_s})
+        live.store().set(spec_key(), ahead_of_us.model_dump_json())
+        tend()
+        assert (spec() == ahead_of_us) is is_kept
+
+
+@pytest.mark.usefixtures("_on")
 def test_what_a_sleeping_machine_wants_is_fetched_ahead_in_its_window() -> None:
     now = timezone.now()
     rog = make_instance("rog", last_seen_at=now - timedelta(hours=1))
