@@ -329,7 +329,7 @@ def _write_settings(folder: Path, hub: Hub, answer: dict[str, Any]) -> None:
     trust = f"ssl_cert_reqs=required&ssl_check_hostname=false&ssl_ca_certs={pem}"
     place = f"{host}:{answer['store_port']}/{answer['database']}"
     settings = {"LABDASH_NODE": answer["slug"], "REDIS_URL": f"rediss://{account}@{place}?{trust}"}
-    for name in ("LABDASH_OLLAMA_URLS", "LABDASH_HARDWARE"):
+    for name in ("LABDASH_OLLAMA_URLS", "LABDASH_HARDWARE", "LABDASH_MIRROR_PORT"):
         if os.environ.get(name):
             settings[name] = os.environ[name]
     draft = folder / "node.env.new"

@@ -78,6 +78,9 @@ def node_worker(
         "LABDASH_OLLAMA_URLS": ",".join(ollama_urls),
         "LABDASH_HARDWARE": hardware,
     }
+    if config.mirror_port and hardware == "auto":
+        # Of the many simulated machines of one demo, each takes a port of its own.
+        environment["LABDASH_MIRROR_PORT"] = str(config.mirror_port)
     return Command(
         name=f"node worker {slug}",
         argv=(sys.executable, "-m", "workers", "--node", slug),

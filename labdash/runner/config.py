@@ -64,6 +64,7 @@ class Config:
     ollama_urls: tuple[str, ...]
     values: dict[str, str]
     cache_port: int = CACHE_PORT
+    mirror_port: int | None = None
 
     def environment(self, *, hub: bool = True) -> dict[str, str]:
         """Return the environment of a process that is started."""
@@ -112,6 +113,7 @@ def read_config(options: Options) -> Config:
         ollama_urls=_ollama_urls(),
         values=values,
         cache_port=env_port("LABDASH_CACHE_PORT") or CACHE_PORT,
+        mirror_port=env_port("LABDASH_MIRROR_PORT"),
     )
 
 
