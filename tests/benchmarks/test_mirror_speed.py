@@ -52,7 +52,7 @@ def serving(*arguments: str) -> Iterator[tuple[int, psutil.Process]]:
     """Run the process that serves; yield its port and what tells its memory."""
     line = [sys.executable, "-m", "tests.benchmarks.mirror_process", *arguments]
     root = Path(__file__).resolve().parents[2]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=root) as process:  # noqa: S603
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=root) as process:  # noqa: S603 - ours
         assert process.stdout
         yield int(process.stdout.readline()), psutil.Process(process.pid)
         process.kill()
@@ -65,7 +65,7 @@ def nginx(folder: Path) -> Iterator[int]:
         port = free.getsockname()[1]
     config = folder / "nginx.conf"
     config.write_text(NGINX_CONFIG.format(folder=folder, port=port, user=getpass.getuser()))
-    with subprocess.Popen([str(NGINX), "-c", str(config)]) as process:  # noqa: S603
+    with subprocess.Popen([str(NGINX), "-c", str(config)]) as process:  # noqa: S603 - ours
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
