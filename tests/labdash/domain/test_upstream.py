@@ -57,7 +57,7 @@ def test_new_name_is_asked_for_within_minutes_and_then_once_a_day(
         now = WHEN
         while now < WHEN + 3 * DAY:
             look(now)
-            now += timedelta(minutes=10)
+            now += HOUR
     # The first time its description is looked at too, but there is none.
     assert asked == ["/v2/library/qwen3/manifests/8b"] * 3
     assert (tag().state, tag().was_there) == ("there", True)
