@@ -25,7 +25,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
     running = Running.start(folder, "--demo", "--host", "127.0.0.1")
     try:
         running.wait()
-        yield LiveLab(running, folder / "demo")
+        lab = LiveLab(running, folder / "demo")
+        lab.keep_to_the_registry()
+        yield lab
     finally:
         assert running.end() == 0, running.said()
     assert processes_of(folder / "demo") == {}

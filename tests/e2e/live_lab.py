@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import sqlite3
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,32 @@ class LiveLab:
         """Return the printed name and password."""
         words = self.running.said().partition("Sign in as ")[2].split()
         return words[0], words[4]
+
+    def keep_to_the_registry(self) -> None:
+        """Let no machine copy from another one: tests time what the registry gives.
+
+        All else is as nobody changed it (``PullSettings``).
+        """
+        row = {
+            "id": 1,
+            "neighbours": 0,
+            "cache": 0,
+            "cache_limit_bytes": 200 * 2**30,
+            "keep_free_bytes": 10 * 2**30,
+            "speed_windows": "[]",
+            "zone": "",
+            "unused": "propose",
+            "unused_after_days": 30,
+            "check_updates": 1,
+            "tries": 5,
+        }
+        names = ", ".join(row)
+        marks = ", ".join("?" for _ in row)
+        insert = f"INSERT INTO labdash_pullsettings ({names}) VALUES ({marks})"  # noqa: S608 - ours
+        path = self.folder / "labdash.sqlite3"
+        with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as database:
+            database.execute(insert, tuple(row.values()))
+            database.commit()
 
     def simulation(self) -> dict[str, Any]:
         """Return what the simulated lab tells of itself."""

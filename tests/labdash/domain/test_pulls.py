@@ -65,6 +65,8 @@ def test_a_requested_pull_is_sent_to_a_live_node_at_once() -> None:
             "instance_url": "http://127.0.0.1:11434",
             "model": "qwen3:8b",
             "deadline_s": 86400.0,
+            "keep_free_bytes": 10 * 2**30,
+            "origin": None,
         }
     ]
 
