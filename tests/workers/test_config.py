@@ -133,3 +133,15 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, value: str)
 )
 def test_celery_gets_the_same_store_in_its_own_words(store: str, broker: str) -> None:
     assert broker_url(store) == broker
+
+
+def test_neighbours_are_served_on_one_port_of_every_address_or_where_the_owner_says() -> None:
+    base = {"LABDASH_NODE": "rog", "REDIS_URL": "redis://127.0.0.1:6379/0"}
+    usual = NodeConfig.from_env(base)
+    other = NodeConfig.from_env({**base, "LABDASH_MIRROR_PORT": "12000"})
+    simulated = NodeConfig.from_env({**base, "LABDASH_HARDWARE": "simulated:http://127.0.0.1:1/x"})
+    found = [(each.mirror_port, each.mirror_host) for each in (usual, other, simulated)]
+    assert found == [(11480, None), (12000, None), (0, "127.0.0.1")]
+    for text in ("0", "65536", "x"):
+        with pytest.raises(BadConfig, match="LABDASH_MIRROR_PORT"):
+            NodeConfig.from_env({**base, "LABDASH_MIRROR_PORT": text})
