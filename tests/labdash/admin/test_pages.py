@@ -88,7 +88,7 @@ def fill(count: int) -> None:
         Move.objects.create(**place, target=node.instances.get(), digest="d" * 64)
         Update.objects.create(**place, from_digest="d" * 64, to_digest="e" * 64)
         published = UpstreamManifest.objects.create(digest=f"{number}" * 64, first_seen_at=now)
-        UpstreamTag.objects.create(name=place["model"], host="x", next_at=now, manifest=published)
+        UpstreamTag.objects.create(name=f"m{number}:1b", host="x", next_at=now, manifest=published)
         UpstreamHost.objects.create(host=f"host{number}")
         report = sample(slug)
         record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
