@@ -40,6 +40,11 @@ class Nearby:
         self._spare = f"{REPLACED}/pull-{job_id}:latest"
         self.name = ""
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it has all of the model now: a cache may have to wait for it itself."""
+        return self._origin.digest is not None
+
     def reach(self) -> Reason | None:
         """Find the address that has it, and so the name to pull; or return why there is none.
 

@@ -51,11 +51,13 @@ class Limits:
 
     Ollama itself gives up after 64 s without its registry, and says why; ``stall_s`` leaves it
     the time to do so; so long a pull waits for a server that another program blocks.
+    ``near_stall_s`` is for a machine of the lab that gives what it has.
     ``futile_s`` is for a part that fails and is fetched again for ever.
     ``reconnects`` counts those in a row that brought no byte.
     """
 
     stall_s: float = 90.0
+    near_stall_s: float = 30.0
     futile_s: float = 1800.0
     reconnects: int = 4
     pause_first_s: float = 2.0
@@ -194,6 +196,9 @@ class Pull:
                 outcome = self._follow(stream)
             if isinstance(outcome, Outcome):
                 return outcome
+            if self._nearby and (gone := self._nearby.reach()):
+                # The hub knows other sources; what has come stays.
+                return _failed(gone)
             if self._count_failure() == 1:
                 pauses.reset()
             if self._failures > limits.reconnects:
@@ -336,11 +341,18 @@ class Pull:
             return None
         advanced_at = max(tally.advanced_at, self._begun_at)
         is_futile = now - advanced_at > self._limits.futile_s
-        if now - tally.gained_at <= self._limits.stall_s and not is_futile:
+        if now - tally.gained_at <= self._stall_s and not is_futile:
             return None
         if stream.is_headless:
             return _failed(self._blocked())
-        return Reason(text="Nothing more comes from the registry.", retry=True, cause="stalled")
+        whence = self._order.origin.giver if self._order.origin else "the registry"
+        return Reason(text=f"Nothing more comes from {whence}.", retry=True, cause="stalled")
+
+    @property
+    def _stall_s(self) -> float:
+        """After how long without a byte its source is looked for again."""
+        limits, is_near = self._limits, self._nearby is not None and self._nearby.is_sure
+        return min(limits.stall_s, limits.near_stall_s) if is_near else limits.stall_s
 
     def _is_to_end(self) -> Outcome | None:
         if self._stopping.is_set():
