@@ -92,14 +92,15 @@ def prune(*, now: datetime) -> int:
 
 
 def hurry(names: Iterable[str], *, now: datetime) -> int:
-    """Let names be asked for soon that were not within the last hour; return how many."""
+    """Let names be asked for soon that were not within the last hour; return how many these are."""
     wanted = {name.lower() for name in names}
     stale = [
         tag.pk
-        for tag in UpstreamTag.objects.filter(next_at__gt=now)
+        for tag in UpstreamTag.objects.all()
         if tag.name.lower() in wanted and (tag.checked_at is None or tag.checked_at < now - HOUR)
     ]
-    return UpstreamTag.objects.filter(pk__in=stale).update(next_at=now)
+    UpstreamTag.objects.filter(pk__in=stale, next_at__gt=now).update(next_at=now)
+    return len(stale)
 
 
 def _note_names(*, now: datetime, chance: random.Random) -> None:

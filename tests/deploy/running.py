@@ -85,7 +85,7 @@ class Visitor:
         """Return the status and the page, or the place that it sends to."""
         return self._request("GET", path, None, **headers)
 
-    def post(self, path: str, *, to: str = "", **fields: str) -> tuple[int, str]:
+    def post(self, path: str, *, to: str = "", **fields: str | list[str]) -> tuple[int, str]:
         """Fill the form of a page and send it, to the page itself where nothing else is said."""
         _, page = self.get(path)
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
@@ -101,12 +101,12 @@ class Visitor:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
 
     def _request(
-        self, method: str, path: str, fields: dict[str, str] | None, **more: str
+        self, method: str, path: str, fields: dict[str, str | list[str]] | None, **more: str
     ) -> tuple[int, str]:
         connection, headers = self.connect(), self.headers() | more
         if fields is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        connection.request(method, path, urlencode(fields) if fields else None, headers)
+        connection.request(method, path, urlencode(fields, doseq=True) if fields else None, headers)
         answer = connection.getresponse()
         for cookie in answer.headers.get_all("Set-Cookie") or []:
             name, _, value = cookie.partition(";")[0].partition("=")

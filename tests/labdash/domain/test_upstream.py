@@ -182,6 +182,8 @@ def test_look_that_is_wanted_now_asks_for_what_is_older_than_an_hour(
         look(due())
         assert upstream.hurry([NAME], now=WHEN + HOUR / 2) == 0
         assert upstream.hurry(["QWEN3:8B", "none"], now=WHEN + 2 * HOUR) == 1
+        # Also where they wait for their turn already.
+        assert upstream.hurry([NAME], now=WHEN + 2 * HOUR) == 1
         assert look(WHEN + 2 * HOUR) == 1
 
 
