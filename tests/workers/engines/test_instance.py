@@ -44,7 +44,7 @@ class ScriptedEngine:
     def store(self) -> str | None:
         return "/models"
 
-    def pull(self, model: str, *, read_s: float) -> PullStream:
+    def pull(self, model: str, *, read_s: float, insecure: bool = False) -> PullStream:
         raise NotImplementedError
 
 
