@@ -109,6 +109,21 @@ def split_address(url: str) -> SplitResult:
     return parts
 
 
+def env_web_url(name: str) -> str | None:
+    """Return an address of a web server without a path or a name to sign in with."""
+    value = env_str(name)
+    if value is None:
+        return None
+    try:
+        parts = split_address(value)
+    except ValueError:
+        parts = urlsplit("")
+    rest = (parts.path.strip("/"), parts.query, parts.username)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or any(rest):
+        raise BadSetting(f"{name}: write https://host or http://host:port, and nothing behind it")
+    return value.rstrip("/")
+
+
 def check_store_url(url: str) -> str:
     """Return an address of a store as it is, when redis-py and Celery both can use it."""
     try:

@@ -14,6 +14,7 @@ from labdash.env import (
     env_networks,
     env_port,
     env_str,
+    env_web_url,
     given_secret_key,
     own_store_url,
     time_zone,
@@ -55,6 +56,9 @@ LABDASH_HOST = env_str("LABDASH_HOST")
 # The ports of the door for other machines; None where something else than deploy/up runs this hub.
 LABDASH_TLS_PORT = env_port("LABDASH_TLS_PORT")
 LABDASH_STORE_PORT = env_port("LABDASH_STORE_PORT")
+
+# Where it is asked what Ollama's library offers; None means Ollama's own registry.
+REGISTRY_URL = env_web_url("LABDASH_REGISTRY_URL")
 
 # --- web --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Which registry this hub asks: Ollama's, or the simulated one of the demo and no other."""
+"""Which registry this hub asks: Ollama's or another by a setting; the demo its simulated one."""
 
 import json
 from functools import lru_cache
@@ -16,7 +16,7 @@ NOWHERE = Service("http://127.0.0.1:9", ())
 def ollama_registry() -> Service:
     """Return where the models of Ollama's library are asked for."""
     if not settings.DEMO:
-        return OLLAMA
+        return Service(settings.REGISTRY_URL, ()) if settings.REGISTRY_URL else OLLAMA
     path = Path(settings.DATA_DIR) / "run" / "simlab.json"
     try:
         return _simulated(path, path.stat().st_mtime_ns)

@@ -17,6 +17,7 @@ from labdash.env import (
     env_networks,
     env_port,
     env_str,
+    env_web_url,
     given_secret_key,
     own_store_url,
     shown,
@@ -33,6 +34,7 @@ SETTINGS = (
     "DATABASE_URL",
     "LABDASH_ALLOWED_HOSTS",
     "LABDASH_PROXIES",
+    "LABDASH_REGISTRY_URL",
     "LABDASH_SECRET_KEY",
     "REDIS_URL",
     "TZ",
@@ -123,6 +125,7 @@ def _check(values: dict[str, str]) -> None:
         check_store_url(url)
     _check_hosts("LABDASH_ALLOWED_HOSTS")
     env_networks("LABDASH_PROXIES")
+    env_web_url("LABDASH_REGISTRY_URL")
     given_secret_key()
 
 

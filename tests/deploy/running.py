@@ -12,13 +12,16 @@ from urllib.parse import urlencode
 from labdash.env import ROOT
 from tests.processes import PATIENCE_S, eventually, free_port
 
+# Nothing listens there: a hub of the tests asks nothing of the internet.
+NOWHERE = "http://127.0.0.1:9"
 OURS = ("LABDASH_", "REDIS_URL", "DATABASE_URL", "OLLAMA_HOST", "PYTEST_")
 
 
 def environment(data_dir: Path, **more: str) -> dict[str, str]:
     """Return this environment without the tests' own settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return inherited | {"LABDASH_DATA_DIR": str(data_dir)} | more
+    ours = {"LABDASH_DATA_DIR": str(data_dir), "LABDASH_REGISTRY_URL": NOWHERE}
+    return inherited | ours | more
 
 
 def run_up(data_dir: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":

@@ -14,6 +14,7 @@ from labdash.runner import commands
 from labdash.runner.config import read_config
 from labdash.runner.options import Options
 from tests import bootstrap
+from tests.deploy.running import NOWHERE
 from tests.processes import eventually
 
 COMMANDS = (commands.hub_worker, commands.scheduler)
@@ -23,7 +24,7 @@ COMMANDS = (commands.hub_worker, commands.scheduler)
 def hub_worker(transactional_db: None) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a hub worker on the database and the store of this test."""
     (bootstrap.folder / "run").mkdir(exist_ok=True)
-    environment = dict(os.environ)
+    environment = dict(os.environ) | {"LABDASH_REGISTRY_URL": NOWHERE}
     if url := environment.get("DATABASE_URL"):
         name = str(connection.settings_dict["NAME"])
         environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

@@ -16,6 +16,7 @@ from labdash.env import (
     env_bool,
     env_list,
     env_str,
+    env_web_url,
     own_store_url,
     store_socket,
     time_zone,
@@ -69,6 +70,24 @@ def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_list_is_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X", " a, b ,,c")
     assert env_list("X") == ["a", "b", "c"]
+
+
+def test_address_of_a_web_server_is_taken_without_anything_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert env_web_url("LABDASH_X") is None
+    monkeypatch.setenv("LABDASH_X", "https://models.lan:5000/")
+    assert env_web_url("LABDASH_X") == "https://models.lan:5000"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["models.lan", "ftp://a", "http://", "http://a/v2", "http://u:p@a", "http://a?b", "http://a b"],
+)
+def test_address_of_another_kind_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABDASH_X", text)
+    with pytest.raises(BadSetting, match="LABDASH_X: write https://host"):
+        env_web_url("LABDASH_X")
 
 
 def test_without_an_address_the_database_is_sqlite(tmp_path: Path) -> None:

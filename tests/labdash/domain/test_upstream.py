@@ -204,3 +204,11 @@ def test_demo_asks_its_own_registry_and_nothing_of_the_internet(settings: Settin
     assert isinstance(registries.ollama_registry(), Service)
     assert registries.ollama_registry().base.startswith("http://127.0.0.1")
     assert not registries.may_be_asked("hf.co")
+
+
+def test_another_registry_is_asked_where_a_setting_names_it(settings: Settings) -> None:
+    settings.DEMO = False
+    settings.REGISTRY_URL = None
+    assert registries.ollama_registry().name == "registry.ollama.ai"
+    settings.REGISTRY_URL = "http://models.lan:5000"
+    assert registries.ollama_registry().base == "http://models.lan:5000"
