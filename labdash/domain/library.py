@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from labdash.domain.telemetry import UNWATCHED_AFTER
 from labdash.models import Family, InstalledModel, Instance, Manifest, Variant
 from workers import wire
 
@@ -25,6 +26,7 @@ def record_inventory(report: wire.Inventory, *, arrived_at: datetime) -> bool:
         named = {model.name: model for model in report.models}
         fresh = [_installed(instance, model, variants) for model in named.values()]
         _save_changes(known, fresh)
+        _note_gap(instance, arrived_at)
         _save_layers(instance, named.values())
         gone = [row.pk for name, row in known.items() if name not in {new.name for new in fresh}]
         if gone:
@@ -75,6 +77,16 @@ def _save_changes(known: dict[str, InstalledModel], fresh: list[InstalledModel])
             changed.append(row)
     InstalledModel.objects.bulk_update(changed, _FACTS)
     InstalledModel.objects.bulk_create(added)
+
+
+def _note_gap(instance: Instance, arrived_at: datetime) -> None:
+    """Begin anew the time in which a model was seen unused, once its server told nothing for long.
+
+    It may have been off, or out of sight.
+    """
+    told_at = instance.inventory_at
+    if told_at is not None and arrived_at - told_at > UNWATCHED_AFTER:
+        instance.installed_models.update(first_seen_at=arrived_at)
 
 
 def _save_layers(instance: Instance, models: Iterable[wire.InstalledModel]) -> None:

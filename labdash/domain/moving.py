@@ -24,6 +24,7 @@ from labdash.models import (
 )
 from labdash.models.shelf import MoveQuerySet
 from labdash.planner.placing.inventory import plain
+from labdash.queries.needs import MOVED
 
 log = logging.getLogger(__name__)
 
@@ -114,21 +115,22 @@ def _follow_pull(job: Move, *, now: datetime) -> bool:
 
 
 def _ask(job: Move, *, now: datetime) -> bool:
-    """Let the other side tell what it has; a report that is lost comes again by itself."""
-    try:
-        orders.send_refresh(job.target.node)
-    except orders.NotSent as error:
-        log.info("not asked move=%d: %s", job.pk, error)
+    """Let both sides tell what they have; a report that is lost comes again by itself."""
+    for node in (job.target.node, job.instance.node):
+        try:
+            orders.send_refresh(node)
+        except orders.NotSent as error:
+            log.info("not asked move=%d: %s", job.pk, error)
     return _step(job, MoveState.CHECKING, now=now)
 
 
 def _compare(job: Move, *, now: datetime) -> bool:
-    """Let only the same manifest there stand for the one here."""
-    there = _at(job.target, job.model)
-    if there is not None and there.digest == job.digest:
-        return _step(job, MoveState.DELETING, now=now)
-    told_at, since = job.target.inventory_at, job.step_at or job.created_at
+    """Let only the same manifest there stand for the one here, by what is told from now on."""
+    there, since = _at(job.target, job.model), job.step_at or job.created_at
+    told_at = job.target.inventory_at
     if there is not None and told_at is not None and told_at > since:
+        if there.digest == job.digest:
+            return _step(job, MoveState.DELETING, now=now)
         text = f"What arrived on {job.target} is another version, so this one stays here too."
         return _fail(job, text, now=now)
     if now - since > TOLD_WITHIN:
@@ -154,19 +156,41 @@ def _order(job: Move, *, now: datetime) -> bool:
     here, there = _at(job.instance, job.model), _at(job.target, job.model)
     if here is None:
         return _end(job, MoveState.DONE, "It was deleted here already.", now=now)
-    if there is None or there.digest != job.digest:
-        return _fail(job, f"It is not on {job.target} any more, so it stays here.", now=now)
-    if _is_one_file(here, there):
-        return _fail(job, ONE_STORE.format(job.target), now=now)
-    if here.digest != job.digest:
-        return _fail(job, "It was changed here in the meantime, so it stays.", now=now)
+    if why_not := _why_it_stays(job, here, there):
+        return _fail(job, why_not, now=now)
+    if unsure := _untold(job, now=now):
+        return _explain(job, f"Waits to be deleted here: {unsure}")
     row, why = row_of(here), f"moved to {job.target}"
+    needs = [need.text for need in row.needs if need.binds and need != MOVED] if row else []
+    if needs:
+        return _explain(job, f"Waits to be deleted here: {needs[0]}.")
     frees = row.frees_bytes if row else None
     try:
         order = naming.delete(installed=here, frees_bytes=frees, user=job.requested_by, why=why)
     except LabDashError as error:
         return _explain(job, f"Waits to be deleted here: {error}")
     return bool(_still(job).update(name_job=order, reason=""))
+
+
+def _why_it_stays(job: Move, here: InstalledModel, there: InstalledModel | None) -> str:
+    if there is None or there.digest != job.digest:
+        return f"It is not on {job.target} any more, so it stays here."
+    if _is_one_file(here, there):
+        return ONE_STORE.format(job.target)
+    return "" if here.digest == job.digest else "It was changed here in the meantime, so it stays."
+
+
+def _untold(job: Move, *, now: datetime) -> str:
+    """Say who has not told of its models lately: what was there days ago may be lost by now.
+
+    This side has to have told since the pull, too: in one store with the other it changed with it.
+    """
+    pulled_at = job.pull_job.finished_at if job.pull_job else None
+    sides = ((job.target, now - TOLD_WITHIN), (job.instance, pulled_at or job.created_at))
+    for instance, since in sides:
+        if instance.inventory_at is None or instance.inventory_at < since:
+            return f"{instance} has not told lately what it has."
+    return ""
 
 
 def _at(instance: Instance, name: str) -> InstalledModel | None:

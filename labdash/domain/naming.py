@@ -84,6 +84,7 @@ def request(job: NameJob) -> NameJob:
         if not may_be_named(name):
             raise LabDashError(f"{name} is no name that an order can bear.")
         _require_not_pulled(job.instance, name)
+    _require_no_other(job)
     try:
         with transaction.atomic():
             job.save()
@@ -184,6 +185,15 @@ def _digest_of(installed: InstalledModel) -> str:
 def _require_not_pulled(instance: Instance, name: str) -> None:
     if instance.pull_jobs.active().filter(model__iexact=name).exists():
         raise LabDashError(f"{name} is being pulled to {instance}: cancel that first.")
+
+
+def _require_no_other(job: NameJob) -> None:
+    """Refuse two orders that meet in a name: one would overwrite what the other has just made."""
+    others = NameJob.objects.active().filter(instance=job.instance).exclude(model__iexact=job.model)
+    names = {name.lower() for name in (job.model, job.target) if name}
+    for model, target in others.values_list("model", "target"):
+        if meeting := names & {model.lower(), target.lower()} - {""}:
+            raise LabDashError(f"{min(meeting)} has another order just now: wait for that.")
 
 
 def _under_way(job: NameJob) -> NameJob:

@@ -8,13 +8,15 @@ from django.utils import timezone
 
 from labdash.domain import naming
 from labdash.domain.errors import LabDashError
+from labdash.domain.telemetry import UNWATCHED_AFTER
 from labdash.models import InstalledModel, NameJob, NameState, PullSettings, UnusedRule
 from labdash.queries.lab import read_lab
-from labdash.queries.storage import Proposal, Row, Server, read_servers
+from labdash.queries.radar import can_come_again, is_own
+from labdash.queries.storage import Proposal, Row, Server, TwinKey, read_servers, twin_key
 
 log = logging.getLogger(__name__)
 
-# What could not be deleted by the rule is left alone for so long.
+# What could not be deleted by the rule, or was kept by a person, is left alone for so long.
 REST = timedelta(days=1)
 
 
@@ -22,6 +24,12 @@ def delete(*, installed: InstalledModel, user: User | None) -> NameJob:
     """Delete a name by hand. Raises ``LabDashError`` where something has to be ended before."""
     row = free_row(installed)
     return naming.delete(installed=installed, frees_bytes=row.frees_bytes, user=user)
+
+
+def rename(*, installed: InstalledModel, target: str, user: User | None) -> NameJob:
+    """Rename by hand, which deletes the old name. Raises ``LabDashError`` as ``delete`` does."""
+    free_row(installed)
+    return naming.rename(installed=installed, target=target, user=user)
 
 
 def free_row(installed: InstalledModel) -> Row:
@@ -57,7 +65,8 @@ def tidy(*, now: datetime) -> int:
     """Delete by itself what the owner's rule says, where it says so; return how many names.
 
     On each server one proposal at a time, and only what would have been seen in use: where the
-    machine reports now and was watched for all the time in which it was not.
+    machine reports now and was watched for all the time in which it was not, and so was every
+    other server that lists the same file. What no pull would bring back is never deleted so.
     """
     settings = PullSettings.read()
     if settings.unused != UnusedRule.DELETE:
@@ -67,13 +76,20 @@ def tidy(*, now: datetime) -> int:
         return 0
     since = now - timedelta(days=settings.unused_after_days)
     resting = _resting(now)
-    servers = [each for each in read_servers(lab, settings=settings) if _is_watched(each, since)]
-    return sum(_tidy(server, resting) for server in servers)
+    servers = read_servers(lab, settings=settings)
+    watched = [each for each in servers if _is_watched(each, since, now=now)]
+    keys = {each.instance.pk for each in watched}
+    others = (each for each in servers if each.instance.pk not in keys)
+    unseen = {twin_key(row.installed) for each in others for row in each.rows}
+    again = can_come_again() if watched else set()
+    return sum(_tidy(server, resting, unseen, again) for server in watched)
 
 
-def _is_watched(server: Server, since: datetime) -> bool:
-    node = server.view.node
+def _is_watched(server: Server, since: datetime, *, now: datetime) -> bool:
+    node, told_at = server.view.node, server.instance.inventory_at
     if server.view.liveness != "live" or node.paused or node.watched_since is None:
+        return False
+    if told_at is None or now - told_at > UNWATCHED_AFTER:
         return False
     reading = next(
         (
@@ -87,10 +103,16 @@ def _is_watched(server: Server, since: datetime) -> bool:
     return is_told and node.watched_since <= since
 
 
-def _tidy(server: Server, resting: set[tuple[int, str]]) -> int:
+def _tidy(
+    server: Server, resting: set[tuple[int, str]], unseen: set[TwinKey], again: set[int]
+) -> int:
     for proposal in server.proposals:
+        pulled = [row.installed for row in proposal.rows if not is_own(row.installed.name)]
+        if not pulled or not all(row.pk in again for row in pulled):
+            continue
         keys = {(server.instance.pk, row.installed.name) for row in proposal.rows}
-        if proposal.is_old and not keys & resting:
+        twins = {twin_key(row.installed) for row in proposal.rows}
+        if proposal.is_old and not keys & resting and not twins & unseen:
             try:
                 return _delete_all(proposal, user=None)
             except LabDashError as error:
@@ -110,5 +132,6 @@ def _delete_all(proposal: Proposal, *, user: User | None) -> int:
 
 
 def _resting(now: datetime) -> set[tuple[int, str]]:
-    failed = NameJob.objects.filter(state=NameState.FAILED, created_at__gt=now - REST)
-    return set(failed.exclude(why="").values_list("instance_id", "model"))
+    undone = [NameState.FAILED, NameState.CANCELLED]
+    rows = NameJob.objects.filter(state__in=undone, created_at__gt=now - REST).exclude(why="")
+    return set(rows.values_list("instance_id", "model"))

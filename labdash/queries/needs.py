@@ -35,6 +35,7 @@ class Need:
 type Claims = Iterator[tuple[Key, Need]]
 
 IN_MEMORY = Need(text="it is in memory")
+MOVED = Need(text="it is being moved", binds=True)
 
 
 def read_needs(rows: Sequence[InstalledModel], lab: LabView) -> Mapping[int, tuple[Need, ...]]:
@@ -74,10 +75,9 @@ def _under_way() -> Claims:
     for jobs, words in pairs:
         for key, name in jobs.values_list("instance_id", "model"):
             yield _key(key, name), Need(text=words, binds=True)
-    moved = Need(text="it is being moved", binds=True)
     for one, other, name in Move.objects.active().values_list("instance_id", "target_id", "model"):
-        yield _key(one, name), moved
-        yield _key(other, name), moved
+        yield _key(one, name), MOVED
+        yield _key(other, name), MOVED
     updated = Need(text="it is being updated", binds=True)
     spare = Need(text="an update keeps it until the new version has loaded", binds=True)
     for key, name, kept in Update.objects.active().values_list("instance_id", "model", "kept_name"):

@@ -123,6 +123,20 @@ def read_radar(instances: Iterable[Instance] | None = None) -> tuple[Line, ...]:
     )
 
 
+def can_come_again() -> set[int]:
+    """Return the keys of what is published under its own name, so that a pull would bring it back.
+
+    A version that somebody kept back would not come, nor what was made here.
+    """
+    return {
+        copy.installed.pk
+        for line in read_radar()
+        for copy in line.copies
+        if line.tag is not None and line.tag.state == UpstreamState.THERE
+        if copy.standing in {"same", "newer"} and not copy.parent
+    }
+
+
 def names_to_ask() -> set[str]:
     """Return under which names something is installed that may be published."""
     return {name for row in _installed() if (name := source_of(row)) is not None}

@@ -129,7 +129,7 @@ class Server:
         return self.disk is not None and self.disk.free_bytes < self.keep_bytes
 
 
-type _TwinKey = tuple[str, str, datetime]
+type TwinKey = tuple[str, str, datetime]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class _Known:
     needs: Mapping[int, tuple[Need, ...]]
     layers: Mapping[tuple[int, str], object]
     orders: Mapping[tuple[int, str], NameJob]
-    twins: Mapping[_TwinKey, Sequence[InstalledModel]]
+    twins: Mapping[TwinKey, Sequence[InstalledModel]]
     where: Mapping[str, tuple[str, ...]]
 
 
@@ -159,7 +159,7 @@ def read_servers(lab: LabView, *, settings: PullSettings) -> tuple[Server, ...]:
         now=lab.now,
         settings=settings,
         library=read_library(),
-        needs={row.pk: _all_needs(twins[_twin_key(row)], needs) for row in rows},
+        needs={row.pk: _all_needs(twins[twin_key(row)], needs) for row in rows},
         twins=twins,
         layers=_read_layers(),
         orders={(job.instance_id, job.model): job for job in active},
@@ -203,20 +203,20 @@ def _kept(row: InstalledModel, known: _Known) -> Kept:
         files=files or {weights: row.size_bytes},
         is_exact=bool(files),
         weights=weights,
-        idle_s=min(idle_s(each, now=known.now) for each in known.twins[_twin_key(row)]),
+        idle_s=min(idle_s(each, now=known.now) for each in known.twins[twin_key(row)]),
         needs=tuple(need.text for need in known.needs.get(row.pk, ())),
     )
 
 
-def _twin_key(row: InstalledModel) -> _TwinKey:
+def twin_key(row: InstalledModel) -> TwinKey:
     """Return what two servers of one store list alike: a copy elsewhere has a date of its own."""
     return (row.name, row.digest, row.modified_at)
 
 
-def _twins(rows: Iterable[InstalledModel]) -> Mapping[_TwinKey, Sequence[InstalledModel]]:
-    found: defaultdict[_TwinKey, list[InstalledModel]] = defaultdict(list)
+def _twins(rows: Iterable[InstalledModel]) -> Mapping[TwinKey, Sequence[InstalledModel]]:
+    found: defaultdict[TwinKey, list[InstalledModel]] = defaultdict(list)
     for row in rows:
-        found[_twin_key(row)].append(row)
+        found[twin_key(row)].append(row)
     return found
 
 

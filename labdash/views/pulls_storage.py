@@ -72,7 +72,7 @@ def storage_copy(request: Request, pk: int) -> HttpResponse:
 @button("pull_storage")
 def storage_rename(request: Request, pk: int) -> HttpResponse:
     """Give it another name."""
-    return _renamed(request, pk, naming.rename)
+    return _renamed(request, pk, tidying.rename)
 
 
 @button("pull_storage")

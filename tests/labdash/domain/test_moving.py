@@ -7,6 +7,7 @@ from labdash.domain import moving
 from labdash.domain.errors import LabDashError
 from labdash.models import Instance, Move, MoveState, NameJob, PullJob
 from tests.factories import make_installed, make_instance, orders, seen
+from tests.plan_rows import in_force
 
 pytestmark = pytest.mark.django_db
 
@@ -41,12 +42,17 @@ def names(to: str) -> list[str]:
     return [order["act"] for order in orders(to) if order["task"] == "workers.name"]
 
 
+def tell() -> None:
+    """Let both sides tell what they have now."""
+    Instance.objects.update(inventory_at=timezone.now())
+
+
 def arrive(job: Move, digest: str) -> None:
     """Let the pull end, and the node tell what it has now."""
     PullJob.objects.update(state="installed")
     carried(job)
     make_installed(tower(), digest=digest, modified_at=timezone.now())
-    Instance.objects.filter(pk=tower().pk).update(inventory_at=timezone.now())
+    tell()
 
 
 def test_a_model_is_deleted_here_only_once_the_same_one_is_there(rog: Instance) -> None:
@@ -56,6 +62,9 @@ def test_a_model_is_deleted_here_only_once_the_same_one_is_there(rog: Instance) 
     assert carried(job)[0] == MoveState.CHECKING
     assert (carried(job)[0], names("rog")) == (MoveState.CHECKING, [])
     make_installed(tower(), modified_at=timezone.now())
+    # What was told before the pull ended says nothing.
+    assert (carried(job)[0], names("rog")) == (MoveState.CHECKING, [])
+    tell()
     assert (carried(job)[0], names("rog")) == (MoveState.DELETING, [])
     # Twice: two ticks may meet.
     assert (carried(job), carried(job)[0]) == ((MoveState.DELETING, ""), MoveState.DELETING)
@@ -94,6 +103,21 @@ def test_a_machine_that_sleeps_deletes_once_it_is_back(rog: Instance) -> None:
     seen("rog", age_s=100)
     assert "Waits to be deleted here: rog has been silent" in carried(job)[1]
     seen("rog")
+    assert "tower/ollama has not told lately" in carried(job, later_s=1000)[1]
+    Instance.objects.filter(node__slug="rog").update(inventory_at=job.created_at - timedelta(1))
+    assert "rog/ollama has not told lately" in carried(job)[1]
+    assert names("rog") == []
+    tell()
+    assert (carried(job)[1], names("rog")) == ("", ["delete"])
+
+
+def test_what_a_plan_serves_by_now_is_not_deleted_here(rog: Instance) -> None:
+    job = begin(rog)
+    arrive(job, "d" * 64)
+    carried(job)
+    item = in_force(rog, model="qwen3:8b")
+    assert "Waits to be deleted here: the plan serves" in carried(job)[1]
+    item.plan.delete()
     assert (carried(job)[1], names("rog")) == ("", ["delete"])
 
 
@@ -108,7 +132,9 @@ def test_what_is_gone_from_there_in_the_meantime_stays_here(rog: Instance) -> No
 def test_what_is_there_already_is_only_deleted_here(rog: Instance) -> None:
     make_installed(tower(), modified_at=timezone.now())
     job = begin(rog)
-    assert [carried(job)[0] for _ in range(2)] == [MoveState.CHECKING, MoveState.DELETING]
+    assert [carried(job)[0] for _ in range(2)] == [MoveState.CHECKING] * 2
+    tell()
+    assert carried(job)[0] == MoveState.DELETING
     assert not PullJob.objects.exists()
 
 
@@ -134,5 +160,6 @@ def test_two_servers_of_one_store_never_lose_their_only_copy(rog: Instance) -> N
     PullJob.objects.update(state="installed")
     carried(job)
     make_installed(tower())
+    tell()
     carried(job)
     assert (carried(job)[0], names("rog")) == (MoveState.FAILED, [])

@@ -69,6 +69,17 @@ def test_two_who_delete_at_once_give_one_order(rog: Instance) -> None:
     assert len(orders()) == 1
 
 
+def test_two_orders_never_meet_in_a_name(rog: Instance) -> None:
+    row, other = make_installed(rog), make_installed(rog, "b:1b")
+    naming.rename(installed=row, target="mine", user=None)
+    with pytest.raises(LabDashError, match="mine:latest has another order just now"):
+        naming.copy(installed=other, target="Mine", user=None)
+    row.delete()
+    with pytest.raises(LabDashError, match="qwen3:8b has another order just now"):
+        naming.rename(installed=other, target="qwen3:8b", user=None)
+    assert len(orders()) == 1
+
+
 def test_what_is_being_pulled_is_not_deleted_and_no_remains_of_it(rog: Instance) -> None:
     make_job(rog, model="QWEN3:8b")
     with pytest.raises(LabDashError, match="is being pulled"):

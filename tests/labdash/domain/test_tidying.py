@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from labdash.domain.errors import LabDashError
 from labdash.domain.library import record_inventory
-from labdash.domain.tidying import delete, delete_proposed, tidy
+from labdash.domain.tidying import delete, delete_proposed, rename, tidy
 from labdash.models import (
     Deployment,
     InstalledModel,
@@ -15,8 +15,11 @@ from labdash.models import (
     Node,
     PullSchedule,
     PullSettings,
+    Update,
+    UpstreamTag,
 )
 from tests.factories import GIB, installed, inventory, loaded, make_instance, ollama, orders, seen
+from tests.labdash.update_rows import publish
 from tests.plan_rows import make_item, make_plan
 from workers import wire
 
@@ -46,6 +49,8 @@ def lab(*models: wire.InstalledModel, watched_days: int = 90, **fields: Any) -> 
     since = timezone.now() - timedelta(days=watched_days)
     Node.objects.update(watched_since=since)
     InstalledModel.objects.update(first_seen_at=LONG_AGO)
+    for each in models:
+        publish(each.name, digest=each.digest, files=[])
     PullSettings.objects.create(pk=1, unused="delete", unused_after_days=30)
     seen(instances=(ollama(**fields),))
     return instance
@@ -115,11 +120,16 @@ def test_what_anything_needs_stays(why: str) -> None:
     assert tidied() == []
 
 
-@pytest.mark.parametrize("why", ["gap", "silent", "paused", "down"])
+@pytest.mark.parametrize("why", ["gap", "silent", "paused", "down", "untold", "back"])
 def test_nothing_goes_from_a_machine_whose_use_nobody_would_have_seen(why: str) -> None:
     lab(model("a:1b", "a"), watched_days=29 if why == "gap" else 90)
     if why == "silent":
         seen(age_s=60)
+    if why in {"untold", "back"}:
+        # Its machine was on, and its Ollama was not.
+        Instance.objects.update(inventory_at=timezone.now() - timedelta(days=40))
+    if why == "back":
+        record_inventory(inventory(model("a:1b", "a")), arrived_at=timezone.now())
     if why == "down":
         seen(instances=(ollama(state="refused", loaded=None),))
     Node.objects.update(paused=why == "paused")
@@ -129,10 +139,28 @@ def test_nothing_goes_from_a_machine_whose_use_nobody_would_have_seen(why: str) 
 def test_what_could_not_be_deleted_is_left_alone_for_a_day() -> None:
     lab(model("a:1b", "a"))
     assert tidied() == ["a:1b"]
-    NameJob.objects.update(state="failed")
-    assert tidied() == ["a:1b"]
+    for state in ("failed", "cancelled"):
+        NameJob.objects.update(state=state)
+        assert tidied() == ["a:1b"]
     NameJob.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert tidied() == ["a:1b", "a:1b"]
+
+
+@pytest.mark.parametrize("why", ["gone", "unasked", "kept back", "made here"])
+def test_what_no_pull_would_bring_back_is_only_proposed(why: str) -> None:
+    instance = lab(model("a:1b", "a"))
+    if why == "gone":
+        UpstreamTag.objects.update(state="gone")
+    if why == "unasked":
+        UpstreamTag.objects.all().delete()
+    if why == "kept back":
+        publish("a:1b", digest="c" * 64)
+        fields = {"from_digest": row("a:1b").digest, "to_digest": "c" * 64, "state": "declined"}
+        Update.objects.create(instance=instance, model="a:1b", **fields)
+    if why == "made here":
+        InstalledModel.objects.update(parent_model="b:1b")
+    assert tidied() == []
+    assert delete_proposed(installed=row("a:1b"), user=None) == 1
 
 
 def test_by_hand_only_what_would_break_something_is_refused() -> None:
@@ -140,6 +168,8 @@ def test_by_hand_only_what_would_break_something_is_refused() -> None:
     make_item(make_plan(), instance, "chat", model="qwen3:8b")
     with pytest.raises(LabDashError, match="stays: the plan serves chat"):
         delete(installed=row("qwen3:8b"), user=None)
+    with pytest.raises(LabDashError, match="stays: the plan serves chat"):
+        rename(installed=row("qwen3:8b"), target="mine", user=None)
     # Its node unloads it first.
     assert delete(installed=row("b:1b"), user=None).frees_bytes == 5 * GIB + 1
 
@@ -149,8 +179,13 @@ def test_what_another_server_of_the_same_store_uses_stays() -> None:
     make_instance("tower")
     record_inventory(inventory(model("a:1b", "a"), slug="tower"), arrived_at=timezone.now())
     seen("tower", instances=(ollama(loaded=()),))
+    Node.objects.update(watched_since=LONG_AGO)
     InstalledModel.objects.update(first_seen_at=LONG_AGO)
     InstalledModel.objects.filter(instance__node__slug="tower").update(
         last_used_at=timezone.now() - timedelta(days=2)
     )
+    assert tidied() == []
+    # Nor where nobody sees whether it does.
+    InstalledModel.objects.update(last_used_at=None)
+    Node.objects.filter(slug="tower").update(watched_since=None)
     assert tidied() == []
