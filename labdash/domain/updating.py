@@ -37,6 +37,9 @@ DAY = timedelta(days=1)
 TOLD_WITHIN = timedelta(minutes=1)
 # A name that could not be deleted, as its node was asleep, is tried again after this.
 AGAIN_AFTER = timedelta(minutes=10)
+# A pull that failed or was cancelled while Ollama checked the files comes in place all the same.
+# Checking the largest on a slow disk takes less than this.
+LATE_WITHIN = timedelta(hours=1)
 
 
 def carry_on(*, now: datetime) -> int:
@@ -191,11 +194,17 @@ def _arrive(row: Update, *, now: datetime) -> bool:
     return _finish(row, state, now=now, reason=job.reason)
 
 
+def _go_on(job: PullJob, *, now: datetime) -> bool:
+    """Let a pull whose night ended before it was done go on in the next one."""
+    if job.run_id is not None or job.not_after_at is None or job.not_after_at > now:
+        return False
+    return pulls.move_window(job=job, **_later(job.not_before_at, job.not_after_at, now=now))
+
+
 def _nothing_new(row: Update, *, now: datetime) -> bool:
     """End what brought nothing new, once its server has had the time to list it."""
-    ended_at = (row.pull_job.finished_at if row.pull_job else None) or row.step_at
-    told_at = row.instance.inventory_at
-    if ended_at is None or told_at is None or told_at < ended_at + TOLD_WITHIN:
+    ended_at = row.pull_job.finished_at if row.pull_job else None
+    if not _has_told(row, since=ended_at or row.step_at):
         return False
     reason = "The pull brought the version that was there already."
     return _finish(row, UpdateState.DONE, now=now, reason=reason)
@@ -252,10 +261,21 @@ def _go_back(row: Update, *, now: datetime) -> bool:
 
 def _forget(row: Update, *, now: datetime) -> bool:
     """Delete the version before once it is not needed any more, and nothing else has its name."""
-    others = Update.objects.active().filter(instance=row.instance, kept_name=row.kept_name)
+    others = Update.objects.active().filter(instance=row.instance, model__iexact=row.model)
     kept = _installed(row, row.kept_name)
-    if kept is None or others.exists():
+    is_gone = kept is None and _has_told(row, since=row.step_at)
+    if is_gone or others.filter(kept_name=row.kept_name).exists():
         return _change(row, kept_name="")
+    if kept is None or others.filter(state=UpdateState.COPYING).exists():
+        # It is not listed yet, or the next update is about to keep another version by that name.
+        return False
+    if row.state in {UpdateState.FAILED, UpdateState.CANCELLED}:
+        installed = _installed(row, row.model)
+        if installed is not None and installed.digest != row.from_digest and not others.exists():
+            late = {"to_digest": installed.digest, "renews": True, "finished_at": None}
+            return _move(row, UpdateState.TRYING, now=now, reason="", **late)
+        if row.finished_at is not None and now - row.finished_at < LATE_WITHIN:
+            return False
     job = row.name_job
     was_tried = job is not None and job.act == NameAct.DELETE and job.finished_at is not None
     if job is not None and (
@@ -272,6 +292,12 @@ def _forget(row: Update, *, now: datetime) -> bool:
 def _installed(row: Update, name: str) -> InstalledModel | None:
     models = row.instance.installed_models.filter(name__iexact=name)
     return models.select_related("instance__node").first()
+
+
+def _has_told(row: Update, *, since: datetime | None) -> bool:
+    """Tell whether a server has listed its models well after a moment."""
+    told_at = row.instance.inventory_at
+    return since is not None and told_at is not None and told_at >= since + TOLD_WITHIN
 
 
 def _move(row: Update, state: UpdateState, *, now: datetime, **changes: Any) -> bool:

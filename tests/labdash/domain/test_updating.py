@@ -113,6 +113,8 @@ def test_version_before_is_kept_until_the_new_one_was_in_memory(rog: Instance) -
     assert [(o["act"], o["model"]) for o in orders() if "act" in o][-1] == ("delete", KEPT)
     named(row)
     InstalledModel.objects.filter(name=KEPT).delete()
+    assert go_on(row).kept_name == KEPT
+    Instance.objects.update(inventory_at=now(minutes=2))
     assert go_on(row).kept_name == ""
     assert copy_of(rog).standing == "same"
 
@@ -219,6 +221,28 @@ def test_pull_that_fails_leaves_the_version_before_and_no_second_name(rog: Insta
     go_on(row)
     assert orders()[-1]["act"] == "delete"
     assert copy_of(rog).is_free
+
+
+def test_version_that_came_after_its_pull_was_given_up_can_be_taken_back_too(rog: Instance) -> None:
+    row = go_on(begin(rog))
+    named(row)
+    install(rog, KEPT)
+    row = go_on(row)
+    pulled(row, PullState.CANCELLED)
+    assert go_on(go_on(row)).state == UpdateState.CANCELLED
+    install(rog, digest=NEW, weights=NEW_WEIGHTS)
+    row = go_on(row)
+    assert (row.state, row.kept_name, row.renews) == ("trying", KEPT, True)
+
+
+def test_name_of_an_old_update_is_left_to_the_next_one(rog: Instance) -> None:
+    row = until_trying(rog)
+    updates.settle(update=row)
+    publish(digest="c" * 64, files=layers("3" * 64))
+    new = begin(rog)
+    Update.objects.filter(pk=new.pk).update(state=UpdateState.COPYING)
+    go_on(row)
+    assert [o["act"] for o in orders() if "act" in o] == ["copy"]
 
 
 def test_copy_that_fails_begins_no_pull(rog: Instance) -> None:
