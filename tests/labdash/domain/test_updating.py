@@ -219,6 +219,8 @@ def test_pull_that_fails_leaves_the_version_before_and_no_second_name(rog: Insta
     row = go_on(row)
     assert (row.state, row.reason) == ("failed", "No space left.")
     go_on(row)
+    assert orders()[-1]["act"] == "copy"
+    go_on(row, now(hours=2))
     assert orders()[-1]["act"] == "delete"
     assert copy_of(rog).is_free
 
