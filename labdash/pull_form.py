@@ -12,6 +12,8 @@ from workers.wire.loads import MOST_CONTEXT
 
 LONGEST_NAME = 350
 USUAL_CTX = 8192
+# What is sent to see all quants by what is known here: any other word asks registries, too.
+ALL_QUANTS = "all"
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 
 
@@ -82,7 +84,8 @@ class BeforePullForm(PlainForm):
             name=data["model"],
             ctx=data["context"],
             room=cast("Room", data["room"]),
-            look=bool(data["look"]),
+            look=data["look"] not in ("", ALL_QUANTS),
+            alone=not data["look"],
         )
 
     def offer_contexts(self, top: int, wanted: int) -> None:

@@ -44,12 +44,16 @@ READ_TOKENS_PER_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """``ctx`` is of one slot. ``look``: registries may be asked, which takes a while."""
+    """``ctx`` is of one slot. ``look``: registries may be asked, which takes a while.
+
+    ``alone``: only what was named, of which the answer is there at once.
+    """
 
     name: str
     ctx: int = 8192
     room: Room = "free"
     look: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +173,13 @@ def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
     rows = tuple(
         _row(offer, found.get(offer.name), question, family, columns, rooms, told)
         for offer in family.offers
+        if is_own(offer, family) or not question.alone
     )
     return Verdicts(
         question=question,
         family=family,
         columns=columns,
-        rows=marked(rows),
+        rows=rows if question.alone else marked(rows),
         unasked=sum(name not in found for name in names if can_be_asked(name)),
         dead=dead_reason(names or [question.name]),
     )

@@ -15,7 +15,7 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.pulls import request_pull
 from labdash.models import Instance
 from labdash.planner.errors import PlannerError
-from labdash.pull_form import USUAL_CTX, BeforePullForm
+from labdash.pull_form import ALL_QUANTS, USUAL_CTX, BeforePullForm
 from labdash.queries.before_pull import Verdicts, read_verdicts
 from labdash.queries.fit_models import suggestions
 from labdash.queries.published import forget_dead
@@ -93,7 +93,8 @@ def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
         "refusal": refusal,
         "picks": sent.getlist("pick"),
         "again": urlencode({**values, "look": "1"}),
-        "looks": bool(found and found.unasked and not found.dead and not values.get("look")),
+        "whole": urlencode({**values, "look": ALL_QUANTS}),
+        "looks": bool(found and not found.question.look and found.unasked and not found.dead),
     }
     status = HTTPStatus.UNPROCESSABLE_ENTITY if error or refusal else HTTPStatus.OK
     if request.htmx.target == TARGET:

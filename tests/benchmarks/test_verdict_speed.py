@@ -62,6 +62,10 @@ def counted() -> Iterator[list[int]]:
 def test_page_before_a_pull_is_fast(page: Client, model: str, tell: Tell) -> None:
     url = f"/pulls/new/?model={model}&context=16384"
     began = time.process_time()
+    page.get(url)
+    first = time.process_time() - began
+    url += "&look=all"
+    began = time.process_time()
     text = page.get(url).content.decode()
     cold = time.process_time() - began
     began = time.process_time()
@@ -72,6 +76,7 @@ def test_page_before_a_pull_is_fast(page: Client, model: str, tell: Tell) -> Non
     cells = text.count("data-label=") - 2 * text.count('data-label="Size"')
     what = f"before a pull of {model}, {len(MACHINES)} machines, {cells} cells"
     tell(what, f"{warm * 1000:.0f} ms warm, {cold:.1f} s cold", goal="500 ms warm")
+    tell(f"{what}, the page itself", f"{first * 1000:.0f} ms", goal="1000 ms")
     tell(f"{what}, shown again", f"{estimates[0]} estimates of memory", goal="0")
     assert cells >= 80
     assert warm <= WARM_S

@@ -48,14 +48,19 @@ def card(slug: str, gib: float = 24, name: str = "NVIDIA GeForce RTX 3090") -> N
     return add(sample(slug, [gpu(f"GPU-{slug}", 0, name, gib)], [reading()]))
 
 
+def whole(query: str) -> str:
+    """Ask for all quants, as the page does by itself."""
+    return f"/pulls/new/?{query}{'' if 'look=' in query else '&look=all'}"
+
+
 def shown(client: Client, query: str) -> str:
-    """Return the page as words."""
-    return unescape(bare(text_of(client.get(f"/pulls/new/?{query}"))).text)
+    """Return the page with all quants as words."""
+    return unescape(bare(text_of(client.get(whole(query)))).text)
 
 
 def ticked(client: Client, query: str) -> dict[str, str]:
     """Return what the page proposes, by machine."""
-    text = text_of(client.get(f"/pulls/new/?{query}"))
+    text = text_of(client.get(whole(query)))
     picks = re.findall(r'name="pick" value="(\d+)=([^"]+)" checked', text)
     return {Instance.objects.get(pk=key).node.slug: name for key, name in picks}
 
@@ -107,6 +112,20 @@ def test_full_disk_is_told_and_takes_a_smaller_one(page: Client) -> None:
     node.save()
     assert ticked(page, "model=qwen3:14b")["rog"].endswith("Q3_K_M")
     assert "Disk 1.6 GiB short with 303 GiB kept free" in shown(page, "model=qwen3:14b")
+
+
+@pytest.mark.usefixtures("few_names")
+def test_page_begins_with_what_was_named_and_asks_for_the_rest(page: Client) -> None:
+    five_nodes()
+    text = text_of(page.get("/pulls/new/?model=qwen3:14b&context=16384"))
+    words = unescape(bare(text).text)
+    assert "Q4_K_M at 16k fits whole on 3 of 5 machines." in words
+    assert "Free card whole on GPU 0, up to 40k" in words
+    assert "Working out all quants on 5 machines" in words
+    assert ("best" in words.partition("Working out")[0], "fit-table" in text) == (False, False)
+    (url,) = re.findall(r'id="working" hx-get="([^"]+)" hx-trigger="load"', text)
+    part = text_of(page.get(unescape(url), headers=PART))
+    assert ("fit-table" in part, "<html" in part) == (True, False)
 
 
 @pytest.mark.usefixtures("few_names")
@@ -183,7 +202,7 @@ def test_registry_tells_the_files_and_those_that_are_there_do_not_count(
     Manifest.objects.create(instance=rog.instances.get(), digest="d" * 64, layers=kept)
     with registry(manifest=json.dumps({"layers": layers}).encode()) as (service, asked):
         use(monkeypatch, service)
-        before = text_of(page.get("/pulls/new/?model=qwen3:14b"))
+        before = text_of(page.get("/pulls/new/?model=qwen3:14b&look=all"))
         assert 'look=1" hx-trigger="load"' in before
         assert not asked
         part = page.get("/pulls/new/?model=qwen3:14b&look=1", headers=PART)
