@@ -22,7 +22,7 @@ from labdash.queries.library import Library, read_library
 from labdash.queries.loads import LoadView, active_loads
 from labdash.queries.plan_marks import Marks, mark_gpus, marks_of
 from labdash.queries.problems import ProblemView, find_problems
-from labdash.queries.pulls import JobView, active_jobs
+from labdash.queries.pulls import JobView, active_jobs, ended_lately
 from workers import wire
 
 
@@ -95,13 +95,17 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewView:
-    """All that the overview shows. ``cards`` begin with the nodes in trouble."""
+    """All that the overview shows. ``cards`` begin with the nodes in trouble.
+
+    ``ended`` counts the pulls that ended within a day, by their state.
+    """
 
     lab: LabView
     totals: Totals
     problems: tuple[ProblemView, ...]
     cards: tuple[NodeCard, ...]
     jobs: tuple[JobView, ...]
+    ended: Mapping[str, int]
     loads: tuple[LoadView, ...]
 
 
@@ -119,6 +123,7 @@ def read_overview(*, now: datetime) -> OverviewView:
         problems=problems,
         cards=tuple(sorted(cards, key=lambda card: (not card.is_troubled, card.slug))),
         jobs=active_jobs(lab),
+        ended=ended_lately(now),
         loads=active_loads(now=now),
     )
 

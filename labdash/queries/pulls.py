@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models import Count
 
 from labdash.models import ENDED, RUNNING, Instance, PullJob, PullSource, PullState
 from labdash.models.pull import ARRIVED, PullJobQuerySet
@@ -13,6 +15,9 @@ from labdash.queries.limits import read_limits, told
 from labdash.queries.pausing import bytes_at_risk
 
 HISTORY_LENGTH = 50
+# Of each queue: a schedule may ask for hundreds, and the page is drawn anew each second.
+MOST_WAITING = 20
+LATELY = timedelta(hours=24)
 # A node reports on a running pull at least every 5 s, so one report is missing.
 WORD_EVERY_S = 8.0
 PHASES = {
@@ -88,6 +93,16 @@ class Queue:
     jobs: tuple[JobView, ...]
 
     @property
+    def shown(self) -> tuple[JobView, ...]:
+        """Those that come first."""
+        return self.jobs[:MOST_WAITING]
+
+    @property
+    def more(self) -> int:
+        """How many wait behind them."""
+        return len(self.jobs) - len(self.shown)
+
+    @property
     def last(self) -> int:
         """The place of the last."""
         return len(self.jobs) - 1
@@ -124,6 +139,12 @@ def pull_targets() -> tuple[Instance, ...]:
 def active_jobs(lab: LabView) -> tuple[JobView, ...]:
     """Return the jobs that have not ended, oldest first."""
     return view_jobs(_jobs().active().order_by("created_at", "pk"), lab)
+
+
+def ended_lately(now: datetime) -> dict[str, int]:
+    """Count what ended within a day, by how: a night's work, in the morning."""
+    ended = PullJob.objects.filter(finished_at__gt=now - LATELY).order_by()
+    return dict(ended.values_list("state").annotate(Count("pk")))
 
 
 def jobs_of_node(node_id: int, lab: LabView, *, limit: int) -> tuple[JobView, ...]:

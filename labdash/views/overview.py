@@ -4,7 +4,6 @@ from django.http import HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from labdash.models import PullState
 from labdash.queries.overview import OverviewView, read_overview
 from labdash.views.http import (
     Fragment,
@@ -15,6 +14,9 @@ from labdash.views.http import (
     fragment,
     live_page,
 )
+
+# All of them stand on Pulls; a night's queue may be long.
+MOST_JOBS = 8
 
 
 @require_safe
@@ -38,20 +40,23 @@ def fragments(seen: OverviewView) -> list[Fragment]:
         fragment("overview.html#card", f"node-{card.slug}", inside="cards", card=card, now=now)
         for card in seen.cards
     ]
-    waiting = sum(view.job.state == PullState.QUEUED for view in seen.jobs)
+    running = [view for view in seen.jobs if view.job.is_running]
+    jobs = [*running, *(view for view in seen.jobs if not view.job.is_running)]
     summary = fragment(
         "overview.html#summary",
         "summary",
         totals=seen.totals,
         trouble=trouble,
-        waiting=waiting,
-        running=len(seen.jobs) - waiting,
+        waiting=len(jobs) - len(running),
+        running=len(running),
+        ended=seen.ended,
     )
     told = [each for each in seen.problems if not concerns_hub(each) and each.code != "no_node"]
     listed = fragment("overview.html#problems", "problems", problems=told, now=now)
     loading = fragment("overview.html#loading", "loading", loads=seen.loads, now=now)
-    running = fragment("overview.html#running", "running", jobs=seen.jobs)
-    return [summary, listed, loading, running, _container(cards), *cards]
+    more = max(0, len(jobs) - MOST_JOBS)
+    pulling = fragment("overview.html#running", "running", jobs=jobs[:MOST_JOBS], more=more)
+    return [summary, listed, loading, pulling, _container(cards), *cards]
 
 
 def _container(cards: list[Fragment]) -> Fragment:
