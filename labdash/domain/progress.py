@@ -152,17 +152,19 @@ def _retry(
 ) -> dict[str, object]:
     """Return when a failed pull is tried again by itself, nothing where it is not.
 
-    Bytes that came begin the count anew, unless they were for nothing.
+    Bytes that came begin the count anew, unless they were for nothing. A source of the lab that
+    failed is asked once, so that counts as no try, and the next source need not wait.
     """
-    is_nearby = job.source != PullSource.INTERNET
-    may_help = report.retry or (is_nearby and report.cause in retrying.ELSEWHERE)
-    if state != PullState.FAILED or job.cancel_requested or not may_help:
+    if state != PullState.FAILED or job.cancel_requested:
+        return {}
+    if sourcing.is_blamed(report) and job.transfers.active().exists():
+        return {"retries": job.retries, "retry_at": arrived_at}
+    if not report.retry:
         return {}
     is_fresh = bool(report.arrived_bytes) and report.cause != "damaged"
     failures = 1 if is_fresh else job.retries + 1
-    wait_s = retrying.wait_s(
-        report.cause, failures=failures, tries=PullSettings.read().tries, is_nearby=is_nearby
-    )
+    tries = PullSettings.read().tries
+    wait_s = retrying.wait_s(report.cause, failures=failures, tries=tries)
     if wait_s is None:
         return {}
     return {

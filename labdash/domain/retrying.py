@@ -45,29 +45,16 @@ RULES: dict[PullCause, Rule] = {
 }
 
 
-# What another source may have or send better than the one nearby that failed.
-ELSEWHERE: frozenset[PullCause] = frozenset(
-    {"no-such-model", "not-public", "refused", "damaged", "other"}
-)
-
-
 def rule_of(cause: PullCause | None) -> Rule:
     """Return the rule of a kind of failure; an older worker tells none."""
     return RULES[cause or "other"]
 
 
-def wait_s(
-    cause: PullCause | None, *, failures: int, tries: int, is_nearby: bool = False
-) -> float | None:
-    """Return how long to wait after so many failures in a row, ``None`` to give up.
-
-    ``is_nearby``: the source that failed is one of the lab's own, and others may serve at once.
-    """
+def wait_s(cause: PullCause | None, *, failures: int, tries: int) -> float | None:
+    """Return how long to wait after so many failures in a row, ``None`` to give up."""
     rule = rule_of(cause)
     most = tries if rule.most is None else min(tries, rule.most)
-    if not (rule.is_retried or (is_nearby and cause in ELSEWHERE)) or failures >= most:
+    if not rule.is_retried or failures >= most:
         return None
-    if is_nearby:
-        return 0.0
     # A power of ten tries is no number of seconds any more.
     return min(LONGEST_WAIT_S, rule.first_wait_s * 2.0 ** min(failures - 1, 10))

@@ -230,8 +230,19 @@ def settle(job: PullJob, report: wire.PullProgress, *, now: datetime) -> None:
     current = job.transfers.active().select_related("giver__node").first()
     if current is None:
         return
-    is_blamed = report.phase == "failed" and (report.cause or "other") in BLAMED
-    end(current, now=now, failed=(report.reason or "It failed.") if is_blamed else "")
+    failed = (report.reason or "It failed.") if is_blamed(report) else ""
+    end(current, now=now, failed=failed)
+
+
+def is_blamed(report: wire.PullProgress) -> bool:
+    """Tell whether a pull failed in a way that may be its source's fault."""
+    return report.phase == "failed" and (report.cause or "other") in BLAMED
+
+
+def release(job: PullJob, *, now: datetime) -> None:
+    """Take note that a job ended without a word of its node."""
+    for current in job.transfers.active().select_related("giver__node"):
+        end(current, now=now)
 
 
 def end(current: Transfer, *, now: datetime, failed: str = "") -> None:

@@ -30,9 +30,3 @@ def test_what_only_a_person_can_mend_is_not_tried_again(cause: str) -> None:
 )
 def test_tries_are_bounded(cause: str | None, failures: int, wait: float | None) -> None:
     assert wait_s(cause, failures=failures, tries=5) == wait  # type: ignore[arg-type]  # it is one
-
-
-def test_another_source_is_asked_at_once_where_a_near_one_failed() -> None:
-    assert wait_s("no-such-model", failures=1, tries=5, is_nearby=True) == 0
-    assert wait_s("unreachable", failures=1, tries=5, is_nearby=True) == 0
-    assert wait_s("no-space", failures=1, tries=5, is_nearby=True) is None
