@@ -1,5 +1,7 @@
 """Decide the next single step for the pull jobs of one instance. Pure: facts in, a step out."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labdash.wording import lasted
@@ -20,7 +22,8 @@ class Job:
     ``sign_age_s`` counts from the last report about it. ``fruitless`` counts the orders since
     bytes last arrived. ``rest`` says why it must not run now, and is empty where it may;
     ``is_begun``: a node had it once; ``is_arrived``: there is nothing left to stop;
-    ``keeps_reason``: it says already why it waits; ``is_pacing``: it rests between two turns.
+    ``keeps_reason``: it says already why it waits; ``is_pacing``: it rests between two turns;
+    ``is_asking``: a machine was asked to give it, and answers within seconds.
     """
 
     id: int
@@ -35,6 +38,7 @@ class Job:
     is_arrived: bool = False
     keeps_reason: bool = False
     is_pacing: bool = False
+    is_asking: bool = False
     sent_age_s: float | None = None
     sign_age_s: float | None = None
     reason: str = ""
@@ -47,7 +51,7 @@ class Job:
     @property
     def has_turn(self) -> bool:
         """Whether no other job of its instance may begin."""
-        return self.in_flight or (self.is_pacing and not self.is_held)
+        return self.in_flight or self.is_asking or (self.is_pacing and not self.is_held)
 
     @property
     def quiet_s(self) -> float:
@@ -123,8 +127,17 @@ def next_step(place: Place) -> Step | None:
         or _send_again(place)
         or _pause_waiting(place)
         or _send_next(place)
-        or _explain(place)
+        or next(_explain(place), None)
     )
+
+
+def explanations(place: Place) -> dict[str, list[int]]:
+    """Return why jobs wait that do not say so yet: of hundreds, most for the same reason."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for step in _explain(place):
+        if isinstance(step, Explain):
+            found[step.reason].append(step.job.id)
+    return found
 
 
 def _end_cancelled(place: Place) -> Step | None:
@@ -202,18 +215,18 @@ def _first_waiting(place: Place) -> Job | None:
     return next((job for job in place.jobs if not job.rest), None)
 
 
-def _explain(place: Place) -> Step | None:
+def _explain(place: Place) -> Iterator[Explain | Requeue]:
     for job in place.jobs:
         if job.in_flight:
             continue
         if job.is_paused and not job.rest:
-            return Requeue(job=job, reason=_why_waiting(place))
+            yield Requeue(job=job, reason=_why_waiting(place))
+            continue
         # A pause that was not confirmed says more than that it is one.
         is_told = job.is_paused and job.reason.startswith(job.rest)
         reason = job.rest or _why_waiting(place)
         if not (job.keeps_reason or is_told) and job.reason != reason:
-            return Explain(job=job, reason=reason)
-    return None
+            yield Explain(job=job, reason=reason)
 
 
 def _why_waiting(place: Place) -> str:

@@ -41,7 +41,7 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
     Does nothing while the store is down or nobody reads reports: silence means nothing then.
     """
     now = now or timezone.now()
-    jobs = list(PullJob.objects.active().select_related("instance__node").in_order())
+    jobs = list(_active())
     if not jobs:
         return 0
     limits = read_limits(jobs, now=now)
@@ -62,6 +62,12 @@ def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -
         return 0
 
 
+def _active() -> PullJobQuerySet:
+    """Return all jobs that have not ended, without the long fields of their places."""
+    rows = PullJob.objects.active().select_related("instance__node").in_order()
+    return rows.defer("instance__shelf", "instance__node__last_sample")
+
+
 def _carry_on(
     jobs: list[PullJob], states: dict[str, live.NodeState], limits: Limits, *, now: datetime
 ) -> int:
@@ -71,7 +77,7 @@ def _carry_on(
         is_to_pause = job.pause_requested and job.sent_at is not None
         if is_to_pause or (job.cancel_requested and job.attempt):
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
-    steps, waits = 0, dict[int, str]()
+    steps, waits = 0, dict[int, sourcing.Wait]()
     while jobs and steps < MAX_STEPS:
         state = states.get(jobs[0].instance.node.slug)
         place = _place(jobs, state, waits, is_closed=limits.is_closed, now=now)
@@ -79,10 +85,13 @@ def _carry_on(
         if step is None:
             break
         steps += 1
+        if isinstance(step, reconcile.Explain):
+            _explain(jobs, reconcile.explanations(place))
+            continue
         source = _source(step, jobs, limits, now=now)
         if isinstance(source, sourcing.Wait):
-            # Those behind it may begin meanwhile.
-            waits[step.job.id] = source.reason
+            # Those behind it may begin meanwhile, but for the seconds in which a machine is asked.
+            waits[step.job.id] = source
             continue
         if not _take(step, jobs, source, now=now):
             break
@@ -113,7 +122,7 @@ def _job_of(step: reconcile.Step, jobs: list[PullJob]) -> PullJob:
 def _place(
     jobs: list[PullJob],
     state: live.NodeState | None,
-    waits: Mapping[int, str],
+    waits: Mapping[int, sourcing.Wait],
     *,
     is_closed: bool,
     now: datetime,
@@ -124,9 +133,7 @@ def _place(
         instance=str(instance),
         paused=instance.node.paused,
         seen_age_s=_seen_age_s(instance.node, state, now=now),
-        jobs=tuple(
-            _facts(job, waits.get(job.pk, ""), is_closed=is_closed, now=now) for job in jobs
-        ),
+        jobs=tuple(_facts(job, waits.get(job.pk), is_closed=is_closed, now=now) for job in jobs),
     )
 
 
@@ -137,7 +144,9 @@ def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> f
     return min((age for age in ages if age is not None), default=None)
 
 
-def _facts(job: PullJob, wait: str, *, is_closed: bool, now: datetime) -> reconcile.Job:
+def _facts(
+    job: PullJob, wait: sourcing.Wait | None, *, is_closed: bool, now: datetime
+) -> reconcile.Job:
     bounds = _bounds(job, is_closed=is_closed)
     return reconcile.Job(
         id=job.pk,
@@ -145,13 +154,14 @@ def _facts(job: PullJob, wait: str, *, is_closed: bool, now: datetime) -> reconc
         fruitless=job.fruitless,
         cancel_requested=job.cancel_requested,
         pause_requested=job.pause_requested,
-        rest=wait or bounds.why(now),
+        rest=wait.reason if wait else bounds.why(now),
         is_paused=job.state == PullState.PAUSED,
         is_held=job.held,
         is_begun=job.attempt > 0 and not wait,
         is_arrived=job.state in ARRIVED,
         keeps_reason=bounds.is_retrying(now),
         is_pacing=bounds.is_pacing(now),
+        is_asking=wait is not None and wait.is_asking,
         sent_age_s=_age_s(job.sent_at, now),
         sign_age_s=_age_s(job.heartbeat_at, now),
         reason=job.reason,
@@ -188,9 +198,16 @@ def _take(
             return _stop(job, step.reason)
         case reconcile.Pause() | reconcile.Requeue():
             return _put_by(job, ENDS[type(step)], step.reason)
-        case reconcile.Explain():
-            return bool(_still(job).update(reason=step.reason))
     return False
+
+
+def _explain(jobs: list[PullJob], told: Mapping[str, list[int]]) -> None:
+    """Say why jobs wait; whose state changed in this moment says so at the next tick."""
+    by_id = {job.pk: job for job in jobs}
+    for reason, keys in told.items():
+        PullJob.objects.waiting().filter(pk__in=keys).update(reason=reason)
+        for key in keys:
+            by_id[key].reason = reason
 
 
 def _stop(job: PullJob, reason: str) -> bool:

@@ -75,9 +75,10 @@ INTERNET = Source(kind=PullSource.INTERNET)
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """It does not begin yet."""
+    """It does not begin yet. ``is_asking``: within seconds it does, so none goes before it."""
 
     reason: str
+    is_asking: bool = False
 
 
 def choose(job: PullJob, limits: Limits, *, now: datetime) -> Source | Wait:
@@ -126,7 +127,7 @@ def _go_on(job: PullJob, current: Transfer, *, now: datetime) -> Source | Wait |
         return None
     if current.opened_at is None:
         if now - current.asked_at < OPEN_WITHIN:
-            return Wait(reason=f"Asks {giver.node} to give it.")
+            return _asks(giver.node)
         end(current, now=now, failed=f"{giver.node} was asked to give it and did not answer.")
         return None
     hosts = hosts_of(giver, job.instance, current.hosts)
@@ -170,13 +171,17 @@ def _ask(job: PullJob, row: InstalledModel, limits: Limits, *, now: datetime) ->
                 job=job, secret=secrets.token_hex(16), asked_at=now, renewed_at=now, **fields
             )
     except IntegrityError:
-        return Wait(reason=f"Asks {row.instance.node} to give it.")
+        return _asks(row.instance.node)
     try:
         orders.send_share(asked, bytes_per_s=limits.of(job))
     except orders.NotSent as error:
         end(asked, now=now)
         raise live.StoreDown from error
-    return Wait(reason=f"Asks {row.instance.node} to give it.")
+    return _asks(row.instance.node)
+
+
+def _asks(giver: Node) -> Wait:
+    return Wait(reason=f"Asks {giver} to give it.", is_asking=True)
 
 
 def _bringer(job: PullJob, *, now: datetime) -> str:

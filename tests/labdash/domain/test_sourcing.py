@@ -141,6 +141,43 @@ def test_a_copy_that_fails_is_fetched_elsewhere_at_once() -> None:
 
 
 def test_what_is_the_receivers_own_fault_blames_nobody() -> None:
+def test_no_other_model_goes_before_one_that_a_machine_is_asked_for() -> None:
+    has_it("rog")
+    job = wants_it()
+    other = make_job(job.instance, model="phi4:14b")
+    carry_on()
+    other.refresh_from_db()
+    why = "Waits for qwen3:8b: one at a time on tower/ollama."
+    assert (other.sent_at, other.reason, other.transfers.count()) == (None, why, 0)
+    opens(job)
+    assert [order["model"] for order in orders("tower")] == ["qwen3:8b"]
+
+
+def test_a_source_of_the_lab_that_fails_counts_as_no_try() -> None:
+    PullSettings.objects.create(pk=1, tries=1)
+    has_it("rog")
+    job = wants_it()
+    carry_on()
+    opens(job)
+    job.refresh_from_db()
+    now = timezone.now()
+    record_progress(progress(job, "failed", cause="damaged", retry=True), arrived_at=now)
+    job.refresh_from_db()
+    assert (job.source, job.attempt, job.retries) == ("internet", 2, 0)
+
+
+def test_an_ollama_that_went_away_is_given_time_whatever_the_source() -> None:
+    has_it("rog")
+    job = wants_it()
+    carry_on()
+    opens(job)
+    job.refresh_from_db()
+    now = timezone.now()
+    record_progress(progress(job, "failed", cause="server-away", retry=True), arrived_at=now)
+    job.refresh_from_db()
+    assert (job.retries, job.retry_at) == (1, now + timedelta(seconds=60))
+
+
     has_it("rog")
     job = wants_it()
     carry_on()
