@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 KEPT = timedelta(days=180)
 STOPPED, TAKEN = "Stopped by hand.", "The GPUs were taken again."
 CANCELLED = "Cancelled with its schedule."
+# So soon a pull that failed is tried again without losing its machine's turn.
+SOON = timedelta(minutes=5)
 
 
 def start(  # noqa: PLR0913 - keyword only, and each says when or for whom
@@ -102,7 +104,7 @@ def end_all(*, schedule: PullSchedule, now: datetime) -> None:
 
 def move_left(*, schedule: PullSchedule, now: datetime) -> None:
     """Let what is left of runs that are over go on in the next window, if there is one."""
-    window = None if schedule.paused else due.next_window(schedule, now)
+    window = _following(schedule, now)
     if window is not None:
         over = ScheduleRun.objects.filter(schedule=schedule).exclude(state=RunState.RUNNING)
         bounds = {"not_before_at": window.opens_at, "not_after_at": window.closes_at}
@@ -110,9 +112,21 @@ def move_left(*, schedule: PullSchedule, now: datetime) -> None:
         schedule_updates.move(runs=over, **bounds)
 
 
+def move_end(*, schedule: PullSchedule, now: datetime) -> None:
+    """Let what runs end with a window that was changed; pulls by hand are bound to none."""
+    for run in schedule.runs.running():
+        if run.by_hand and not schedule.gives_gpus:
+            continue
+        bounds = {"not_before_at": now, "not_after_at": due.closing(schedule, run.started_at)}
+        same = ScheduleRun.objects.running().filter(pk=run.pk)
+        if same.update(ends_at=bounds["not_after_at"]):
+            PullJob.objects.active().filter(run=run).update(**bounds)
+            schedule_updates.move(runs=same, **bounds)
+
+
 def carry_on(*, runs: Collection[ScheduleRun], now: datetime) -> None:
     """Take what step is due of each run: its end, its window's end, or other machines' turn."""
-    parts, updating = _parts_of(runs), _updating(runs)
+    parts, updating = _parts_of(runs, now), _updating(runs)
     ready = schedule_turns.awake(now=now) if any(run.schedule.at_once for run in runs) else ()
     for run in runs:
         _carry_on(run, parts[run.pk], updating.get(run.pk, []), ready, now)
@@ -133,7 +147,7 @@ def _is_first(run: ScheduleRun) -> bool:
     return True
 
 
-def _parts_of(runs: Collection[ScheduleRun]) -> Mapping[int, list[Part]]:
+def _parts_of(runs: Collection[ScheduleRun], now: datetime) -> Mapping[int, list[Part]]:
     """Return the jobs of each run, with those that it joined."""
     joined = defaultdict(list)
     for run in runs:
@@ -142,13 +156,29 @@ def _parts_of(runs: Collection[ScheduleRun]) -> Mapping[int, list[Part]]:
     found: dict[int, list[Part]] = {run.pk: [] for run in runs}
     rows = PullJob.objects.filter(Q(run__in=list(found)) | Q(pk__in=list(joined))).order_by()
     # Of thousands of jobs that is a tenth of the time that rows take.
-    fields = ("pk", "run", "model", "instance__node__slug", "state", "reason", "waits", "sent_at")
-    for key, of_run, model, node, state, reason, waits, sent_at in rows.values_list(*fields):
-        part = Part(key, of_run, model, node, state, reason, waits, is_sent=sent_at is not None)
-        for each in {of_run, *joined.get(key, ())}:
+    fields = ("pk", "run", "model", "instance__node__slug", "state", "reason", "waits")
+    times = ("held", "sent_at", "rest_until_at", "retry_at")
+    for key, run, model, node, state, reason, waits, *stands in rows.values_list(*fields, *times):
+        part = Part(key, run, model, node, state, reason, waits, *_standing(*stands, now=now))
+        for each in {run, *joined.get(key, ())}:
             if each in found:
                 found[each].append(part)
     return found
+
+
+def _standing(
+    held: bool,  # noqa: FBT001 - as its row has it
+    sent_at: datetime | None,
+    rest_until_at: datetime | None,
+    retry_at: datetime | None,
+    *,
+    now: datetime,
+) -> tuple[bool, bool]:
+    """Return whether a job has its server, and whether it would not begin if it had its turn."""
+    rests = rest_until_at is not None and rest_until_at > now and not held
+    is_far = retry_at is not None and retry_at > now + SOON
+    is_busy = sent_at is not None or rests
+    return is_busy, not is_busy and (held or is_far)
 
 
 def _updating(runs: Collection[ScheduleRun]) -> Mapping[int, list[str]]:
@@ -181,17 +211,26 @@ def _carry_on(
         _end(run, RunState.FAILED if failed else RunState.FINISHED, text, now)
     elif is_over:
         _close(run, len(left) + waiting, len(parts) + len(updating), now)
-    elif run.schedule.at_once:
+    elif run.schedule.at_once or any(part.waits for part in left):
+        # That may have been changed while it runs: then nobody waits for a turn any more.
         schedule_turns.take_turns(run=run, left=left, ready=ready)
 
 
 def _close(run: ScheduleRun, left: int, of: int, now: datetime) -> None:
     """End a run with its window, and let the rest wait for the next one."""
-    following = None if run.schedule.paused else due.next_window(run.schedule, now)
-    text = left_words(left, of, following, run.schedule, now)
+    text = left_words(left, of, _following(run.schedule, now), run.schedule, now)
     with transaction.atomic():
         if _end(run, RunState.UNFINISHED, text, now):
             move_left(schedule=run.schedule, now=now)
+
+
+def _following(schedule: PullSchedule, now: datetime) -> due.Window | None:
+    """Return when a schedule is due next: never while it is paused, or cannot be read any more."""
+    try:
+        return None if schedule.paused else due.next_window(schedule, now)
+    except ValueError as error:
+        log.warning("schedule not read schedule=%s: %s", schedule, error)
+        return None
 
 
 def _end(run: ScheduleRun, state: RunState, text: str, now: datetime) -> bool:

@@ -32,7 +32,7 @@ def first_turn(*, run: ScheduleRun, nodes: Iterable[str], now: datetime) -> froz
     if not run.schedule.at_once:
         return frozenset(places)
     ready = awake(now=now)
-    candidates = [Candidate(node=slug, is_awake=slug in ready) for slug in places]
+    candidates = [Candidate(node=slug, is_able=slug in ready) for slug in places]
     return whose_turn(candidates, run.schedule.at_once)
 
 
@@ -44,9 +44,11 @@ def waits_of(*, run: ScheduleRun) -> str:
 def take_turns(*, run: ScheduleRun, left: Iterable[Part], ready: Collection[str]) -> None:
     """Let the machines pull whose turn it is, and tell the others' jobs to wait."""
     own = [part for part in left if part.run == run.pk]
-    busy = {part.node for part in own if part.is_sent}
+    busy = {part.node for part in own if part.is_busy}
+    # Whose pulls are all held by somebody would keep the others out all night.
+    able = {part.node for part in own if not part.is_kept}.intersection(ready)
     candidates = [
-        Candidate(node=slug, is_busy=slug in busy, is_awake=slug in ready)
+        Candidate(node=slug, is_busy=slug in busy, is_able=slug in able)
         for slug in {part.node for part in own}
     ]
     turn = whose_turn(candidates, run.schedule.at_once)
@@ -55,7 +57,7 @@ def take_turns(*, run: ScheduleRun, left: Iterable[Part], ready: Collection[str]
     told: dict[str, list[int]] = {"": [], waits: []}
     for part in own:
         text = "" if part.node in turn else waits
-        if part.waits != text and not (text and part.is_sent and part.node in ready):
+        if part.waits != text and not (text and part.is_busy and part.node in ready):
             told[text].append(part.key)
     for text, keys in told.items():
         if keys:

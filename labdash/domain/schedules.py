@@ -46,20 +46,31 @@ def create(**fields: Unpack[Fields]) -> PullSchedule:
 
 
 def change(*, schedule: PullSchedule, **fields: Unpack[Fields]) -> PullSchedule:
-    """Store other wishes: what was due before by the old ones is not by the new ones."""
-    changed = PullSchedule.objects.get(pk=schedule.pk)
+    """Store other wishes: what was due before by the old ones is not by the new ones.
+
+    What runs ends with its window as it is now. It is stopped where GPUs take the place of pulls,
+    or pulls that of GPUs.
+    """
+    now = timezone.now()
+    before, changed = (PullSchedule.objects.get(pk=schedule.pk) for _ in range(2))
     for name, value in fields.items():
         setattr(changed, name, value)
-    changed.decided_to = timezone.now()
+    changed.decided_to = now
     with transaction.atomic():
         _store(changed)
-        schedule_runs.move_left(schedule=changed, now=timezone.now())
+        if before.gives_gpus != changed.gives_gpus:
+            schedule_runs.end_all(schedule=changed, now=now)
+        elif (before.until, before.zone) != (changed.until, changed.zone):
+            schedule_runs.move_end(schedule=changed, now=now)
+        schedule_runs.move_left(schedule=changed, now=now)
     schedule.refresh_from_db()
     return changed
 
 
 def delete(*, schedule: PullSchedule) -> None:
     """Forget a schedule; what it asked for and has not arrived is cancelled."""
+    # Lest it begins anew in this moment: nobody would take its GPUs again.
+    PullSchedule.objects.filter(pk=schedule.pk).update(paused=True)
     schedule_runs.end_all(schedule=schedule, now=timezone.now())
     schedule.delete()
 

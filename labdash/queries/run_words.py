@@ -13,7 +13,11 @@ MOST_FAILED = 3
 
 
 class Part(NamedTuple):
-    """A job of a run, its own or one that it joined."""
+    """A job of a run, its own or one that it joined.
+
+    ``is_busy``: its machine is at it, or rests between two turns under a speed limit. ``is_kept``:
+    somebody holds it, or its next try is far off.
+    """
 
     key: int
     run: int | None
@@ -22,7 +26,8 @@ class Part(NamedTuple):
     state: str
     reason: str = ""
     waits: str = ""
-    is_sent: bool = False
+    is_busy: bool = False
+    is_kept: bool = False
 
     @property
     def is_active(self) -> bool:

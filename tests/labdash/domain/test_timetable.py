@@ -121,6 +121,48 @@ def test_some_machines_pull_at_once_and_the_others_are_told_to_wait() -> None:
     assert _waiting() == {"mac": {waits}, "rog": {""}}
 
 
+def test_a_machine_whose_pulls_are_held_keeps_no_other_out() -> None:
+    for slug in ("attic", "mac"):
+        make_instance(slug, last_seen_at=OPENS)
+    schedule = make_schedule(at_once=1)
+    tick()
+    waits = "Waits for its turn: nightly pulls to one machine at a time."
+    PullJob.objects.filter(instance__node__slug="attic").update(held=True)
+    tick()
+    assert _waiting() == {"attic": {waits}, "mac": {""}}
+    # A pull that is tried again soon, or rests under a speed limit, loses no turn.
+    PullJob.objects.update(held=False, retry_at=OPENS + timedelta(minutes=1))
+    tick()
+    assert _waiting() == {"attic": {""}, "mac": {waits}}
+    resting = PullJob.objects.filter(instance__node__slug="mac")
+    resting.update(rest_until_at=OPENS + timedelta(minutes=9))
+    tick()
+    assert _waiting() == {"attic": {waits}, "mac": {""}}
+    # Nobody waits for a turn any more where there are none.
+    schedules.change(schedule=schedule, at_once=None)
+    tick()
+    assert _waiting() == {"attic": {""}, "mac": {""}}
+
+
+def test_a_run_ends_with_its_window_as_it_is_now() -> None:
+    make_instance()
+    schedule = make_schedule()
+    tick()
+    schedules.change(schedule=schedule, until=time(8))
+    [run] = tick(CLOSES + timedelta(minutes=1))
+    assert (run.state, run.ends_at) == (RunState.RUNNING, CLOSES + timedelta(hours=2))
+    assert PullJob.objects.get().not_after_at == run.ends_at
+
+
+def test_cards_come_back_where_their_schedule_is_to_pull_from_now_on() -> None:
+    gpu = Gpu.objects.create(node=make_node("rog"), uuid="GPU-0", name="RTX 3090")
+    schedule = make_schedule(what="gpus", model_names=[])
+    tick()
+    schedules.change(schedule=schedule, what="models", model_names=["qwen3:8b"])
+    gpu.refresh_from_db()
+    assert (gpu.given_back, ScheduleRun.objects.get().state) == (False, RunState.STOPPED)
+
+
 def _waiting() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     rows = PullJob.objects.active().order_by("instance__node__slug")

@@ -9,7 +9,7 @@ def test_who_has_begun_goes_on() -> None:
 
 
 def test_who_sleeps_keeps_nobody_out() -> None:
-    asleep = Candidate(node="attic", is_busy=True, is_awake=False)
+    asleep = Candidate(node="attic", is_busy=True, is_able=False)
     assert whose_turn([asleep, Candidate(node="rog")], 1) == {"rog"}
     assert whose_turn([asleep], 1) == {"attic"}
 
