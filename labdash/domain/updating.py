@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Q
 
 from labdash import live
-from labdash.domain import naming, pulls
+from labdash.domain import naming, pulls, updates
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import kept_name
 from labdash.domain.renewing import renew
@@ -22,6 +22,7 @@ from labdash.models import (
     NameJob,
     NameState,
     Node,
+    PullJob,
     PullState,
     Update,
     UpdateState,
@@ -106,7 +107,8 @@ def _step(row: Update, view: NodeView, *, now: datetime) -> bool:
 def _keep(row: Update, *, now: datetime) -> bool:
     """Give the version that is there a second name, once its time has come."""
     if row.not_after_at is not None and row.not_after_at <= now:
-        return _next_night(row, now=now)
+        # That of a schedule goes on when its schedule says so.
+        return row.run_id is None and _next_night(row, row.not_after_at, now=now)
     if row.not_before_at is not None and row.not_before_at > now:
         return False
     installed = _installed(row, row.model)
@@ -136,14 +138,19 @@ def _keep(row: Update, *, now: datetime) -> bool:
     )
 
 
-def _next_night(row: Update, *, now: datetime) -> bool:
+def _next_night(row: Update, ended_at: datetime, *, now: datetime) -> bool:
     """Put off to the next window what could not begin in its own: its node or the hub slept."""
-    assert row.not_after_at is not None  # noqa: S101 - for the type checker
-    days = (now - row.not_after_at) // DAY + 1
-    later: dict[str, Any] = {"not_after_at": row.not_after_at + days * DAY}
-    if row.not_before_at is not None:
-        later["not_before_at"] = row.not_before_at + days * DAY
+    later = _later(row.not_before_at, ended_at, now=now)
     return _change(row, **later, reason="It could not begin last night, and waits for the next.")
+
+
+def _later(
+    begins: datetime | None, ended_at: datetime, *, now: datetime
+) -> dict[str, datetime | None]:
+    """Return the next window of a night that is over, by the clock of the lab."""
+    zone, days = updates.lab_zone(), (now - ended_at) // DAY + 1
+    moved = (each and each.astimezone(zone) + days * DAY for each in (begins, ended_at))
+    return dict(zip(("not_before_at", "not_after_at"), moved, strict=True))
 
 
 def _pull(row: Update, *, now: datetime) -> bool:
@@ -186,7 +193,7 @@ def _arrive(row: Update, *, now: datetime) -> bool:
         changes = {"to_digest": installed.digest, "renews": True, "reason": ""}
         return _move(row, UpdateState.TRYING, now=now, **changes)
     if job is not None and job.is_active:
-        return False
+        return _go_on(job, now=now)
     if job is None or job.state == PullState.INSTALLED:
         return _nothing_new(row, now=now)
     ends = {PullState.CANCELLED: UpdateState.CANCELLED}

@@ -1,12 +1,12 @@
 """An update from the wish to the end, and back; whatever happens on the way."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from labdash.domain import renewing, updates, updating
+from labdash.domain import renewing, schedules, updates, updating
 from labdash.domain.errors import LabDashError
 from labdash.domain.updates import When
 from labdash.models import (
@@ -17,6 +17,7 @@ from labdash.models import (
     Plan,
     PullJob,
     PullState,
+    ScheduleRun,
     Update,
     UpdateState,
 )
@@ -287,6 +288,21 @@ def test_pull_is_bound_to_the_window(rog: Instance) -> None:
     job = go_on(row).pull_job
     assert job
     assert (job.priority, job.not_after_at) == (7, when.not_after_at)
+    # What has not come by the end of its night goes on in the next one.
+    go_on(row, when.not_after_at)
+    job.refresh_from_db()
+    assert when.not_after_at
+    assert job.not_after_at == when.not_after_at + timedelta(days=1)
+
+
+def test_update_of_a_schedule_whose_window_is_over_waits_for_that_schedule(rog: Instance) -> None:
+    ends = now(hours=-1)
+    row = begin(rog, When(not_before_at=now(hours=-5), not_after_at=ends))
+    schedule = schedules.create(name="nightly", model_names=["qwen3:8b"], until=time(6), zone="UTC")
+    run = ScheduleRun.objects.create(schedule=schedule, due_at=now(), started_at=now())
+    Update.objects.update(run=run)
+    row = go_on(row)
+    assert (row.state, row.not_after_at) == (UpdateState.WAITING, ends)
 
 
 def test_what_somebody_updated_by_hand_is_done(rog: Instance) -> None:
