@@ -18,6 +18,7 @@ from labdash.domain import (
     nodes,
     orders,
     problems,
+    pulls,
     reconciliation,
     renewing,
     schedule_runs,
@@ -137,6 +138,7 @@ def prune() -> None:
     attempts = access.forget_attempts()
     loads.prune(now=now)
     naming.prune(now=now)
+    pulls.prune(now=now)
     moving.prune(now=now)
     verifying.prune(now=now)
     updates.prune(now=now)

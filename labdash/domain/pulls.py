@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -13,7 +13,7 @@ from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.reconciliation import carry_on
-from labdash.models import Instance, Node, PullJob, PullState, ScheduleRun
+from labdash.models import ENDED, Instance, Node, PullJob, PullState, ScheduleRun
 from labdash.models.pull import ARRIVED, PullJobQuerySet
 from labdash.queries.resting import HELD
 from labdash.queries.room import missing_bytes, room_for
@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 USUAL_PRIORITY = 5
 # The first try may lose against a job that ends before it is read; the second cannot again.
 REQUEST_TRIES = 3
+# As runs of schedules; of very many that are older, so many at a time.
+KEPT = timedelta(days=180)
+MOST_FORGOTTEN = 1000
+
+type _Window = tuple[datetime | None, datetime | None]
 
 
 def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for whom
@@ -38,8 +43,9 @@ def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for who
 ) -> PullJob:
     """Return the job that pulls ``model`` to ``instance``: the active one, or a new one.
 
-    An active one is never put off: it keeps the wider of two windows and the better priority, and
-    belongs no more to a schedule that lets it wait where a person asks for it.
+    An active one is never put off: it keeps the better priority and the wider of two windows, the
+    earlier of two that do not meet; and belongs no more to a schedule that lets it wait where a
+    person asks for it.
     Raises ``LabDashError`` for a name that cannot be pulled, and for a disk that is known to be too
     small for it.
     """
@@ -141,6 +147,13 @@ def abandon(*, job: PullJob) -> None:
         ) from error
 
 
+def prune(*, now: datetime) -> int:
+    """Forget jobs of long ago."""
+    old = PullJob.objects.filter(state__in=ENDED, finished_at__lt=now - KEPT)
+    keys = list(old.order_by("finished_at").values_list("pk", flat=True)[:MOST_FORGOTTEN])
+    return PullJob.objects.filter(pk__in=keys).delete()[1].get("labdash.PullJob", 0)
+
+
 def active_jobs(*, node: Node) -> PullJobQuerySet:
     """Return the jobs of a node that have not ended."""
     return PullJob.objects.active().filter(instance__node=node).select_related("instance__node")
@@ -186,10 +199,13 @@ def _hasten(
     not_before_at: datetime | None,
     not_after_at: datetime | None,
 ) -> PullJob:
+    begins, ends = together(
+        (job.not_before_at, job.not_after_at), (not_before_at, not_after_at), now=timezone.now()
+    )
     wider = {
         "priority": min(job.priority, priority),
-        "not_before_at": _wider(min, job.not_before_at, not_before_at),
-        "not_after_at": _wider(max, job.not_after_at, not_after_at),
+        "not_before_at": begins,
+        "not_after_at": ends,
         **({} if run else {"run": None, "waits": ""}),
     }
     changes = {name: value for name, value in wider.items() if getattr(job, name) != value}
@@ -198,6 +214,20 @@ def _hasten(
             setattr(job, name, value)
         transaction.on_commit(lambda: carry_on(instance=job.instance))
     return job
+
+
+def together(one: _Window, other: _Window, *, now: datetime) -> _Window:
+    """Return what two windows are together, or the one of them that comes first. Pure.
+
+    One that is over is none, and what lies between two is in neither.
+    """
+    for window, instead in ((one, other), (other, one)):
+        if window[1] is not None and window[1] <= now:
+            return instead
+    for first, second in ((one, other), (other, one)):
+        if first[1] is not None and None not in second and first[1] < (second[0] or first[1]):
+            return first
+    return _wider(min, one[0], other[0]), _wider(max, one[1], other[1])
 
 
 def _wider(

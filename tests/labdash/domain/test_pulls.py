@@ -326,6 +326,26 @@ def test_a_second_request_widens_the_window_and_never_puts_off() -> None:
     assert (at_once.not_before_at, at_once.not_after_at, at_once.priority) == (None, None, 2)
 
 
+def test_windows_that_do_not_meet_leave_out_what_lies_between() -> None:
+    now = timezone.now()
+    last, tonight, sunday = (
+        (now + timedelta(hours=each), now + timedelta(hours=each + 4)) for each in (-20, 3, 51)
+    )
+    assert pulls.together(last, tonight, now=now) == tonight
+    assert pulls.together(sunday, tonight, now=now) == tonight
+    assert pulls.together(tonight, (None, None), now=now) == (None, None)
+
+
+@ACTUAL
+def test_jobs_of_half_a_year_ago_are_forgotten() -> None:
+    now = timezone.now()
+    old = make_job(state=PullState.FAILED, finished_at=now - timedelta(days=181))
+    new = make_job(old.instance, state=PullState.FAILED, finished_at=now - timedelta(days=179))
+    waiting = make_job(old.instance)
+    assert pulls.prune(now=now) == 1
+    assert set(PullJob.objects.all()) == {new, waiting}
+
+
 @ACTUAL
 @pytest.mark.parametrize("state", [PullState.FAILED, PullState.CANCELLED])
 def test_retrying_makes_a_new_job_for_the_same_model(state: PullState) -> None:
