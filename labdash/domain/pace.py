@@ -16,6 +16,9 @@ def pace(job: PullJob, limits: Limits, *, now: datetime) -> None:
         _update(job, rest_until_at=None)
     if job.sent_at is None or job.turn_at is None or job.pause_requested:
         return
+    if job.heartbeat_at is None or job.heartbeat_at < job.turn_at:
+        # What arrived is that of an earlier turn still.
+        return
     arrived = max(0, (job.arrived_bytes or 0) - job.turn_bytes)
     turn = pacing.Turn(age_s=(now - job.turn_at).total_seconds(), arrived_bytes=arrived)
     if rest_s := pacing.rest_s(turn, limit=limits.of(job)):
