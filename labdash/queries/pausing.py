@@ -1,7 +1,11 @@
 """What a pause may cost: Ollama deletes what lies unfinished for an hour when it starts."""
 
-from labdash.models import Instance, PullJob, PullSource
-from labdash.queries.lab import NodeView
+from collections.abc import Iterable
+
+from labdash.models import Instance, PullJob, PullSettings, PullSource
+from labdash.queries.lab import LabView, NodeView
+from labdash.queries.schedule_targets import instances_of
+from labdash.queries.schedule_words import listed
 from workers import wire
 
 KEEPS = "OLLAMA_NOPRUNE"
@@ -27,11 +31,29 @@ def bytes_at_risk(job: PullJob, view: NodeView | None) -> int:
 
     What comes from the hub's cache lies there still.
     """
-    sample = view.sample if view else None
-    reading = next(
-        (each for each in (sample.instances if sample else ()) if each.url == job.instance.url),
-        None,
-    )
-    if job.source == PullSource.CACHE or keeps_unfinished(job.instance, reading):
+    instance = job.instance
+    if job.source == PullSource.CACHE or keeps_unfinished(instance, _reading(instance, view)):
         return 0
     return job.done_bytes or 0
+
+
+def who_deletes(places: Iterable[str], lab: LabView) -> str:
+    """List the nodes and tags' machines on which a restart may cost what a window leaves undone.
+
+    Nothing where the hub's cache keeps a copy.
+    """
+    if PullSettings.read().cache:
+        return ""
+    views = {view.node.pk: view for view in lab.nodes}
+    slugs = dict.fromkeys(
+        each.node.slug
+        for each in instances_of(places)
+        if not keeps_unfinished(each, _reading(each, views.get(each.node_id)))
+    )
+    return listed([*slugs])
+
+
+def _reading(instance: Instance, view: NodeView | None) -> wire.InstanceReading | None:
+    sample = view.sample if view else None
+    readings = sample.instances if sample else ()
+    return next((each for each in readings if each.url == instance.url), None)

@@ -48,8 +48,12 @@ def _failed(row: ScheduleRow) -> Iterator[ProblemView]:
 
 def _unfinished(row: ScheduleRow) -> Iterator[ProblemView]:
     if row.last_state == row.before_state == RunState.UNFINISHED:
-        text = f"{row.schedule} was not finished in its window twice in a row. {row.last_text}"
-        step = f"{WHERE}: give it a longer window or more machines at once, or fewer models."
+        within = "in its window" if row.schedule.until else "before it was due again,"
+        text = f"{row.schedule} was not finished {within} twice in a row. {row.last_text}"
+        step = (
+            f"{WHERE}: see what was left. It may need a longer window, fewer models, or a machine"
+            " that is awake then."
+        )
         yield _problem(row, "schedule_unfinished", text, step)
 
 

@@ -14,7 +14,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from labdash.domain import schedule_runs, schedules
 from labdash.domain.errors import LabDashError
 from labdash.models import PullSchedule
-from labdash.queries.lab import read_lab
+from labdash.queries.lab import LabView, read_lab
+from labdash.queries.pausing import who_deletes
 from labdash.queries.planner_wants import choices
 from labdash.queries.problems import find_problems
 from labdash.queries.schedules import read_schedule, read_schedules
@@ -49,7 +50,7 @@ def schedule(request: Request, pk: int) -> HttpResponse:
     lab = read_lab(now=now)
     seen = read_schedule(row, now=now, home_zone=schedules.home_zone())
     parts = [
-        fragment(f"{DETAIL}#state", "state", view=seen.view),
+        fragment(f"{DETAIL}#state", "state", view=seen.view, risk=_risk(row, lab)),
         fragment(f"{DETAIL}#jobs", "jobs", jobs=seen.jobs, more=seen.more),
         fragment(f"{DETAIL}#runs", "runs", runs=seen.runs),
     ]
@@ -126,6 +127,11 @@ def _act(request: Request, pk: int, verb: Callable[[PullSchedule], object]) -> H
     return done(request, default=default)
 
 
+def _risk(row: PullSchedule, lab: LabView) -> str:
+    """List the machines on which the end of its window may cost what has come."""
+    return "" if row.gives_gpus or row.until is None else who_deletes(row.nodes, lab)
+
+
 def _form(data: QueryDict | None, initial: dict[str, object]) -> ScheduleForm:
     return ScheduleForm(data, initial=initial, places=choices(None).places)
 
@@ -145,6 +151,7 @@ def _form_page(
         "title": f"{row.name if row else 'Add a schedule'} · LabDash",
         "form": form,
         "row": row,
+        "risk": who_deletes((), read_lab(now=timezone.now())),
     }
     status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK
     return TemplateResponse(request, FORM, context, status=status)

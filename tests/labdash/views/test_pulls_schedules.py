@@ -1,6 +1,6 @@
 """Schedules on their pages."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,14 @@ from django.test import Client
 from django.utils import timezone
 
 from labdash.domain import schedule_runs, schedules
-from labdash.models import PullJob, PullSchedule, PullState, RunState, ScheduleRun
+from labdash.models import (
+    PullJob,
+    PullSchedule,
+    PullSettings,
+    PullState,
+    RunState,
+    ScheduleRun,
+)
 from labdash.queries.due import Window
 from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
@@ -99,6 +106,16 @@ def test_the_form_of_a_schedule_gives_it_back_as_it_is(page: Client, cron: str) 
     assert now["cron"] == cron.replace("1-5", "1,2,3,4,5")
 
 
+def test_what_the_end_of_a_window_may_cost_is_told_before(page: Client) -> None:
+    row = add(until=time(6))
+    words = "If Ollama on rog is restarted more than an hour later, it deletes what had come of it"
+    pages = (f"{URL}new/", f"{URL}{row.pk}/")
+    assert all(words in bare(text_of(page.get(url))) for url in pages)
+    assert words not in bare(text_of(page.get(f"{URL}{add('endless').pk}/")))
+    PullSettings.objects.create(pk=1, cache=True)
+    assert not any(words in bare(text_of(page.get(url))) for url in pages)
+
+
 def test_buttons_run_stop_pause_and_resume(page: Client) -> None:
     row = add()
     for verb, words in (
@@ -155,7 +172,7 @@ def test_as_many_queries_for_three_schedules_as_for_one(page: Client) -> None:
 
 def test_problems_tell_of_places_failures_and_windows_that_are_too_short() -> None:
     now = timezone.now()
-    add("gone"), add("failed"), add("short")
+    add("gone"), add("failed"), add("short", until=time(6))
     PullSchedule.objects.filter(name="gone").update(nodes=["attic"])
     PullSchedule.objects.create(name="lost", zone="Atlantis", decided_to=now)
     for name, state, days in (
