@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain.caching import publish, secret_of
+from labdash.domain.caching import publish, seal_of, secret_of
 from labdash.hosts import is_loopback
 from labdash.models import Instance, Membership, NodeKind, PullJob, PullSettings
 from labdash.queries.cache import read_state
@@ -45,7 +45,7 @@ def cache_origin(job: PullJob) -> Origin | str:
         publish(wanted=wanted, now=timezone.now())
     except live.StoreDown:
         return "The hub's cache cannot be asked: the store does not answer."
-    return Origin(giver=GIVER, hosts=hosts, port=port, secret=secret_of(job))
+    return Origin(giver=GIVER, hosts=hosts, port=port, secret=secret_of(job), seal=seal_of(job))
 
 
 def _why_not(job: PullJob, state: CacheState | None) -> str:
@@ -82,13 +82,16 @@ def hosts_for(instance: Instance) -> tuple[str, ...]:
 
     The name of a model holds no address of IPv6.
     """
+    there = urlsplit(instance.url).hostname or ""
+    joined = Membership.objects.filter(node=instance.node).values_list("address", flat=True).first()
+    is_here = bool(instance.node.started_with) or (instance.node.agentless and is_loopback(there))
     own = settings.LABDASH_HOST
     if own and not ipaddress_is_any(own):
-        return () if ":" in own else (own,)
-    there = urlsplit(instance.url).hostname or ""
-    if instance.node.started_with or (instance.node.agentless and is_loopback(there)):
+        # What means this machine here would mean another one there.
+        is_found = is_here or not is_loopback(own) or is_loopback(joined or "")
+        return (own,) if is_found and ":" not in own else ()
+    if is_here:
         return ("127.0.0.1",)
-    joined = Membership.objects.filter(node=instance.node).values_list("address", flat=True).first()
     told = [urlsplit(each).hostname or "" for each in addresses(None, 1)]
     found = [_address_towards(joined or there), *told]
     return tuple(dict.fromkeys(each for each in found if each and not is_loopback(each)))[

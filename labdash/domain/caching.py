@@ -5,6 +5,7 @@ The cache is a process of its own (``workers.cache``) that the runner starts whi
 
 import hmac
 import logging
+import re
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -32,7 +33,7 @@ from labdash.models import (
     PullState,
 )
 from labdash.models.pull import PullJobQuerySet, PullSource
-from labdash.queries.cache import cache_folder, port_error, read_state
+from labdash.queries.cache import GONE, cache_folder, left_folders, port_error, read_state
 from labdash.queries.limits import limit_now
 from workers.wire.caching import (
     DROPS_KEPT_S,
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 # As ``reconcile`` reckons: who was not heard of for so long sleeps, or is away.
 SILENT_AFTER = timedelta(seconds=20)
 SECRET_LENGTH = 32
+# As far as the cache would say it to a registry.
+_VERSION = re.compile(r"[0-9A-Za-z.+_\-]{1,40}")
 # Others write at the same moment, and hardly five times in a row.
 WRITE_TRIES = 5
 
@@ -126,11 +129,10 @@ def publish(*, wanted: PullSettings, now: datetime) -> list[PullJob]:
         keep_free_bytes=wanted.keep_free_bytes,
         bytes_per_s=limit_now(wanted, now=now),
         plain_port=Node.objects.filter(kind=NodeKind.WINDOWS).exists(),
-        grants=tuple(CacheGrant(secret=secret_of(job), model=job.model) for job in jobs),
-        ahead=tuple(
-            CacheAhead(model=job.model, version=job.instance.version[:SECRET_LENGTH])
-            for job in ahead
+        grants=tuple(
+            CacheGrant(secret=secret_of(job), model=job.model, seal=seal_of(job)) for job in jobs
         ),
+        ahead=tuple(CacheAhead(model=job.model, version=_version(job.instance)) for job in ahead),
     )
     _write(spec)
     return ahead
@@ -161,14 +163,28 @@ def _is_newer(text: str, spec: CacheSpec) -> bool:
     return 0 < there.made_at - spec.made_at < SPECS_APART_S
 
 
+def _version(instance: Instance) -> str:
+    """Return the version of a server, nothing where what its node tells is none."""
+    return instance.version if _VERSION.fullmatch(instance.version) else ""
+
+
 def secret_of(job: PullJob) -> str:
     """Return the secret by which the node of a job gets its model from the cache.
 
     It is the same at each try, so that nothing under its name is fetched twice, and dies with
     the job.
     """
+    return _derived(f"cache {job.pk}")
+
+
+def seal_of(job: PullJob) -> str:
+    """Return what the cache proves manifests with to the node of a job; no network ever sees it."""
+    return _derived(f"cache seal {job.pk}")
+
+
+def _derived(use: str) -> str:
     key = settings.SECRET_KEY.encode()
-    return hmac.digest(key, f"cache {job.pk}".encode(), sha256).hex()[:SECRET_LENGTH]
+    return hmac.digest(key, use.encode(), sha256).hex()[:SECRET_LENGTH]
 
 
 def _wished() -> PullJobQuerySet:
@@ -271,11 +287,11 @@ def _ask(key: str, name: str) -> None:
 def _remove_folder() -> None:
     """Delete all files of a cache that is off. Renamed first: who turns it on begins anew."""
     folder = cache_folder()
-    gone = folder.with_name(f"{folder.name}-gone-{time.time_ns()}")
     try:
-        folder.rename(gone)
-        shutil.rmtree(gone)
-    except FileNotFoundError:
-        return
+        with suppress(FileNotFoundError):
+            folder.rename(folder.with_name(f"{folder.name}{GONE}{time.time_ns()}"))
+        # Also what is left of another time, as where the hub was ended in the middle of it.
+        for gone in left_folders():
+            shutil.rmtree(gone)
     except OSError as error:
         raise LabDashError(f"{folder} cannot be deleted: {error.strerror}.") from error

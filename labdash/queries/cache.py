@@ -13,6 +13,9 @@ from labdash import live
 from labdash.models import PullSettings
 from workers.wire.caching import PLAIN_PORT, CachedModel, CacheState, state_key
 
+# What is being deleted has this in the name of its folder.
+GONE = "-gone-"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CacheRow:
@@ -63,7 +66,7 @@ def read_cache() -> CacheView:
         keep_free_bytes=wanted.keep_free_bytes,
         state=state,
         is_away=is_away,
-        left_bytes=0 if wanted.cache else _size_of(cache_folder()),
+        left_bytes=0 if wanted.cache else sum(map(_size_of, [cache_folder(), *left_folders()])),
         rows=tuple(_rows(state.models)) if state else (),
         since=datetime.fromtimestamp(state.since, UTC) if state else None,
     )
@@ -88,6 +91,12 @@ def port_error(state: CacheState | None) -> str:
 def cache_folder() -> Path:
     """Return where the files of the cache lie."""
     return Path(settings.DATA_DIR) / "cache"
+
+
+def left_folders() -> list[Path]:
+    """Return what is left of folders that were being deleted."""
+    folder = cache_folder()
+    return sorted(folder.parent.glob(f"{folder.name}{GONE}*"))
 
 
 def _rows(models: Iterable[CachedModel]) -> Iterable[CacheRow]:

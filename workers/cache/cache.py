@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from workers.cache.upstream import Upstream, UpstreamBad, UpstreamDown
 from workers.mirror import shelf
 from workers.mirror.shelf import UNKNOWN, Asked, FileBlob, Outlet, Refusal, find_secret
 from workers.wire.caching import CacheSpec
+from workers.wire.origins import SEAL_HEADER, sealed
 
 # Ten machines that pull one model ask the registry once for its manifest.
 ANSWER_KEPT_S = 10.0
@@ -39,6 +41,8 @@ REREAD_EVERY_S = 0.2
 THREADS = 32
 # Templates, settings, licences.
 CRUMB_BYTES = 2**20
+# What is said of itself is said on to registries.
+_OLLAMA = re.compile(r"ollama/[ -~]{1,200}")
 TOO_OLD = "this model requires a newer version of Ollama"
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,16 @@ log = logging.getLogger(__name__)
 class _Answer:
     result: Manifest | Refusal
     at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grant:
+    address: Address
+    seal: str | None
+
+    def seals(self, body: bytes) -> shelf.Manifest:
+        headers = {SEAL_HEADER: sealed(self.seal, body)} if self.seal else {}
+        return shelf.Manifest(body=body, headers=headers)
 
 
 class Cache:
@@ -60,7 +74,7 @@ class Cache:
         self.files, self.arrivals, self.count = files, arrivals, count
         self.reread: Callable[[], None] = lambda: None
         self._upstream = upstream
-        self._grants: list[tuple[str, Address]] = []
+        self._grants: list[tuple[str, _Grant]] = []
         self._ahead: dict[Address, str] = {}
         self._answers: dict[tuple[Address, str], _Answer] = {}
         self._named: dict[Address, dict[str, Named]] = {}
@@ -75,11 +89,14 @@ class Cache:
         """Take up what is wanted now; what is wanted no more ends at once."""
         names = (*(each.model for each in spec.grants), *(each.model for each in spec.ahead))
         places = _places(names)
-        granted = [each for each in spec.grants if each.model in places]
-        self._grants = [(each.secret, places[each.model]) for each in granted]
+        self._grants = [
+            (each.secret, _Grant(address=places[each.model], seal=each.seal))
+            for each in spec.grants
+            if each.model in places
+        ]
         ahead = [each for each in spec.ahead if each.model in places]
         self._ahead = {places[each.model]: each.version for each in ahead}
-        wanted = {address for _, address in self._grants} | set(self._ahead)
+        wanted = self.wanted
         self.arrivals.limit_bytes = spec.limit_bytes
         self.arrivals.keep_free_bytes = spec.keep_free_bytes
         self.arrivals.spared = wanted
@@ -103,7 +120,7 @@ class Cache:
     @property
     def wanted(self) -> set[Address]:
         """Return the models that somebody may ask for now."""
-        return {address for _, address in self._grants} | set(self._ahead)
+        return {grant.address for _, grant in self._grants} | set(self._ahead)
 
     def recheck(self, address: Address) -> None:
         """Read what is here of a model again, and delete files whose digest is another by now."""
@@ -128,24 +145,25 @@ class Cache:
 
         A registry that refuses is passed on, with its status: as 412 to an Ollama that is too old.
         """
-        address = await self._granted(asked)
-        if address is None or address.tag.lower() != tag.lower():
+        grant = await self._granted(asked)
+        if grant is None or grant.address.tag.lower() != tag.lower():
             return UNKNOWN
-        if not asked.agent.startswith("ollama/"):
+        address = grant.address
+        if not _OLLAMA.fullmatch(asked.agent):
             # A machine that only looks whether somebody is here shall not wait for a registry.
             here = self.files.find(address)
-            return shelf.Manifest(body=here.raw) if here else UNKNOWN
+            return grant.seals(here.raw) if here else UNKNOWN
         result = await self._apart(self.look_up, address, asked.agent)
-        return result if isinstance(result, Refusal) else shelf.Manifest(body=result.raw)
+        return result if isinstance(result, Refusal) else grant.seals(result.raw)
 
     async def blob(self, asked: Asked, digest: str) -> shelf.Blob | Refusal:
         """Return a blob of the model, whole or on its way."""
-        address = await self._granted(asked)
-        named = self._blobs(address).get(digest) if address else None
-        if address is None or named is None:
+        grant = await self._granted(asked)
+        named = self._blobs(grant.address).get(digest) if grant else None
+        if grant is None or named is None:
             return UNKNOWN
         try:
-            arrival = await self._apart(self.arrivals.begin, address, named)
+            arrival = await self._apart(self.arrivals.begin, grant.address, named)
         except (CannotArrive, OSError) as error:
             return Refusal(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"LabDash's cache: {error}")
         return self.give(named, arrival)
@@ -162,14 +180,14 @@ class Cache:
         """Return what counts the bytes that are given of a blob."""
         return partial(self.count.gave, named.digest, named.size_bytes)
 
-    async def _granted(self, asked: Asked) -> Address | None:
-        address = find_secret(asked.namespace, self._grants)
-        if address is None:
+    async def _granted(self, asked: Asked) -> _Grant | None:
+        grant = find_secret(asked.namespace, self._grants)
+        if grant is None:
             loop, now = asyncio.get_running_loop(), time.monotonic()
             await loop.run_in_executor(self._reader, self._reread, now)
-            address = find_secret(asked.namespace, self._grants)
-        is_same = address is not None and address.model.lower() == asked.model.lower()
-        return address if is_same else None
+            grant = find_secret(asked.namespace, self._grants)
+        is_same = grant is not None and grant.address.model.lower() == asked.model.lower()
+        return grant if is_same else None
 
     def _reread(self, since: float) -> None:
         """Read the spec, unless that was begun after ``since``: one reading is for all who wait."""

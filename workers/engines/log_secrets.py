@@ -36,6 +36,8 @@ _SECRETS = (
     (re.compile(r"(?i)([?&](?:key|sig|auth|pass)=)[^&\s\"']+"), r"\1"),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s@\"']{1,300}@"), r"\1"),
     (re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{8,}"), ""),
+    # By which a model came from another machine of the lab.
+    (re.compile(r"/[0-9a-f]{32}(?=/)"), "/"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.?[A-Za-z0-9_-]*"), ""),
     (re.compile(r"\bssh-(?:ed25519|rsa)\s+[A-Za-z0-9+/=]{20,}"), ""),
 )

@@ -3,7 +3,11 @@
 import re
 
 # host:port/secret/model:tag, as ``workers.wire.origins`` has them.
-_COPY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]*/[0-9a-f]{32}/[^/]+")
+_COPY = re.compile(
+    r"(?!(?:registry\.ollama\.ai|hf\.co|huggingface\.co)/)"
+    r"[A-Za-z0-9_][A-Za-z0-9_.:\-]*/[0-9a-f]{32}/[^/]+"
+)
+_SECRET = re.compile(r"/[0-9a-f]{32}/")
 
 
 def canonical_name(name: str) -> str:
@@ -24,6 +28,11 @@ def listed_name(name: str) -> str:
 def is_copy(name: str) -> bool:
     """Tell a name under which a model came from within the lab, for as long as that takes."""
     return _COPY.fullmatch(name) is not None
+
+
+def without_places(text: str) -> str:
+    """Take out of a text the secrets by which models come from within the lab."""
+    return _SECRET.sub("/…/", text)
 
 
 def model_and_tag(name: str) -> str:

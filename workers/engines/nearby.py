@@ -5,19 +5,22 @@ one, with the same manifest and no byte more, and the long name goes.
 """
 
 import asyncio
+import hmac
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 
 import httpx
 
 from workers.engines.asking import Refused, ask
 from workers.engines.base import EngineDown
-from workers.engines.names import is_copy, listed_name, model_and_tag
+from workers.engines.names import is_copy, listed_name, model_and_tag, without_places
 from workers.engines.reasons import Reason
 from workers.engines.watch import InstanceWatch
 from workers.mirror.shelf import MOST_MANIFEST_BYTES
 from workers.wire import Origin
+from workers.wire.origins import SEAL_HEADER, sealed
 
 # On a home network an answer takes milliseconds; a machine that wakes is tried again by the hub.
 PROBE_S = 3.0
@@ -38,6 +41,7 @@ class Nearby:
         self._model = listed_name(model)
         self._watch = watch
         self._spare = f"{REPLACED}/pull-{job_id}:latest"
+        self._host = ""
         self.name = ""
 
     @property
@@ -50,16 +54,15 @@ class Nearby:
 
         What a server on another machine reaches is not known here: that one tries the first.
         """
-        hosts = self._origin.hosts
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            answers = list(pool.map(self._probe, hosts))
+        hosts, answers = self._origin.hosts, asyncio.run(self._probe_all())
         good = [host for host, why in zip(hosts, answers, strict=True) if not why]
         is_remote = self._watch.place.look().home == "remote"
         if not good and not is_remote:
             told = "; ".join(f"{host}: {why}" for host, why in zip(hosts, answers, strict=True))
             text = f"{self._origin.giver} is not reached at port {self._origin.port} ({told})."
             return Reason(text=text, retry=True, cause="unreachable")
-        self.name = self._name((good or [*hosts])[0])
+        self._host = (good or [*hosts])[0]
+        self.name = self._name(self._host)
         return None
 
     def adopt(self) -> Reason | None:
@@ -68,49 +71,62 @@ class Nearby:
             return asyncio.run(asyncio.wait_for(self._adopt(), RENAME_S))
         except (Refused, EngineDown, TimeoutError) as error:
             log.warning("copied model not renamed model=%s error=%s", self._model, error)
-            return Reason(
-                text=f"It has come, and Ollama did not give it its name {self._model}: {error}",
-                retry=True,
-                cause="server-away",
-            )
+            text = f"It has come, and Ollama did not give it its name {self._model}: {error}"
+            return Reason(text=without_places(text), retry=True, cause="server-away")
 
     def clear(self) -> None:
-        """Delete names that earlier copies left behind, as where a worker was killed."""
-        try:
-            asyncio.run(asyncio.wait_for(self._clear(), RENAME_S))
-        except (Refused, EngineDown, TimeoutError) as error:
-            log.info("names of earlier copies not deleted: %s", error)
+        """Delete names that earlier copies left behind, as where a worker was killed.
+
+        What has come whole stays until it has its own name: it need not come twice.
+        """
+        clear_copies(self._watch, spare=self._spare, kept=self._origin)
 
     # --- reaching --------------------------------------------------------------------------------
 
-    def _probe(self, host: str) -> str:
+    async def _probe_all(self) -> list[str]:
+        return list(await asyncio.gather(*map(self._probe, self._origin.hosts)))
+
+    async def _probe(self, host: str) -> str:
         """Ask an address for the manifest; return what is wrong, nothing where it is right."""
-        model, _, tag = model_and_tag(self._model).rpartition(":")
-        url = f"http://{host}:{self._origin.port}/v2/{self._origin.secret}/{model}/manifests/{tag}"
         try:
-            with (
-                httpx.Client(timeout=PROBE_S, trust_env=False) as client,
-                client.stream("GET", url) as answer,
-            ):
-                return self._judge(answer)
-        except httpx.TimeoutException:
+            async with self._asked(host) as answer:
+                return await self._judge(answer)
+        except (TimeoutError, httpx.TimeoutException):
             return f"no answer in {PROBE_S:.0f} s, as behind a firewall"
         except (httpx.HTTPError, OSError, ValueError) as error:
             return str(error) or type(error).__name__
 
-    def _judge(self, answer: httpx.Response) -> str:
+    async def _judge(self, answer: httpx.Response) -> str:
         if self._origin.digest is None:
             # A cache asks the registry first, in Ollama's words: that is for Ollama to do.
             return ""
         if answer.status_code != httpx.codes.OK:
             return f"it answers {answer.status_code}"
-        digest, length = sha256(), 0
-        for chunk in answer.iter_raw():
-            length += len(chunk)
-            if length > MOST_MANIFEST_BYTES:
-                return "it sends no manifest"
-            digest.update(chunk)
-        return "" if digest.hexdigest() == self._origin.digest else f"it {_OTHER}"
+        digest = sha256(await _read(answer)).hexdigest()
+        return "" if digest == self._origin.digest else f"it {_OTHER}"
+
+    async def _proved_digest(self, seal: str) -> str | None:
+        """Ask for the manifest once more; return its digest where its seal is right."""
+        try:
+            async with self._asked(self._host) as answer:
+                manifest = await _read(answer)
+        except (TimeoutError, httpx.HTTPError, OSError, ValueError):
+            return None
+        told = answer.headers.get(SEAL_HEADER, "").encode()
+        is_right = hmac.compare_digest(told, sealed(seal, manifest).encode())
+        return sha256(manifest).hexdigest() if is_right else None
+
+    @asynccontextmanager
+    async def _asked(self, host: str) -> AsyncIterator[httpx.Response]:
+        model, _, tag = model_and_tag(self._model).rpartition(":")
+        url = f"http://{host}:{self._origin.port}/v2/{self._origin.secret}/{model}/manifests/{tag}"
+        # In all: who sends a byte now and then must not hold up a server's queue.
+        async with (
+            asyncio.timeout(PROBE_S),
+            httpx.AsyncClient(timeout=PROBE_S, trust_env=False) as client,
+            client.stream("GET", url) as answer,
+        ):
+            yield answer
 
     def _name(self, host: str) -> str:
         port = "" if self._origin.port == PLAIN_PORT else f":{self._origin.port}"
@@ -123,8 +139,15 @@ class Nearby:
         digest, there = names.get(self.name.lower()), names.get(self._model.lower())
         if digest is None:
             raise Refused("Ollama said that it succeeded, and does not list it")
-        if self._origin.digest not in {None, digest}:
-            await self._drop(self.name)
+        wanted = self._origin.digest
+        if self._origin.seal is not None:
+            # Over plain HTTP, anybody on the way could have given another one.
+            wanted = await self._proved_digest(self._origin.seal)
+            if wanted is None:
+                text = f"{self._origin.giver} did not confirm what had come, so it was not taken."
+                return Reason(text=text, retry=True, cause="unreachable")
+        if wanted not in {None, digest}:
+            await _drop(self._watch, self.name)
             return Reason(
                 text=f"{self._origin.giver} {_OTHER}, so it was deleted here.",
                 retry=True,
@@ -133,16 +156,8 @@ class Nearby:
         if there is not None and there != digest:
             await self._copy(self._model, self._spare)
         await self._copy(self.name, self._model)
-        await self._clear()
+        await _clear(self._watch, self._spare, kept=None)
         return None
-
-    async def _clear(self) -> None:
-        for name in self._listed():
-            if is_copy(name) or name.lower() == self._spare:
-                await self._drop(name)
-
-    def _listed(self) -> list[str]:
-        return [name for name, _ in self._watch.engine.digests()]
 
     def _names(self) -> dict[str, str]:
         return {name.lower(): digest for name, digest in self._watch.engine.digests()}
@@ -151,9 +166,35 @@ class Nearby:
         body = {"source": source, "destination": target}
         await ask(self._watch.spec.url, "POST", "/api/copy", body)
 
-    async def _drop(self, name: str) -> None:
-        try:
-            await ask(self._watch.spec.url, "DELETE", "/api/delete", {"model": name})
-        except Refused as refused:
-            if refused.status != httpx.codes.NOT_FOUND:
-                raise
+
+async def _read(answer: httpx.Response) -> bytes:
+    """Read a manifest. Raises ``ValueError`` where it is longer than any."""
+    content = bytearray()
+    async for chunk in answer.aiter_raw():
+        content += chunk
+        if len(content) > MOST_MANIFEST_BYTES:
+            raise ValueError("it sends no manifest")
+    return bytes(content)
+
+
+def clear_copies(watch: InstanceWatch, *, spare: str = "", kept: Origin | None = None) -> None:
+    """Delete names of copies, and ``spare``, but what came whole from ``kept``; never raises."""
+    try:
+        asyncio.run(asyncio.wait_for(_clear(watch, spare, kept=kept), RENAME_S))
+    except (Refused, EngineDown, TimeoutError) as error:
+        log.info("names of copies not deleted: %s", error)
+
+
+async def _clear(watch: InstanceWatch, spare: str, *, kept: Origin | None) -> None:
+    for name, digest in watch.engine.digests():
+        is_kept = kept is not None and (digest == kept.digest or f"/{kept.secret}/" in name)
+        if name.lower() == spare or (is_copy(name) and not is_kept):
+            await _drop(watch, name)
+
+
+async def _drop(watch: InstanceWatch, name: str) -> None:
+    try:
+        await ask(watch.spec.url, "DELETE", "/api/delete", {"model": name})
+    except Refused as refused:
+        if refused.status != httpx.codes.NOT_FOUND:
+            raise

@@ -11,7 +11,7 @@ from typing import Literal
 
 from workers.backoff import Backoff
 from workers.engines.blobs import find_damaged
-from workers.engines.nearby import Nearby
+from workers.engines.nearby import Nearby, clear_copies
 from workers.engines.partials import clear_spoiled, may_be_spoiled
 from workers.engines.reasons import (
     SPOILED,
@@ -139,7 +139,7 @@ class Pull:
         outcome = self._wait_for(turn)
         if outcome is None:
             try:
-                outcome = self._pull_nearby(self._nearby) if self._nearby else self._pull()
+                outcome = self._pull_nearby(self._nearby) if self._nearby else self._pull_far()
             finally:
                 turn.give_back(self._stream)
         log.info(
@@ -183,6 +183,13 @@ class Pull:
         outcome = self._pull()
         if outcome.phase == "installed" and (reason := nearby.adopt()):
             return _failed(reason)
+        return outcome
+
+    def _pull_far(self) -> Outcome:
+        outcome = self._pull()
+        if outcome.phase == "installed":
+            # It may have come whole from within the lab before, under a name of which nobody knew.
+            clear_copies(self._watch)
         return outcome
 
     def _pull(self) -> Outcome:

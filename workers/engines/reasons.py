@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.engines.names import without_places
 from workers.engines.stream import End
 from workers.wire import PullCause
 
@@ -221,7 +222,8 @@ def _find_rule(end: End) -> _Rule | Reason:
 
 def _shorten(text: str) -> str:
     """Make one line of at most 200 characters, without what every text begins with."""
-    line = " ".join(text.split()).removeprefix("pull model manifest: ").rstrip(".: ")
+    line = " ".join(without_places(text).split())
+    line = line.removeprefix("pull model manifest: ").rstrip(".: ")
     return line if len(line) <= 200 else f"{line[:199]}…"  # noqa: PLR2004 - said above
 
 

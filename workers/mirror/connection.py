@@ -197,6 +197,7 @@ def _of_manifest(found: Manifest) -> Headers:
         "Content-Type": MANIFEST_TYPE,
         "Docker-Content-Digest": f"sha256:{digest}",
         "ollama-content-digest": digest,
+        **found.headers,
     }
 
 

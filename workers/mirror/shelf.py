@@ -31,9 +31,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A manifest, byte by byte as the registry gave it: its SHA-256 is the model's digest."""
+    """A manifest, byte by byte as the registry gave it: its SHA-256 is the model's digest.
+
+    ``headers`` are what else its answer says.
+    """
 
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

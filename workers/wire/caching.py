@@ -30,10 +30,14 @@ _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class CacheGrant(Message):
-    """Who knows ``secret`` may pull ``model``, and nothing else, until the grant is gone."""
+    """Who knows ``secret`` may pull ``model``, and nothing else, until the grant is gone.
+
+    By ``seal`` its node sees that the manifest is the cache's.
+    """
 
     secret: Secret
     model: ModelName
+    seal: Secret | None = None
 
 
 class CacheAhead(Message):

@@ -1,5 +1,6 @@
 """Where in the lab a pull may come from, instead of the registry of its model."""
 
+import hmac
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -8,6 +9,8 @@ from workers.values import Text
 from workers.wire.base import Message
 
 MOST_HOSTS = 8
+# What plain HTTP brings may be anybody's; this header says who wrote a manifest.
+SEAL_HEADER = "LabDash-Seal"
 
 # 128 bits, as a registry's namespace: nobody guesses one.
 Secret = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -21,7 +24,8 @@ class Origin(Message):
     """A server that gives one model to who knows ``secret``: ``host:port/secret/model:tag``.
 
     ``hosts`` are tried in their order. Only a manifest with ``digest`` will do, any where that is
-    ``None``. ``giver`` is how sentences call it.
+    ``None``; with ``seal``, which no network sees, only one that the giver sealed. ``giver`` is how
+    sentences call it.
     """
 
     giver: Text
@@ -29,3 +33,9 @@ class Origin(Message):
     port: Port
     secret: Secret
     digest: _Digest | None = None
+    seal: Secret | None = None
+
+
+def sealed(seal: str, manifest: bytes) -> str:
+    """Return what only who knows ``seal`` can say of a manifest."""
+    return hmac.digest(seal.encode(), manifest, "sha256").hex()

@@ -16,7 +16,7 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.progress import record_progress
 from labdash.models import Membership, NodeKind, PullJob, PullSettings, PullState
 from labdash.models.pull import PullSource
-from labdash.queries.cache import cache_folder
+from labdash.queries.cache import cache_folder, read_cache
 from labdash.queries.lab import read_lab
 from labdash.queries.problems import find_problems
 from tests.factories import (
@@ -136,6 +136,17 @@ def test_what_a_sleeping_machine_wants_is_fetched_ahead_in_its_window() -> None:
 
 
 @pytest.mark.usefixtures("_on")
+def test_a_version_that_is_none_stops_no_pull() -> None:
+    now = timezone.now()
+    rog = make_instance("rog", last_seen_at=now - timedelta(hours=1))
+    rog.version = "0.6 é"
+    rog.save()
+    make_job(rog)
+    tend(now)
+    assert [each.version for each in spec().ahead] == [""]
+
+
+@pytest.mark.usefixtures("_on")
 def test_a_server_that_does_not_answer_counts_as_asleep() -> None:
     job = make_job(make_instance("rog", agentless=True))
     for state, models in (("ok", []), ("unreachable", [job.model])):
@@ -152,6 +163,10 @@ def test_a_damaged_file_from_the_cache_is_read_again_there() -> None:
         told = progress(job, "failed", cause="damaged", reason="digest mismatch")
         record_progress(told, arrived_at=timezone.now())
     assert live.store().smembers(rechecks_key()) == {job.model}
+    live.store().delete(rechecks_key())
+    job = running_job(make_instance("odd"), source=PullSource.CACHE)
+    record_progress(progress(job, "downloading", cause="damaged"), arrived_at=timezone.now())
+    assert live.store().smembers(rechecks_key()) == set()
 
 
 @pytest.mark.usefixtures("_on")
@@ -192,7 +207,9 @@ def test_a_node_is_told_where_the_cache_is_and_the_cache_of_the_node() -> None:
     origin = cache_origin(job)
     assert isinstance(origin, Origin)
     assert (origin.hosts, origin.port, origin.digest) == (("127.0.0.1",), 11481, None)
-    assert [each.secret for each in spec().grants] == [origin.secret]
+    (grant,) = spec().grants
+    assert (grant.secret, grant.seal) == (origin.secret, origin.seal)
+    assert origin.seal not in {None, origin.secret}
 
 
 @pytest.mark.parametrize(
@@ -261,6 +278,8 @@ def test_a_hub_that_listens_at_one_address_is_found_there(settings: Any) -> None
     tell()
     settings.LABDASH_HOST = "192.0.2.9"
     assert hosts_for(job.instance) == ("192.0.2.9",)
+    settings.LABDASH_HOST = "127.0.0.1"
+    assert hosts_for(job.instance) == ()
     settings.LABDASH_HOST = "2001:db8::9"
     assert cache_origin(job) == "No address is known by which rog would reach the hub."
 
@@ -269,6 +288,10 @@ def test_what_lies_there_while_it_is_off_is_deleted_at_once() -> None:
     file = cache_folder() / "blobs" / "sha256-x"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
+    left = cache_folder().with_name("cache-gone-1") / "blobs" / "sha256-y"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"yy")
+    assert read_cache().left_bytes == 3
     caching.drop_all()
     caching.drop_all()
     assert list(Path(settings.DATA_DIR).glob("cache*")) == []

@@ -10,6 +10,7 @@ import pytest
 
 from tests.processes import eventually
 from tests.workers.cache.bench import (
+    AGENT,
     MODEL,
     SECRET,
     Bench,
@@ -24,6 +25,8 @@ from workers.cache import arrival, arrivals
 from workers.cache import cache as cache_module
 from workers.cache.addresses import address_of
 from workers.cache.ahead import Ahead
+from workers.wire.caching import CacheGrant
+from workers.wire.origins import SEAL_HEADER, sealed
 
 LAYER = bytes(range(256)) * 1200
 CONFIG = b'{"requires": "0.30.0"}'
@@ -95,6 +98,24 @@ def test_only_who_knows_the_secret_gets_only_that_model(bench: Bench) -> None:
     bench.cache.follow(spec())
     assert bench.manifest().status_code == 404
     assert bench.registry.times("manifests/4b") == 0
+
+
+def test_a_manifest_is_sealed_for_the_one_who_asks(bench: Bench) -> None:
+    assert SEAL_HEADER not in bench.manifest().headers
+    bench.cache.follow(spec(grants=(CacheGrant(secret=SECRET, model=MODEL, seal="7" * 32),)))
+    for agent in (AGENT, {"User-Agent": "labdash"}):
+        answer = bench.manifest(headers=agent)
+        assert answer.headers[SEAL_HEADER] == sealed("7" * 32, answer.content)
+
+
+def test_strange_words_of_a_client_about_itself_reach_no_registry(bench: Bench) -> None:
+    assert bench.manifest().status_code == 200
+    for agent in (b"ollama/\xe9", b"ollama/" + b"x" * 2000):
+        answer = httpx.get(
+            f"{bench.url}/v2/{SECRET}/qwen3/manifests/8b", headers={b"User-Agent": agent}
+        )
+        assert answer.status_code == 200
+    assert bench.registry.times("manifests") == 1
 
 
 def test_a_grant_that_is_newer_than_the_spec_is_read_at_once(bench: Bench) -> None:

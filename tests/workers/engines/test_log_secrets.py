@@ -72,6 +72,11 @@ def test_line_without_a_secret_stays_as_it_is(line: str) -> None:
     assert without_secrets([line], most=40) == (line,)
 
 
+def test_place_of_a_copy_is_told_without_its_secret() -> None:
+    line = 'Get "http://10.0.0.5:11480/v2/{}/qwen3/manifests/8b": connection refused'
+    assert without_secrets([line.format("5" * 32)], most=1) == (line.format("[removed]"),)
+
+
 def test_lines_are_the_last_and_cut() -> None:
     shown = without_secrets([*map(str, range(50)), "x" * 9999], most=40)
     assert len(shown) == 40

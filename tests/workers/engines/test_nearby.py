@@ -1,8 +1,10 @@
 """A pull from within the lab: the address that answers, and the model's own name at the end."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -11,16 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import pytest
 
 from tests.workers.mirror.shelves import MANIFEST, OneModel
+from workers.engines import nearby as nearby_module
 from workers.engines.names import is_copy
 from workers.engines.nearby import Nearby
 from workers.mirror.serving import MirrorServer
 from workers.mirror.shelf import Asked, Manifest, Refusal
 from workers.wire import Origin
+from workers.wire.origins import SEAL_HEADER, sealed
 
 if TYPE_CHECKING:
     from workers.engines.watch import InstanceWatch
 
-SECRET = "5ec" + "0" * 29
+SECRET, SEAL = "5ec" + "0" * 29, "5ea" + "1" * 29
 DIGEST = sha256(MANIFEST).hexdigest()
 MODEL = "qwen3:0.6b"
 
@@ -56,7 +60,7 @@ class Shelf(OneModel):
     """Gives its manifest to whoever asks."""
 
     async def manifest(self, asked: Asked, tag: str) -> Manifest | Refusal:
-        return Manifest(body=MANIFEST)
+        return Manifest(body=MANIFEST, headers={SEAL_HEADER: sealed(SEAL, MANIFEST)})
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +144,62 @@ def test_a_worker_that_was_killed_leaves_no_name_for_ever(server: str) -> None:
     Names.names = {f"10.0.0.9:11480/{'a' * 32}/old:1b": "x", "a/b:c": "y"}
     nearby(server, 9).clear()
     assert Names.names == {"a/b:c": "y"}
+
+
+def test_what_came_whole_before_a_worker_was_killed_does_not_come_again(server: str) -> None:
+    kept = {f"10.0.0.9:11480/{'a' * 32}/{MODEL}": DIGEST, f"10.0.0.9/{SECRET}/{MODEL}": "x"}
+    Names.names = kept | {f"10.0.0.9:11480/{'a' * 32}/old:1b": "x"}
+    nearby(server, 9).clear()
+    assert Names.names == kept
+
+
+def test_a_name_of_somebody_who_is_called_like_a_secret_is_no_copy() -> None:
+    assert not is_copy(f"hf.co/{SECRET}/{MODEL}")
+    assert is_copy(f"hub.local/{SECRET}/{MODEL}")
+
+
+def test_who_sends_a_byte_now_and_then_holds_nobody_up(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearby_module, "PROBE_S", 0.2)
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            line, _ = listening.accept()
+            with line, suppress(OSError):
+                line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not done.wait(0.05):
+                    line.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        reason = nearby(server, listening.getsockname()[1]).reach()
+        done.set()
+        thread.join()
+    assert reason
+    assert "no answer in 0 s" in reason.text
+
+
+@pytest.mark.parametrize(
+    ("seal", "came", "cause", "left"),
+    [
+        (SEAL, DIGEST, None, {MODEL: DIGEST}),
+        (SEAL, "other", "damaged", {}),
+        ("0" * 32, DIGEST, "unreachable", None),
+    ],
+)
+def test_from_the_cache_only_what_it_sealed_is_taken(
+    server: str,
+    giver: MirrorServer,
+    seal: str,
+    came: str,
+    cause: str | None,
+    left: dict[str, str] | None,
+) -> None:
+    copy = nearby(server, giver.port, digest=None, seal=seal)
+    copy.reach()
+    Names.names = {copy.name: came}
+    reason = copy.adopt()
+    assert (reason.cause if reason else None) == cause
+    assert Names.names == ({copy.name: came} if left is None else left)

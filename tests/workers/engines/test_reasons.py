@@ -211,6 +211,14 @@ def test_a_long_text_is_cut() -> None:
     assert reason.text.endswith("…")
 
 
+def test_no_secret_of_a_copy_is_told() -> None:
+    url = f"http://10.0.0.5:11480/v2/{'5' * 32}/qwen3/manifests/8b"
+    text = f'pull model manifest: Get "{url}": dial tcp 10.0.0.5:11480: connection refused'
+    told = explain(End(kind="error", text=text), ABOUT).text
+    assert "10.0.0.5:11480/v2/…/qwen3" in told
+    assert "5" * 32 not in told
+
+
 def test_braces_in_a_text_are_left_alone() -> None:
     assert "{model}" in explain(End(kind="error", text="odd {model} {0}"), ABOUT).text
 
