@@ -64,9 +64,10 @@ class ByHand(Guarded[NameOrder]):
             text = f"For Ollama {order.model} and {target} are the same name."
             raise Refused("", meaning=text)
         source, there = _of(names, order.model), _of(names, target)
-        if source is None and there is not None and order.act == "rename":
+        is_there = there is not None and order.digest in {None, there}
+        if source is None and is_there and order.act == "rename":
             # It was renamed before, and nobody heard of it.
-            return there
+            return there or ""
         digest = self._expected(source)
         if there not in {None, digest} and not order.replaces:
             text = (

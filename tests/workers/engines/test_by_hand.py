@@ -90,6 +90,9 @@ def test_new_name_replaces_the_old_one_and_a_second_order_finds_it_done(bench: N
     assert "mine:latest" in bench.names()
     assert OTHER not in bench.names() | set(bench.ps())
     assert do(bench, "rename", OTHER, "mine:latest").phase == "done"
+    # Somebody else's doing: what stands there is not what was to get the name.
+    told = do(bench, "rename", OTHER, "mine:latest", digest="0" * 64)
+    assert told.meaning == f"{OTHER} is not on this server any more."
 
 
 def test_deletion_unloads_first_and_needs_nothing_to_be_there(bench: NameBench) -> None:
