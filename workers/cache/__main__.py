@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from workers.cache.cache import Cache
 from workers.cache.counting import Count
 from workers.cache.files import Files, InUse
 from workers.cache.keeper import CacheStore, Keeper
-from workers.cache.ports import Ports
+from workers.cache.ports import MOST_CONNECTIONS, Ports
 from workers.cache.upstream import Upstream
 from workers.wire import HUB_NODE
 from workers.wire.caching import CACHE_PORT
@@ -26,6 +27,8 @@ Face and no other place, and gives a model only to whom the hub has given a secr
 REDIS_URL names the store by which the hub tells it what to do."""
 
 BAD_SETTING = 2
+# Two ports with all their connections, and a file for each.
+_OPEN_FILES = 4 * MOST_CONNECTIONS + 512
 
 type Build = Callable[[Files, Count], Cache]
 
@@ -50,6 +53,7 @@ def serve(arguments: argparse.Namespace, build: Build) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.umask(0o077)
+    _allow_files()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -67,6 +71,14 @@ def serve(arguments: argparse.Namespace, build: Build) -> int:
     ports = Ports(cache, host=arguments.host, port=arguments.port)
     Keeper(cache, store=store, ports=ports).run(stopping)
     return 0
+
+
+def _allow_files() -> None:
+    """Let this process open what it may need: who only connects must not use up all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ wrong blob whole.
 """
 
 import asyncio
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -186,6 +187,8 @@ class Arrival:
                 return
             while at < end:
                 data = self.vessel.read(at, min(HASH_BYTES, end - at))
+                if not data:
+                    raise OSError(errno.EIO, "its file is shorter than it was")
                 digest.update(data)
                 at += len(data)
         if f"sha256:{digest.hexdigest()}" != self.blob.digest:

@@ -55,6 +55,8 @@ class Keeper:
         cache.reread = self.read_spec
         self._rates: dict[Address, tuple[float, int, float]] = {}
         self._saved_at = time.monotonic()
+        self._rechecking: set[Address] = set()
+        self._rereading = threading.Lock()
 
     def run(self, stopping: threading.Event) -> None:
         """Take step by step until the end."""
@@ -159,9 +161,17 @@ class Keeper:
         return rate
 
     def _recheck(self, names: set[str]) -> None:
-        """Read models again, apart: a large one takes a minute."""
-        for address in _addresses(names):
-            threading.Thread(target=self._cache.recheck, args=(address,), daemon=True).start()
+        """Read models again, apart and one after the other: a large one takes a minute."""
+        for address in set(_addresses(names)) - self._rechecking:
+            self._rechecking.add(address)
+            threading.Thread(target=self._read_again, args=(address,), daemon=True).start()
+
+    def _read_again(self, address: Address) -> None:
+        try:
+            with self._rereading:
+                self._cache.recheck(address)
+        finally:
+            self._rechecking.discard(address)
 
     def _drop(self, names: set[str]) -> None:
         """Delete models, and with ``EVERYTHING`` all that nobody is served."""
