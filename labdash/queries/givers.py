@@ -1,5 +1,6 @@
 """Which machines can give a model to another one, and why the others cannot."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from django.db.models import F, Q
 from labdash import live
 from labdash.models import InstalledModel, Instance, Manifest, PullJob, PullState, Transfer
 from labdash.models.node import Node
+from labdash.queries.trying import may_be_named
 
 # Later than pages say it, as for pulls.
 SEEN_WITHIN = timedelta(seconds=20)
@@ -19,6 +21,7 @@ MOST_RECEIVERS = 2
 WORD_WITHIN = timedelta(seconds=60)
 # It lists what it has within seconds of a pull.
 LISTED_WITHIN = timedelta(seconds=30)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,10 @@ class Copy:
 
 def read_copies(job: PullJob, *, now: datetime) -> list[Copy]:
     """Return where the model of a job is, the best place first. Raises ``live.StoreDown``."""
-    rows = list(
-        InstalledModel.objects.filter(name__iexact=job.model, is_cloud=False)
-        .exclude(instance=job.instance_id)
-        .select_related("instance__node")
-    )
+    found = InstalledModel.objects.filter(name__iexact=job.model, is_cloud=False)
+    others = found.exclude(instance=job.instance_id).select_related("instance__node")
+    # Nodes tell what they like, and of that an order bears little.
+    rows = [row for row in others if _DIGEST.fullmatch(row.digest) and may_be_named(row.name)]
     if not rows:
         return []
     seen = _seen([row.instance.node for row in rows], now)

@@ -1,5 +1,6 @@
 """By which addresses a machine finds another one."""
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
@@ -30,7 +31,16 @@ def _known(giver: Instance, told: Iterable[str]) -> Iterator[str]:
     joined = Membership.objects.filter(node=giver.node_id).values_list("address", flat=True)
     yield from joined
     yield urlsplit(giver.url).hostname or ""
-    yield from told
+    # A node must not lead another one anywhere: it tells addresses of networks, and no names.
+    yield from filter(_is_address, told)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return not (address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 def _is_same_machine(giver: Instance, receiver: Instance) -> bool:
