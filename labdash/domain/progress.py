@@ -70,7 +70,8 @@ def _record(report: wire.PullProgress, job: PullJob, arrived_at: datetime) -> bo
     if changed and state == PullState.PAUSED and report.phase in GOING:
         # It goes on although it was to stop: the store forgot the flag, or the node was away.
         raise_cancel_flag(job_id=job.pk, node=job.instance.node)
-    if changed and report.cause == "damaged" and job.source == PullSource.CACHE:
+    is_damaged = report.phase == "failed" and report.cause == "damaged"
+    if changed and is_damaged and job.source == PullSource.CACHE:
         caching.recheck(model=job.model)
     if changed and report.phase not in GOING:
         log.info("pull ended job=%d state=%s reason=%s", job.pk, state, report.reason)

@@ -291,6 +291,7 @@ def _end(job: PullJob, state: PullState, reason: str, *, now: datetime) -> bool:
             raise_cancel_flag(job_id=job.pk, node=job.instance.node)
     if ended:
         log.info("pull ended job=%d state=%s reason=%s", job.pk, state, reason)
+        sourcing.release(job, now=now)
     return bool(ended)
 
 

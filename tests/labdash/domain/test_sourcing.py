@@ -87,6 +87,7 @@ def test_a_machine_is_asked_first_and_then_the_order_names_it() -> None:
         "port": 11480,
         "secret": row.secret,
         "digest": DIGEST,
+        "seal": None,
     }
     assert (job.source, str(job.source_node), job.source_reason) == ("neighbour", "rog", "")
 
@@ -140,7 +141,6 @@ def test_a_copy_that_fails_is_fetched_elsewhere_at_once() -> None:
     assert [order.get("lease_s") for order in orders("rog")] == [90, 0]
 
 
-def test_what_is_the_receivers_own_fault_blames_nobody() -> None:
 def test_no_other_model_goes_before_one_that_a_machine_is_asked_for() -> None:
     has_it("rog")
     job = wants_it()
@@ -178,6 +178,7 @@ def test_an_ollama_that_went_away_is_given_time_whatever_the_source() -> None:
     assert (job.retries, job.retry_at) == (1, now + timedelta(seconds=60))
 
 
+def test_what_is_the_receivers_own_fault_blames_nobody() -> None:
     has_it("rog")
     job = wants_it()
     carry_on()
@@ -235,6 +236,16 @@ def test_others_in_the_queue_do_not_wait_for_a_machine_that_fetches() -> None:
     assert [order["model"] for order in orders("tower")] == ["phi4:14b"]
     assert job.reason == "Waits for rog, which downloads it: then it is copied from there."
     assert job.state == PullState.QUEUED
+
+
+def test_a_machine_need_not_give_what_ends_without_its_receiver() -> None:
+    has_it("rog")
+    job = wants_it()
+    carry_on()
+    PullJob.objects.filter(pk=job.pk).update(cancel_requested=True)
+    carry_on()
+    assert [order["lease_s"] for order in orders("rog")] == [90, 0]
+    assert not Transfer.objects.active().exists()
 
 
 def test_a_lease_is_renewed_while_the_pull_runs_and_ends_with_it() -> None:
@@ -299,6 +310,16 @@ def test_copying_can_be_switched_off() -> None:
     assert (job.source, job.source_reason) == ("internet", "Copying from other machines is off.")
 
 
+@pytest.mark.parametrize(("name", "digest"), [("qwen3:8b", "sha256:x"), ("qwen3:8b é", DIGEST)])
+def test_what_no_order_could_name_stops_no_queue(name: str, digest: str) -> None:
+    make_installed(make_instance("rog"), name=name, digest=digest)
+    seen("rog")
+    job = wants_it()
+    PullJob.objects.filter(pk=job.pk).update(model=name)
+    job.refresh_from_db()
+    assert givers.read_copies(job, now=timezone.now()) == []
+
+
 def test_files_that_the_worker_cannot_read_are_not_given() -> None:
     instance = has_it("rog")
     Manifest.objects.filter(instance=instance).delete()
@@ -311,7 +332,8 @@ def test_files_that_the_worker_cannot_read_are_not_given() -> None:
 
 def test_an_address_that_means_whoever_asks_is_one_on_the_same_machine_alone() -> None:
     rog, tower = make_instance("rog"), make_instance("tower")
-    assert hosts_of(rog, tower, ["127.0.0.1", "10.0.0.5", "fe80::1", "bad name"]) == ("10.0.0.5",)
+    told = ["127.0.0.1", "10.0.0.5", "fe80::1", "bad name", "127.1", "printer.lan", "169.254.0.1"]
+    assert hosts_of(rog, tower, told) == ("10.0.0.5",)
     for node in (rog.node, tower.node):
         node.started_with = "http://127.0.0.1:11434"
         node.save()
