@@ -15,6 +15,7 @@ TOGETHER = (
     "tests/benchmarks/accuracy/test_measured.py",
     "tests/deploy/test_join.py",
     "tests/deploy/test_up.py",
+    "tests/e2e/test_night.py",
     "tests/labdash/planner/memory/test_oracle.py",
     "tests/labdash/planner/test_real_labs.py",
     "tests/test_architecture.py",

@@ -177,7 +177,7 @@ def test_what_is_not_done_at_six_pauses(
     night: Night, first_night: dict[str, Job], second_night: dict[str, Job]
 ) -> None:
     assert first_night[SLOW].state == "paused"
-    assert night.seen["before night"] == first_night[SLOW].done_bytes
+    assert night.seen["before night"] < second_night[SLOW].done_bytes
 
 
 def test_it_is_finished_the_next_night(second_night: dict[str, Job], night: Night) -> None:

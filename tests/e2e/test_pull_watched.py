@@ -121,5 +121,6 @@ def test_button_in_the_matrix_turns_into_progress(window: Page, lab: LiveLab) ->
     row.locator("td[data-label=tower]").get_by_role("button").click()
     expect(row.locator("td[data-label=tower]")).to_contain_text(re.compile(r"\d+ %"))
     window.goto(f"{lab.url}/")
-    window.locator("#running .job").get_by_role("button", name="Cancel").click()
-    expect(window.locator("#running .job")).to_have_count(0, timeout=10_000)
+    job = window.locator("#running .job", has_text="qwen2.5:14b")
+    job.get_by_role("button", name="Cancel").click()
+    expect(job).to_have_count(0, timeout=10_000)
