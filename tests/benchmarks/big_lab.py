@@ -12,7 +12,7 @@ from typing import Any
 from labdash.env import ROOT, own_store_url
 from tests.deploy.running import Running, environment
 from tests.e2e.live_lab import order
-from tests.processes import processes_of
+from tests.processes import free_port, processes_of
 from tests.workers.node_process import Node, node_process
 
 COMMAND_TIMEOUT_S = 60
@@ -61,7 +61,10 @@ def big_lab(folder: Path) -> Iterator[BigLab]:
     with ExitStack() as stack:
         simulation = stack.enter_context(simulated(folder / "simlab"))
         data = folder / "var"
-        running = Running.start(data, "--no-local-node", "--host", "127.0.0.1")
+        registry = str(simulation["registry_url"])
+        running = Running.start(
+            data, "--no-local-node", "--host", "127.0.0.1", LABDASH_REGISTRY_URL=registry
+        )
         stack.callback(running.end)
         running.wait()
         machines = simulation["machines"]
@@ -78,6 +81,7 @@ def big_lab(folder: Path) -> Iterator[BigLab]:
                     folder=folder,
                     LABDASH_OLLAMA_URLS=each["ollama_urls"][0],
                     LABDASH_HARDWARE=f"simulated:{each['hardware_url']}",
+                    LABDASH_MIRROR_PORT=str(free_port()),
                 )
             )
             for each in machines
