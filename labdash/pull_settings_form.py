@@ -103,7 +103,7 @@ class PullSettingsForm(PlainForm):
         choices=UnusedRule.choices,
         error_messages={"invalid_choice": "Choose what becomes of them."},
     )
-    unused_after_days = _whole("For so many days", "", least=1, most=3650)
+    unused_after_days = _whole("Not used for so many days", "", least=1, most=3650)
     check_updates = forms.BooleanField(
         label="Look for updates once a day",
         required=False,
@@ -175,7 +175,8 @@ class NodeLimitForm(PlainForm):
         super().__init__(*args, **kwargs)
         self.node = node
         for name, what in (("speed", "Speed limit in MiB/s of"), ("keep_free", "Keep free on")):
-            self.fields[name].widget.attrs["aria-label"] = f"{what} {node.slug}"
+            said = {"aria-label": f"{what} {node.slug}", "placeholder": "as the lab"}
+            self.fields[name].widget.attrs.update(said)
 
     def values(self) -> dict[str, int | None]:
         """Return the fields of the node; a limit of 0 would be no limit but a stop."""

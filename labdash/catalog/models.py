@@ -153,7 +153,8 @@ def _quant(tag: str) -> str | None:
 
 def _unknown(base: str) -> str:
     near = get_close_matches(base[:LONGEST_SHOWN], [*_families(), *_by_name()], n=3, cutoff=0.5)
-    hint = f"; the nearest known are {', '.join(near)}" if near else ""
+    verb = "is" if len(near) == 1 else "are"
+    hint = f"; the nearest known {verb} {', '.join(near)}" if near else ""
     return f"the catalog has no model {_short(base)}{hint}"
 
 

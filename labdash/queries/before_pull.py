@@ -160,6 +160,11 @@ class Verdicts:
         """Return what is proposed."""
         return tuple(cell for row in self.rows for cell in row.cells if cell.is_picked)
 
+    @property
+    def offers_any(self) -> bool:
+        """Whether anything can be ticked."""
+        return any(cell.may_be_pulled for row in self.rows for cell in row.cells)
+
 
 def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
     """Answer for the lab as it is. Raises ``PlannerError`` with one line."""

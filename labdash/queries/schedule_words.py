@@ -149,9 +149,9 @@ def _updates(told: Told) -> Iterator[str]:
     if told.what == "gpus":
         return
     if told.updates == "take":
-        yield "What is newer is pulled."
+        yield "Newer versions are pulled."
     elif told.updates == "ask":
-        yield "What is newer is only told."
+        yield "Newer versions are only told of."
 
 
 def _missed(told: Told) -> Iterator[str]:

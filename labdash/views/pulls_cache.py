@@ -37,7 +37,7 @@ def pull_cache_limit(request: Request) -> HttpResponse:
         response.status_code = 422
         return response
     caching.limit(limit_bytes=form.limit_bytes)
-    return done(request, "The size limit is stored.", default="pull_cache")
+    return done(request, "The size limit is saved.", default="pull_cache")
 
 
 @button("pull_cache")

@@ -85,7 +85,7 @@ def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
     wanted = found.question.ctx if found else USUAL_CTX
     form.offer_contexts(found.family.top_ctx if found else 0, wanted)
     context = {
-        "title": "Before a pull · LabDash",
+        "title": "New pull · LabDash",
         "form": form,
         "values": values,
         "seen": found,

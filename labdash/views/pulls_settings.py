@@ -46,7 +46,7 @@ def _page(request: Request, form: WholeForm, stored: PullSettings) -> HttpRespon
         request,
         TEMPLATE,
         [now],
-        title="Settings of pulls · LabDash",
+        title="Pull settings · LabDash",
         lab=lab,
         problems=find_problems(lab),
         form=form,

@@ -39,7 +39,7 @@ def updates_look(request: Request) -> HttpResponse:
     """Ask soon for all names that were not asked for in the last hour."""
     names = [line.tag.name for line in read_radar() if line.tag is not None]
     count = upstream.hurry(names, now=timezone.now())
-    text = "Asking now." if count else "All names were asked for within the last hour."
+    text = "Asking now." if count else "All known names were asked for within the last hour."
     return done(request, text, default=PAGE)
 
 

@@ -34,14 +34,14 @@ class Said:
             Said(cron="0 23 * * 5,6", nodes=["rog", "desk"], at_once=1, updates="take"),
             (
                 "Pulls qwen3:14b to rog and desk on Fridays and Saturdays at 23:00 until 06:00 the"
-                " next day. One machine at a time. What is newer is pulled."
+                " next day. One machine at a time. Newer versions are pulled."
             ),
         ),
         (
             Said(what="installed", updates="ask", cron="0 4 * * 1-5", until=None, catch_up=True),
             (
                 "Looks for newer versions of everything installed on all machines from Monday to"
-                " Friday at 04:00. What is newer is only told. If the hub was off, it is made good."
+                " Friday at 04:00. Newer versions are only told of. If the hub was off, it is made good."
             ),
         ),
         (
