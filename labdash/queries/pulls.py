@@ -81,8 +81,10 @@ class JobView:
     def can_go_on(self) -> bool:
         """Whether something keeps it that a person may lift."""
         job = self.job
-        is_kept = job.held or job.state == PullState.PAUSED or self.opens_at or job.waits
-        return bool(is_kept or job.retry_at) and job.sent_at is None and not job.cancel_requested
+        if job.sent_at is not None or job.cancel_requested:
+            return False
+        is_kept = job.held or job.state == PullState.PAUSED or job.reason == resting.LATE
+        return bool(is_kept or self.opens_at or job.waits or job.retry_at)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,6 +226,17 @@ def test_a_pull_that_was_faster_than_its_share_rests_and_then_goes_on() -> None:
     assert (job.turn_at, job.turn_bytes, len(orders())) == (later, 0, 1)
 
 
+def test_what_came_in_an_earlier_turn_makes_no_pull_rest_in_this_one() -> None:
+    PullSettings.objects.create(pk=1, bytes_per_s=1_000_000)
+    now = timezone.now()
+    began, heard = now - timedelta(seconds=25), now - timedelta(seconds=28)
+    job = running_job(turn_at=began, arrived_bytes=60_000_000_000, heartbeat_at=heard)
+    seen("rog")
+    carry_on(now=now)
+    job.refresh_from_db()
+    assert (job.rest_until_at, job.pause_requested) == (None, False)
+
+
 def test_a_limit_of_nothing_stops_what_runs_and_begins_nothing() -> None:
     PullSettings.objects.create(pk=1, bytes_per_s=0)
     job, other = running_job(), make_job(make_instance("tower"))

@@ -230,6 +230,11 @@ def test_a_paused_schedule_is_not_due_and_one_that_cannot_be_read_harms_no_other
     PullSchedule.objects.filter(pk=broken.pk).update(zone="Atlantis/Deep")
     make_schedule(name="good")
     assert [run.schedule.name for run in tick()] == ["good"]
+    # Not even where it can be read no more while it runs.
+    PullSchedule.objects.filter(name="good").update(zone="Atlantis/Deep")
+    make_schedule(name="other")
+    [good, _] = tick(CLOSES)
+    assert good.text == "1 of 1 was left when its window closed; it waits until it runs again."
 
 
 def test_run_now_knows_no_window_and_begins_once() -> None:

@@ -175,7 +175,11 @@ def test_what_waits_says_for_what(page: Client, rog: Node) -> None:
     pull(rog, "a:1b", retry_at=soon, retries=2, reason="The registry is down.", attempt=3)
     pull(rog, "b:1b", not_before_at=soon, reason="Waits for its window.")
     pull(rog, "c:1b", state=PullState.PAUSED, rest_until_at=soon, reason=resting.PACED, attempt=1)
-    queue = bare(text_of(page.get("/pulls/")).partition('id="queued"')[2])
+    late = pull(rog, "d:1b", not_after_at=soon - timedelta(hours=1), reason=resting.LATE)
+    shown = text_of(page.get("/pulls/")).partition('id="queued"')[2]
+    # Nothing else would ever let it go on.
+    assert f'id="resume-{late.pk}"' in shown
+    queue = bare(shown)
     assert "is tried again in 4 min The registry is down. failed 2 times" in queue
     assert f"waits until {localtime(soon):%a %H:%M}" in queue
     assert "paused, goes on in 4 min Rests, so that the speed limit holds on average." in queue
