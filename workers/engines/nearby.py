@@ -27,7 +27,7 @@ PROBE_S = 3.0
 RENAME_S = 60.0
 PLAIN_PORT = 80
 # Holds what a copy replaces until it is done: files that no name needs go only with a name.
-REPLACED = "labdash-replaced"
+REPLACED = "labdash-replaced/pull-"
 _OTHER = "has another version of it than was expected"
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Nearby:
         self._origin = origin
         self._model = listed_name(model)
         self._watch = watch
-        self._spare = f"{REPLACED}/pull-{job_id}:latest"
+        self._spare = f"{REPLACED}{job_id}:latest"
         self._host = ""
         self.name = ""
 
@@ -79,7 +79,7 @@ class Nearby:
 
         What has come whole stays until it has its own name: it need not come twice.
         """
-        clear_copies(self._watch, spare=self._spare, kept=self._origin)
+        clear_copies(self._watch, kept=self._origin)
 
     # --- reaching --------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Nearby:
         if there is not None and there != digest:
             await self._copy(self._model, self._spare)
         await self._copy(self.name, self._model)
-        await _clear(self._watch, self._spare, kept=None)
+        await _clear(self._watch, kept=None)
         return None
 
     def _names(self) -> dict[str, str]:
@@ -177,18 +177,21 @@ async def _read(answer: httpx.Response) -> bytes:
     return bytes(content)
 
 
-def clear_copies(watch: InstanceWatch, *, spare: str = "", kept: Origin | None = None) -> None:
-    """Delete names of copies, and ``spare``, but what came whole from ``kept``; never raises."""
+def clear_copies(watch: InstanceWatch, *, kept: Origin | None = None) -> None:
+    """Delete names of copies and what they replaced, but what came whole from ``kept``.
+
+    Only between pulls, of which a server has one at a time. Never raises.
+    """
     try:
-        asyncio.run(asyncio.wait_for(_clear(watch, spare, kept=kept), RENAME_S))
+        asyncio.run(asyncio.wait_for(_clear(watch, kept=kept), RENAME_S))
     except (Refused, EngineDown, TimeoutError) as error:
         log.info("names of copies not deleted: %s", error)
 
 
-async def _clear(watch: InstanceWatch, spare: str, *, kept: Origin | None) -> None:
+async def _clear(watch: InstanceWatch, *, kept: Origin | None) -> None:
     for name, digest in watch.engine.digests():
         is_kept = kept is not None and (digest == kept.digest or f"/{kept.secret}/" in name)
-        if name.lower() == spare or (is_copy(name) and not is_kept):
+        if name.startswith(REPLACED) or (is_copy(name) and not is_kept):
             await _drop(watch, name)
 
 

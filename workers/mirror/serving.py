@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 import threading
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,8 @@ from typing import Self
 from workers.mirror.connection import Connection
 from workers.mirror.shelf import Shelf
 
-# An Ollama server opens up to 16 for a blob; beyond these, who comes is sent away.
+# An Ollama server opens up to 16 for a blob; beyond these, who comes is sent away. One address
+# gets three quarters of them: who only holds connections open leaves room for others.
 MOST_CONNECTIONS = 128
 _STOP_S = 5.0
 _AGAIN_S = 0.1
@@ -41,6 +43,7 @@ class MirrorServer:
         self._host = host
         self.port = port
         self._most = most_connections
+        self._from: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -93,25 +96,30 @@ class MirrorServer:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                line, _ = await loop.sock_accept(listening)
+                line, (host, *_) = await loop.sock_accept(listening)
             except OSError as error:
                 # It was gone at once, or this process has too many files open for a while.
                 log.debug("a connection was not taken: %s", error)
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            task = asyncio.create_task(self._meet(line))
+            self._from[host] += 1
+            task = asyncio.create_task(self._meet(line, host))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._part, line))
+            task.add_done_callback(partial(self._part, line, host))
 
-    def _part(self, line: socket.socket, task: asyncio.Task[None]) -> None:
+    def _part(self, line: socket.socket, host: str, task: asyncio.Task[None]) -> None:
         # One that was cancelled before it began has closed nothing.
         line.close()
         self._tasks.discard(task)
+        self._from[host] -= 1
+        if not self._from[host]:
+            del self._from[host]
 
-    async def _meet(self, line: socket.socket) -> None:
+    async def _meet(self, line: socket.socket, host: str) -> None:
+        is_full = len(self._tasks) > self._most or self._from[host] > self._most * 3 // 4
         reader, writer = await _streams(line)
         try:
-            await self._serve(Connection(self._shelf, reader, writer))
+            await self._serve(Connection(self._shelf, reader, writer), is_full=is_full)
         finally:
             # What was not sent by now is not waited for.
             unsent = writer.transport.get_write_buffer_size()
@@ -119,9 +127,9 @@ class MirrorServer:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: Connection, *, is_full: bool) -> None:
         try:
-            if len(self._tasks) > self._most:
+            if is_full:
                 await connection.refuse(503)
             else:
                 await connection.serve()

@@ -141,7 +141,8 @@ def test_what_came_is_not_kept_where_it_is_another(server: str, giver: MirrorSer
 
 
 def test_a_worker_that_was_killed_leaves_no_name_for_ever(server: str) -> None:
-    Names.names = {f"10.0.0.9:11480/{'a' * 32}/old:1b": "x", "a/b:c": "y"}
+    left = {f"10.0.0.9:11480/{'a' * 32}/old:1b": "x", "labdash-replaced/pull-3:latest": "z"}
+    Names.names = left | {"a/b:c": "y"}
     nearby(server, 9).clear()
     assert Names.names == {"a/b:c": "y"}
 

@@ -130,10 +130,19 @@ def test_a_silent_client_is_let_go(served: Served, monkeypatch: pytest.MonkeyPat
 def test_too_many_at_once_are_sent_away(served: Served) -> None:
     served.client.close()
     served.client = httpx.Client(base_url=served.client.base_url, trust_env=False, timeout=5)
-    lines = [_greeted("127.0.0.1", served.server.port) for _ in range(8)]
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    other = httpx.Client(base_url=served.client.base_url, transport=elsewhere, timeout=5)
+    lines = [_greeted("127.0.0.1", served.server.port) for _ in range(6)]
     try:
+        # One address leaves room for others, until these have all that there is.
         assert served.client.get(f"/manifests/{TAG}").status_code == 503
+        assert other.get(f"/manifests/{TAG}").status_code == 200
+        lines.append(_greeted("127.0.0.1", served.server.port, "127.0.0.3"))
+        last = httpx.HTTPTransport(local_address="127.0.0.4")
+        with httpx.Client(base_url=served.client.base_url, transport=last) as late:
+            assert late.get(f"/manifests/{TAG}").status_code == 503
     finally:
+        other.close()
         for line in lines:
             line.close()
 
@@ -198,9 +207,10 @@ def test_every_address_of_the_machine_is_served() -> None:
                 raise
 
 
-def _greeted(host: str, port: int) -> socket.socket:
+def _greeted(host: str, port: int, source: str = "") -> socket.socket:
     """Connect, and be sure that the server has taken it."""
-    line = socket.create_connection((host, port), timeout=5)
+    whence = (source, 0) if source else None
+    line = socket.create_connection((host, port), timeout=5, source_address=whence)
     line.sendall(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
     answer = b""
     while not answer.endswith(b"not found"):
