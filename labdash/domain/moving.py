@@ -21,6 +21,8 @@ from labdash.models import (
     MoveState,
     NameState,
     PullState,
+    UpstreamState,
+    UpstreamTag,
 )
 from labdash.models.shelf import MoveQuerySet
 from labdash.planner.placing.inventory import plain
@@ -47,6 +49,8 @@ def move(*, installed: InstalledModel, target: Instance, user: User | None) -> M
         )
     if there is not None and _is_one_file(installed, there):
         raise LabDashError(ONE_STORE.format(target))
+    if there is None:
+        _require_published(installed)
     try:
         with transaction.atomic():
             job = Move.objects.create(
@@ -64,6 +68,16 @@ def move(*, installed: InstalledModel, target: Instance, user: User | None) -> M
     except IntegrityError:
         raise LabDashError(f"{installed.name} is being moved already.") from None
     return job
+
+
+def _require_published(installed: InstalledModel) -> None:
+    """Refuse what would bring another version there, after all of its bytes had come."""
+    tags = UpstreamTag.objects.filter(name__iexact=installed.name, state=UpstreamState.THERE)
+    if tags.exclude(manifest=None).exclude(manifest__digest=installed.digest).exists():
+        raise LabDashError(
+            f"What is published as {installed.name} is not the version that is here, so another one"
+            " would come. Pull it here first, then move it."
+        )
 
 
 def cancel(*, job: Move) -> None:

@@ -59,7 +59,7 @@ def delete(
         instance=installed.instance,
         act=NameAct.DELETE,
         model=installed.name,
-        digest=_digest_of(installed),
+        digest=installed.digest,
         frees_bytes=frees_bytes,
         requested_by=user,
         why=why,
@@ -80,6 +80,8 @@ def request(job: NameJob) -> NameJob:
     Raises ``LabDashError``.
     """
     require_ready(job.instance.node, to_be="done", now=timezone.now())
+    # Nodes tell what they like, and of that an order bears a manifest's digest alone.
+    job.digest = job.digest if _MANIFEST.fullmatch(job.digest) else ""
     for name in filter(None, (job.model, job.target)):
         if not may_be_named(name):
             raise LabDashError(f"{name} is no name that an order can bear.")
@@ -171,15 +173,10 @@ def _named_anew(installed: InstalledModel, act: NameAct, target: str, user: User
         act=act,
         model=installed.name,
         target=name,
-        digest=_digest_of(installed),
+        digest=installed.digest,
         requested_by=user,
     )
     return request(job)
-
-
-def _digest_of(installed: InstalledModel) -> str:
-    """Return what an order can hold its name to: nodes tell what they like."""
-    return installed.digest if _MANIFEST.fullmatch(installed.digest) else ""
 
 
 def _require_not_pulled(instance: Instance, name: str) -> None:

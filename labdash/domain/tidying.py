@@ -81,7 +81,7 @@ def tidy(*, now: datetime) -> int:
     keys = {each.instance.pk for each in watched}
     others = (each for each in servers if each.instance.pk not in keys)
     unseen = {twin_key(row.installed) for each in others for row in each.rows}
-    again = can_come_again() if watched else set()
+    again = can_come_again(now=now) if watched else set()
     return sum(_tidy(server, resting, unseen, again) for server in watched)
 
 

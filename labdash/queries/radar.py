@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
 
 from labdash.models import (
@@ -37,6 +38,9 @@ OWN_FOLDERS = (FOLDER, KEPT_FOLDER, REPLACED_FOLDER)
 
 # Of one shape, no two quants are as near in size as this; what is farther was made into another.
 ANOTHER_QUANT = 0.02
+
+# So long an answer counts as one of these days.
+FRESH = timedelta(days=7)
 
 type Standing = Literal["same", "newer", "held", "unknown"]
 
@@ -123,16 +127,18 @@ def read_radar(instances: Iterable[Instance] | None = None) -> tuple[Line, ...]:
     )
 
 
-def can_come_again() -> set[int]:
+def can_come_again(*, now: datetime) -> set[int]:
     """Return the keys of what is published under its own name, so that a pull would bring it back.
 
-    A version that somebody kept back would not come, nor what was made here.
+    A version that somebody kept back would not come, nor what was made here, nor what nobody asked
+    for lately.
     """
     return {
         copy.installed.pk
         for line in read_radar()
-        for copy in line.copies
         if line.tag is not None and line.tag.state == UpstreamState.THERE
+        if line.tag.checked_at is not None and now - line.tag.checked_at < FRESH
+        for copy in line.copies
         if copy.standing in {"same", "newer"} and not copy.parent
     }
 

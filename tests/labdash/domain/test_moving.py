@@ -7,6 +7,7 @@ from labdash.domain import moving
 from labdash.domain.errors import LabDashError
 from labdash.models import Instance, Move, MoveState, NameJob, PullJob
 from tests.factories import make_installed, make_instance, orders, seen
+from tests.labdash.update_rows import publish
 from tests.plan_rows import in_force
 
 pytestmark = pytest.mark.django_db
@@ -149,6 +150,14 @@ def test_a_move_can_be_cancelled_and_not_begun_twice(rog: Instance) -> None:
     make_installed(tower(), "qwen3:8b", digest="e" * 64)
     with pytest.raises(LabDashError, match="another version"):
         begin(rog)
+
+
+def test_what_would_come_as_another_version_is_not_moved(rog: Instance) -> None:
+    publish("qwen3:8b", digest="e" * 64)
+    with pytest.raises(LabDashError, match="Pull it here first"):
+        begin(rog)
+    publish("qwen3:8b", digest="d" * 64)
+    assert begin(rog).pull_job
 
 
 def test_two_servers_of_one_store_never_lose_their_only_copy(rog: Instance) -> None:

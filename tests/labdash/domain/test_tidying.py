@@ -50,7 +50,7 @@ def lab(*models: wire.InstalledModel, watched_days: int = 90, **fields: Any) -> 
     Node.objects.update(watched_since=since)
     InstalledModel.objects.update(first_seen_at=LONG_AGO)
     for each in models:
-        publish(each.name, digest=each.digest, files=[])
+        publish(each.name, digest=each.digest, files=[], checked_at=timezone.now())
     PullSettings.objects.create(pk=1, unused="delete", unused_after_days=30)
     seen(instances=(ollama(**fields),))
     return instance
@@ -146,15 +146,17 @@ def test_what_could_not_be_deleted_is_left_alone_for_a_day() -> None:
     assert tidied() == ["a:1b", "a:1b"]
 
 
-@pytest.mark.parametrize("why", ["gone", "unasked", "kept back", "made here"])
+@pytest.mark.parametrize("why", ["gone", "unasked", "old", "kept back", "made here"])
 def test_what_no_pull_would_bring_back_is_only_proposed(why: str) -> None:
     instance = lab(model("a:1b", "a"))
     if why == "gone":
         UpstreamTag.objects.update(state="gone")
     if why == "unasked":
         UpstreamTag.objects.all().delete()
+    if why == "old":
+        UpstreamTag.objects.update(checked_at=LONG_AGO)
     if why == "kept back":
-        publish("a:1b", digest="c" * 64)
+        publish("a:1b", digest="c" * 64, checked_at=timezone.now())
         fields = {"from_digest": row("a:1b").digest, "to_digest": "c" * 64, "state": "declined"}
         Update.objects.create(instance=instance, model="a:1b", **fields)
     if why == "made here":
