@@ -39,7 +39,8 @@ class Prospect:
     """``ram`` is whole in the RAM of a server without a GPU, ``unknown`` where sizes are not told.
 
     ``gpus`` are the node's numbers. ``most_ctx`` is the longest context of a slot that fits whole,
-    0 where none does, None where that is not known. ``short_bytes`` is what is missing: for a part
+    0 where none does, None where that is not known; ``most_gpus`` are those that it takes where
+    ``gpus`` hold less. ``short_bytes`` is what is missing: for a part
     to fit whole, for what does not fit to fit at all; None where memory is not what binds, which
     ``text`` tells. ``experts`` of the layers beside the GPU's are on it but for their experts.
     ``is_tight``: the engine by itself would load all of it, and keep less free than it should.
@@ -50,6 +51,7 @@ class Prospect:
     all_layers: int = 0
     gpus: tuple[int, ...] = ()
     most_ctx: int | None = None
+    most_gpus: tuple[int, ...] = ()
     tokens_per_s: float | None = None
     short_bytes: int | None = None
     limit: Limit | None = None
@@ -70,7 +72,8 @@ def prospect(node: Node, instance: Instance, variant: Variant, ctx: int) -> Pros
         return Prospect(verdict="unknown", all_layers=layers, text=why)
     places = [(member.gpus, seat) for member, seat in seats_at(node, instance).items()]
     on_gpus = [(gpus, seat) for gpus, seat in places if gpus]
-    most_ctx = max((_most_ctx(variant, seat) for _, seat in on_gpus or places), default=0)
+    reach = {gpus: _most_ctx(variant, seat) for gpus, seat in on_gpus or places}
+    most_ctx = max(reach.values(), default=0)
     tried = [
         (gpus, way(Trial(variant, ctx, seat)))
         for gpus, seat in on_gpus or places
@@ -80,7 +83,8 @@ def prospect(node: Node, instance: Instance, variant: Variant, ctx: int) -> Pros
     if made:
         gpus, found = max(made, key=lambda each: (each[1].tokens_per_s or 0.0, -len(each[0])))
         verdict: Verdict = "whole" if on_gpus else "ram"
-        return _made(verdict, gpus, found, most_ctx)
+        farther = () if reach[gpus] == most_ctx else max(reach, key=reach.__getitem__)
+        return replace(_made(verdict, gpus, found, most_ctx), most_gpus=farther)
     misses = [found for _, found in tried if isinstance(found, Miss)]
     parted = [(gpus, found) for gpus, found in _parts(variant, ctx, places if on_gpus else [])]
     if parted:

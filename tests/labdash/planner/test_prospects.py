@@ -37,6 +37,12 @@ def test_longer_context_than_fits_splits_it_and_says_what_is_missing() -> None:
     assert found.short_bytes > 0
 
 
+def test_context_that_takes_more_cards_than_the_load_says_which() -> None:
+    found = told(node("rog", 24.0, 24.0), variant("qwen3:32b"))
+    assert (found.gpus, found.most_ctx, found.most_gpus) == ((0,), 40_960, (0, 1))
+    assert told(node("rog", 24.0, 24.0), variant("qwen3:8b")).most_gpus == ()
+
+
 def test_cards_are_joined_where_one_is_not_enough() -> None:
     found = told(node("rog", 24.0, 24.0), variant("qwen3:32b", "Q8_0"))
     assert (found.verdict, found.gpus) == ("whole", (0, 1))

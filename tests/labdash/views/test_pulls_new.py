@@ -75,7 +75,8 @@ def test_page_tells_every_machine_at_once(page: Client) -> None:
     rog = text.partition("rog Ollama")[2].partition("studio Ollama")[0]
     assert "Free card whole on GPU 0, up to 40k · 69 tokens/s" in rog
     assert re.search(
-        r"As it is now whole on GPU 1, up to \d+k · 69 tokens/s loaded: .*qwen3:32b", rog
+        r"As it is now whole on GPU 1, up to \d+k on GPU 0 \+ GPU 1 · 69 .* loaded: .*qwen3:32b",
+        rog,
     )
     assert "To fetch 8.6 GiB , reckoned from the internet; how long is unknown" in rog
     assert "Disk 301 GiB left afterwards" in rog
