@@ -8,6 +8,7 @@ from labdash.views import (
     addresses,
     finding,
     fit,
+    guide,
     health,
     join,
     joining,
@@ -130,6 +131,10 @@ planner_urls = [
     path("gpus/<int:pk>/give-back/", planner_gpus.gpu_give_back, name="gpu_give_back"),
     path("gpus/<int:pk>/take-back/", planner_gpus.gpu_take_back, name="gpu_take_back"),
 ]
+guide_urls = [
+    path("", guide.guide, name="guide"),
+    path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
+]
 join_urls = [
     path("", join.join, name="join"),
     path("node.sh", join.join_script, name="join_script"),
@@ -152,6 +157,7 @@ urlpatterns = [
     path("models/", models.models, name="models"),
     path("planner/", include(planner_urls)),
     path("pulls/", include(pull_urls)),
+    path("guide/", include(guide_urls)),
     path("fit/", fit.fit, name="fit"),
     path("fit/file/", fit.fit_file, name="fit_file"),
     path("sign-in/", access.sign_in, name="sign_in"),

@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from labdash.admin import (
+    guide,
     library,
     loads,
     nodes,
@@ -20,6 +21,7 @@ admin.site.site_title = "LabDash"
 admin.site.index_title = "Everything that is stored"
 
 __all__ = [
+    "guide",
     "library",
     "loads",
     "nodes",

@@ -2,6 +2,7 @@
 
 from labdash.models.access import Attempt, CodePurpose, OneTimeCode
 from labdash.models.deployment import Deployment, Prefer, Residency
+from labdash.models.guide import TourClosed
 from labdash.models.joining import Invitation, Membership
 from labdash.models.library import Family, InstalledModel, Variant
 from labdash.models.load import LOAD_ENDED, LoadJob, LoadState, LoadWish
@@ -104,6 +105,7 @@ __all__ = [
     "ScheduleRun",
     "ScheduleWhat",
     "Tier",
+    "TourClosed",
     "Transfer",
     "UnusedRule",
     "Update",

@@ -14,6 +14,7 @@ PAGES = (
     ("fit", "Will it fit?"),
     ("planner", "Planner"),
     ("pulls", "Pulls"),
+    ("guide", "Guide"),
 )
 
 

@@ -1,0 +1,50 @@
+"""The chapters of the guide: one appears on its pages and in the search by its line here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A page of the guide, whose template is ``guide/<template>.html``.
+
+    ``words`` are what somebody may look for that the page itself does not say.
+    """
+
+    slug: str
+    title: str
+    sentence: str
+    words: str = ""
+
+    @property
+    def url_name(self) -> str:
+        return f"guide_{self.template}"
+
+    @property
+    def template(self) -> str:
+        return self.slug.replace("-", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A place where the tour halts: a section of a chapter, and what to look at there."""
+
+    slug: str
+    anchor: str
+    text: str
+
+
+# In the order in which they are read.
+CHAPTERS: tuple[Chapter, ...] = ()
+
+TOUR: tuple[Stop, ...] = ()
+
+
+def find_chapter(slug: str) -> Chapter:
+    """Find a chapter, of which there must be one."""
+    return next(each for each in CHAPTERS if each.slug == slug)
+
+
+def stops() -> tuple[Stop, ...]:
+    """Return where the tour halts, as far as there is a chapter."""
+    known = {each.slug for each in CHAPTERS}
+    return tuple(stop for stop in TOUR if stop.slug in known)
