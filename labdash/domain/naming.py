@@ -17,12 +17,14 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.readiness import STORE_AWAY, require_ready
 from labdash.models import NAME_ENDED, InstalledModel, Instance, NameAct, NameJob, NameState
+from labdash.models.library import KEPT_FOLDER, REPLACED_FOLDER
 from labdash.planner.placing.inventory import plain
 from labdash.planner.telling.names import FOLDER
 from labdash.queries.trying import may_be_named
 from workers import wire
 from workers.wire.loads import LOAD_QUIET_S
 
+OWN_FOLDERS = (FOLDER, KEPT_FOLDER, REPLACED_FOLDER)
 log = logging.getLogger(__name__)
 
 _MANIFEST = re.compile(r"[0-9a-f]{64}")
@@ -161,8 +163,9 @@ def prune(*, now: datetime) -> int:
 
 def _named_anew(installed: InstalledModel, act: NameAct, target: str, user: User | None) -> NameJob:
     name = parse_model_name(target)
-    if plain(name).startswith(FOLDER):
-        raise LabDashError(f"Names that begin with {FOLDER} are LabDash's own: take another.")
+    own = next((each for each in OWN_FOLDERS if plain(name).startswith(each)), "")
+    if own:
+        raise LabDashError(f"Names that begin with {own} are LabDash's own: take another.")
     if plain(name) == plain(installed.name):
         raise LabDashError(f"For Ollama {name} and {installed.name} are the same name.")
     taken = [row.name for row in installed.instance.installed_models.all()]

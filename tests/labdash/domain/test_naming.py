@@ -44,6 +44,7 @@ def test_an_order_names_what_the_name_stands_for(rog: Instance) -> None:
         ("QWEN3:8B", "are the same name"),
         ("taken:1b", "has taken:1b already"),
         ("labdash/mine", "LabDash's own"),
+        ("labdash-before/mine", "LabDash's own"),
         ("https://evil.example/x", "Leave out"),
         ("evil.example/a/b:c", "not a known source"),
         ("a b", "is no model name"),
