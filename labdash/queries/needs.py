@@ -14,6 +14,7 @@ from labdash.models import (
     PullSchedule,
     ScheduleWhat,
     Update,
+    UpdateState,
 )
 from labdash.planner.placing.inventory import plain
 from labdash.queries.lab import LabView
@@ -79,9 +80,11 @@ def _under_way() -> Claims:
         yield _key(one, name), MOVED
         yield _key(other, name), MOVED
     updated = Need(text="it is being updated", binds=True)
+    unloaded = Need(text="its update was not loaded yet: settle that under Updates", binds=True)
     spare = Need(text="an update keeps it until the new version has loaded", binds=True)
-    for key, name, kept in Update.objects.active().values_list("instance_id", "model", "kept_name"):
-        yield _key(key, name), updated
+    rows = Update.objects.active().values_list("instance_id", "model", "kept_name", "state")
+    for key, name, kept, state in rows:
+        yield _key(key, name), unloaded if state == UpdateState.TRYING else updated
         if kept:
             yield _key(key, kept), spare
 
