@@ -204,14 +204,18 @@ def _bringer(job: PullJob, *, now: datetime) -> str:
 def published_digest(model: str, *, now: datetime) -> str | None:
     """Return the digest of what is published under a name, ``None`` where nobody knows.
 
-    Of a name that nobody asked about lately, its registry is asked, for some seconds at most.
+    Of a name that nobody asked about lately, its registry is asked, for some seconds at most; where
+    that says nothing, what it said last counts.
     """
     tag = UpstreamTag.objects.filter(name__iexact=model).select_related("manifest").first()
     is_fresh = tag is not None and tag.checked_at and now - tag.checked_at < CHECKED_WITHIN
     if tag is not None and is_fresh and tag.manifest is not None:
         return tag.manifest.digest
     found = published.look_up([model]).get(model)
-    return found.manifest.digest if found and found.manifest else None
+    if found and found.manifest:
+        return found.manifest.digest
+    # What was said last: while nobody can be asked, no machine may pass anything off as that.
+    return tag.manifest.digest if tag and tag.manifest else None
 
 
 # --- the cache -----------------------------------------------------------------------------------

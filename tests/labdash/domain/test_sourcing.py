@@ -264,14 +264,16 @@ def test_a_lease_is_renewed_while_the_pull_runs_and_ends_with_it() -> None:
     assert not Transfer.objects.active().exists()
 
 
-def test_an_older_version_nearby_is_not_copied() -> None:
+@pytest.mark.parametrize("days", [0, 3])
+def test_an_older_version_nearby_is_not_copied(days: int) -> None:
+    """Nor is any other one while the registry, which was asked days ago, is silent."""
     has_it("rog")
     manifest = UpstreamManifest.objects.create(digest="e" * 64, first_seen_at=timezone.now())
     UpstreamTag.objects.create(
         name="qwen3:8b",
         host="registry.ollama.ai",
         manifest=manifest,
-        checked_at=timezone.now(),
+        checked_at=timezone.now() - timedelta(days=days),
         next_at=timezone.now(),
     )
     job = wants_it()
