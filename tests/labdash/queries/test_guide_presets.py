@@ -1,0 +1,139 @@
+"""The guide's numbers, beside records that the planner did not make.
+
+``published.jsonl`` has files whose size somebody else stated to the byte. A file is its weights
+and a header, and the header is nearly the vocabulary: two files of one model must leave the same.
+"""
+
+import json
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labdash.catalog.quality import find_quality
+from labdash.planner.formats import Plain, weight_bytes
+from labdash.planner.model import Tensor
+from labdash.queries.estimates import Request, answer
+from labdash.queries.opening import open_model
+from tests import oracle
+
+PUBLISHED = Path(__file__).parents[2] / "fixtures" / "published.jsonl"
+# The longest vocabulary of these models takes 8 MB.
+MOST_HEADER_BYTES = 8_000_000
+# Names, licences and templates that packagers write in differ by less.
+HEADERS_DIFFER_BYTES = 5_000
+# The oracle's models by the names that the guide's pages ask the catalog for.
+OF_ORACLE = {
+    "llama3.1:8b": "llama-3.1-8b",
+    "llama3.2:1b": "llama-3.2-1b",
+    "llama3.3:70b": "llama-3.3-70b",
+    "qwen2.5:7b": "qwen2.5-7b",
+    "qwen2.5:14b": "qwen2.5-14b",
+    "qwen3:8b": "qwen3-8b",
+    "qwen3:30b": "qwen3-30b-a3b",
+    "mixtral:8x7b": "mixtral-8x7b",
+}
+QUANTS = ("Q8_0", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
+# What the oracle's settings must be for a page's plain question: one card, all layers on it.
+PLAIN = {
+    "n_devices": 1, "n_seq": 1, "fa": True, "type_k": "f16", "type_v": "f16", "ngl": 999,
+    "n_ubatch": 512, "n_batch": 2048, "swa_full": False, "offload_kqv": True, "op_offload": True,
+    "kv_unified": False, "override_to_cpu": None,
+}  # fmt: skip
+
+
+@cache
+def published() -> tuple[dict[str, Any], ...]:
+    """Return the recorded files."""
+    return tuple(json.loads(line) for line in PUBLISHED.read_text("utf-8").splitlines())
+
+
+def test_the_guides_sizes_are_those_of_published_files() -> None:
+    headers = defaultdict(list)
+    for row in published():
+        weights = open_model(row["model"], row["quant"], imatrix=row["imatrix"]).model.weight_bytes
+        headers[row["model"]].append(row["bytes"] - weights)
+    assert len(published()) >= 20
+    assert len(headers) >= 8
+    for model, left in headers.items():
+        assert 0 < min(left) <= max(left) < MOST_HEADER_BYTES, model
+        assert max(left) - min(left) < HEADERS_DIFFER_BYTES, model
+
+
+def test_the_guides_ladder_is_what_llama_quantize_printed() -> None:
+    names = {model: name for name, model in OF_ORACLE.items()}
+    rows = [
+        row for row in oracle.read_rows("quant") if row["model"] in names and "error" not in row
+    ]
+    wanted = [row for row in rows if row["ftype"] in {"Q8_0", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K"}]
+    assert len(wanted) >= 3 * len(names)
+    for row in wanted:
+        source = open_model(names[row["model"]], row["ftype"], imatrix=row["imatrix"])
+        got = round(source.model.weight_bytes / 2**20, 2)
+        assert got == row["quant_size_MiB"], (row["model"], row["ftype"])
+
+
+def test_the_guides_memory_is_what_llama_cpp_reported() -> None:
+    names = {model: name for name, model in OF_ORACLE.items()}
+    rows = [
+        row
+        for row in oracle.runs(11434)
+        if row["model"] in names and all(row.get(key) == value for key, value in PLAIN.items())
+    ]
+    assert len({row["model"] for row in rows}) >= 4
+    for row in rows:
+        asked = Request(
+            source=names[row["model"]],
+            quant=row["quant"],
+            ctx=row["n_ctx"],
+            batch=2048,
+            ubatch=512,
+            outputs=row["n_outputs_max"],
+            engine="b11434",
+            gpu_free_mib=(float(row["device_mem_MiB"]),),
+        )
+        device = answer(asked).estimate.devices[0]
+        said = oracle.recorded(row)
+        mib = (device.weights_bytes / 2**20, device.kv_bytes / 2**20, device.compute_bytes / 2**20)
+        assert mib == pytest.approx((said.weights[0], said.kv[0], said.compute[0]), abs=0.1), row
+
+
+@pytest.mark.parametrize(
+    ("billions", "bits", "gigabytes"),
+    [
+        (7, 32, 28.0), (7, 16, 14.0), (7, 8, 7.0), (7, 4, 3.5),
+        (13, 16, 26.0), (13, 4, 6.5), (70, 16, 140.0), (70, 8, 70.0), (70, 4, 35.0),
+    ],
+)  # fmt: skip
+def test_bits_times_parameters_are_plain_arithmetic(
+    billions: int, bits: int, gigabytes: float
+) -> None:
+    tensor = Tensor("blk.0.ffn_up.weight", (billions * 10**6, 1000), "f16", 0)
+    assert weight_bytes([tensor], Plain(bits=bits)) == gigabytes * 1e9
+
+
+@pytest.mark.parametrize(
+    ("quant", "imatrix", "of_8b", "of_70b"),
+    [
+        # llama.cpp tools/perplexity/README.md, and XiongjieDai/GPU-Benchmarks-on-LLM-Inference.
+        ("F16", False, 6.2332, 2.8308),
+        ("Q8_0", False, 6.2343, 2.8316),
+        ("Q6_K", True, 6.2534, 2.8441),
+        ("Q5_K_M", True, 6.2886, 2.8656),
+        ("Q4_K_M", True, 6.3829, 2.9674),
+        ("Q4_K_M", False, 6.4071, None),
+        ("Q4_0", False, 6.7001, None),
+        ("Q3_K_M", True, 6.7343, 3.3617),
+        ("Q2_K", True, 8.6478, 4.7763),
+        ("IQ2_XXS", True, 14.0918, 6.6705),
+        ("IQ1_S", True, 60.6946, 9.8655),
+    ],
+)
+def test_the_guides_quality_is_the_published_one(
+    quant: str, imatrix: bool, of_8b: float, of_70b: float | None
+) -> None:
+    row = find_quality(quant, imatrix=imatrix)
+    assert row is not None
+    assert (row.ppl_8b, row.ppl_70b) == (of_8b, of_70b)
