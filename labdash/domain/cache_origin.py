@@ -11,7 +11,7 @@ from labdash import live
 from labdash.domain.caching import publish, seal_of, secret_of
 from labdash.hosts import is_loopback
 from labdash.models import Instance, Membership, NodeKind, PullJob, PullSettings
-from labdash.queries.cache import read_state
+from labdash.queries.cache import cached_as, read_state
 from labdash.runner.listening import addresses, ipaddress_is_any
 from labdash.wording import size
 from workers.wire.caching import PLAIN_PORT, CacheState
@@ -51,7 +51,8 @@ def cache_origin(job: PullJob) -> Origin | str:
 def _why_not(job: PullJob, state: CacheState | None) -> str:
     if state is None:
         return "The hub's cache does not run."
-    known = next((each for each in state.models if each.model == job.model), None)
+    name = cached_as(job.model)
+    known = next((each for each in state.models if each.model == name), None)
     if known is not None and known.total_bytes:
         missing = known.total_bytes - known.here_bytes
     else:

@@ -33,7 +33,14 @@ from labdash.models import (
     PullState,
 )
 from labdash.models.pull import PullJobQuerySet, PullSource
-from labdash.queries.cache import GONE, cache_folder, left_folders, port_error, read_state
+from labdash.queries.cache import (
+    GONE,
+    cache_folder,
+    cached_as,
+    left_folders,
+    port_error,
+    read_state,
+)
 from labdash.queries.limits import limit_now
 from workers.wire.caching import (
     DROPS_KEPT_S,
@@ -236,7 +243,7 @@ def _at_neighbours(jobs: Iterable[PullJob], now: datetime) -> set[str]:
 def _note(jobs: Iterable[PullJob], models: Mapping[str, CachedModel]) -> None:
     """Say at each job how much of it was fetched ahead; a row is written when that changes."""
     for job in jobs:
-        seen = models.get(job.model)
+        seen = models.get(cached_as(job.model))
         if seen is None:
             continue
         share = seen.here_bytes * 100 // seen.total_bytes if seen.total_bytes else 0
@@ -253,11 +260,10 @@ def _let_in(models: Mapping[str, CachedModel], *, now: datetime) -> None:
 
     It comes from here, not from the internet, for the sake of which there are windows.
     """
-    whole = [name for name, each in models.items() if each.is_whole]
-    late = _wished().filter(
-        attempt=0, source=PullSource.CACHE, not_before_at__gt=now, model__in=whole
-    )
-    found = list(late.select_related("instance__node")) if whole else []
+    whole = {name for name, each in models.items() if each.is_whole}
+    late = _wished().filter(attempt=0, source=PullSource.CACHE, not_before_at__gt=now)
+    rows = late.select_related("instance__node") if whole else []
+    found = [job for job in rows if cached_as(job.model) in whole]
     awake = _awake([job.instance for job in found], now)
     keys = [job.pk for job in found if job.instance_id in awake]
     if keys:

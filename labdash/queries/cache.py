@@ -88,6 +88,12 @@ def port_error(state: CacheState | None) -> str:
     return next((f"port {port}: {why}" for port, why in errors.items() if not _is_plain(port)), "")
 
 
+def cached_as(model: str) -> str:
+    """Return the name by which the cache tells of a model: Hugging Face has two."""
+    path = model.removeprefix("huggingface.co/")
+    return model if path == model else f"hf.co/{path}"
+
+
 def cache_folder() -> Path:
     """Return where the files of the cache lie."""
     return Path(settings.DATA_DIR) / "cache"

@@ -181,17 +181,23 @@ def test_what_an_awake_neighbour_has_is_not_fetched_ahead() -> None:
 
 
 @pytest.mark.usefixtures("_on")
-def test_a_machine_that_slept_through_its_window_gets_what_was_fetched_meanwhile() -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("qwen3:8b", "qwen3:8b"), ("huggingface.co/a/b:Q8_0", "hf.co/a/b:Q8_0")],
+)
+def test_a_machine_that_slept_through_its_window_gets_what_was_fetched_meanwhile(
+    name: str, told: str
+) -> None:
     now = timezone.now()
     tonight = {"not_before_at": now + timedelta(hours=9), "not_after_at": now + timedelta(hours=13)}
     rog = make_instance("rog")
-    fetched = make_job(rog, source=PullSource.CACHE, **tonight)
+    fetched = make_job(rog, model=name, source=PullSource.CACHE, **tonight)
     others = [
         make_job(rog, model="part:1b", source=PullSource.CACHE, **tonight),
         make_job(rog, model="whole:1b", **tonight),
         make_job(rog, model="begun:1b", source=PullSource.CACHE, attempt=1, **tonight),
     ]
-    tell(cached(), cached("part:1b", here=1), cached("whole:1b"), cached("begun:1b"))
+    tell(cached(told), cached("part:1b", here=1), cached("whole:1b"), cached("begun:1b"))
     tend(now)
     assert PullJob.objects.filter(not_before_at=None).count() == 0
     seen("rog")
