@@ -1,7 +1,7 @@
 """Which models are where: families down, nodes across."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -84,7 +84,7 @@ def _rows(
 ) -> list[FamilyRow]:
     library = read_library()
     loaded = _loaded(lab, library)
-    jobs = active_jobs(lab)
+    jobs = _oldest(active_jobs(lab))
     families: defaultdict[str, list[InstalledModel]] = defaultdict(list)
     for model in installed:
         families[family_name(model)].append(model)
@@ -113,9 +113,9 @@ def _cell(
     instance: Instance,
     models: list[InstalledModel],
     loaded: set[tuple[str, str, str]],
-    jobs: Iterable[JobView],
+    jobs: Mapping[tuple[int, str], JobView],
 ) -> Cell:
-    names = {plain_name(model.name) for model in models}
+    keys = {(instance.pk, plain_name(model.name)) for model in models}
     where = (instance.node.slug, instance.name)
     return Cell(
         instance=instance,
@@ -131,15 +131,20 @@ def _cell(
             for model in models
             if model.instance_id == instance.pk
         ),
-        job=next(
-            (
-                view
-                for view in jobs
-                if view.job.instance_id == instance.pk and plain_name(view.job.model) in names
-            ),
-            None,
+        job=min(
+            (jobs[key] for key in keys if key in jobs),
+            key=lambda view: (view.job.created_at, view.job.pk),
+            default=None,
         ),
     )
+
+
+def _oldest(jobs: Iterable[JobView]) -> dict[tuple[int, str], JobView]:
+    """Return the oldest job of each name on each server: a schedule may ask for thousands."""
+    found: dict[tuple[int, str], JobView] = {}
+    for view in jobs:
+        found.setdefault((view.job.instance_id, plain_name(view.job.model)), view)
+    return found
 
 
 def _details(model: InstalledModel) -> str:

@@ -169,7 +169,9 @@ def silence_s(job: PullJob, now: datetime) -> float | None:
 
 
 def _jobs() -> PullJobQuerySet:
-    return PullJob.objects.select_related("instance__node", "source_node")
+    rows = PullJob.objects.select_related("instance__node", "source_node")
+    samples = (f"{each}__last_sample" for each in ("instance__node", "source_node"))
+    return rows.defer("instance__shelf", *samples)
 
 
 def _with_limits(views: Sequence[JobView], now: datetime) -> list[JobView]:
