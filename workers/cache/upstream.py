@@ -1,6 +1,7 @@
 """Registries as the cache asks them: few hosts, checked redirects, bounded and exact answers."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from workers.cache.manifests import MANIFEST_TYPE, MOST_BYTES
 
 # A read waits no longer than this for the next byte, so that a hung line is asked anew.
 TIMEOUT = httpx.Timeout(30, connect=10)
+# A time-out counts from byte to byte: a manifest that drips would hold all who ask for it.
+WHOLE_S = 60.0
 MOST_REDIRECTS = 5
 # What a registry says of an error is passed on up to here.
 MOST_TEXT_BYTES = 4096
@@ -160,9 +163,11 @@ def _raw(response: httpx.Response) -> Iterator[bytes]:
 
 def _read(response: httpx.Response, most_bytes: int) -> bytes:
     """Read a small body; one that is longer is cut, and then is no manifest any more."""
-    found = bytearray()
+    found, until = bytearray(), time.monotonic() + WHOLE_S
     for piece in _raw(response):
         found += piece
+        if time.monotonic() > until:
+            raise UpstreamDown(f"{_host(str(response.url))} does not answer in time")
         if len(found) > most_bytes:
             break
     return bytes(found[: most_bytes + 1])

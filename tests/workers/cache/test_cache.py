@@ -21,7 +21,7 @@ from tests.workers.cache.bench import (
     registry_running,
     spec,
 )
-from workers.cache import arrival, arrivals
+from workers.cache import arrival, arrivals, upstream
 from workers.cache import cache as cache_module
 from workers.cache.addresses import address_of
 from workers.cache.ahead import Ahead
@@ -143,6 +143,11 @@ def test_a_refusal_of_the_registry_is_passed_on(bench: Bench, status: int) -> No
     answer = bench.manifest()
     assert (answer.status_code, answer.text) == (status, "the registry's own words")
     assert bench.registry.times("ollama/0.32.15") == 1
+
+
+def test_a_registry_that_drips_is_down(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "WHOLE_S", -1.0)
+    assert bench.manifest().status_code == 502
 
 
 def test_what_is_here_is_served_while_the_registry_is_down(bench: Bench) -> None:
