@@ -12,7 +12,7 @@ def pace(job: PullJob, limits: Limits, *, now: datetime) -> None:
 
     Who rests when there is no limit any more goes on at once.
     """
-    if job.rest_until_at is not None and limits.of(job) is None:
+    if job.rest_until_at is not None and limits.by_turns(job) is None:
         _update(job, rest_until_at=None)
     if job.sent_at is None or job.turn_at is None or job.pause_requested:
         return
@@ -21,7 +21,7 @@ def pace(job: PullJob, limits: Limits, *, now: datetime) -> None:
         return
     arrived = max(0, (job.arrived_bytes or 0) - job.turn_bytes)
     turn = pacing.Turn(age_s=(now - job.turn_at).total_seconds(), arrived_bytes=arrived)
-    if rest_s := pacing.rest_s(turn, limit=limits.of(job)):
+    if rest_s := pacing.rest_s(turn, limit=limits.by_turns(job)):
         _update(job, rest_until_at=now + timedelta(seconds=rest_s))
     elif turn.age_s > pacing.CYCLE_S:
         _update(job, turn_at=now, turn_bytes=job.arrived_bytes or 0)

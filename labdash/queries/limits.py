@@ -31,11 +31,29 @@ class Limits:
 
     def of(self, job: PullJob) -> int | None:
         """Return what a pull may take, in bytes a second: its share, ``None`` for all it can."""
+        return pacing.lowest(
+            (self._own(job), _at_least_one(pacing.share_of(self.lab, self.sharers)))
+        )
+
+    def by_turns(self, job: PullJob) -> int | None:
+        """Return what only rests can hold, as nobody carries the bytes who could.
+
+        What another machine gives comes no faster; the hub's cache holds the limit of the lab
+        where it fetches, and hands on at once what lies there.
+        """
+        if job.source == PullSource.NEIGHBOUR:
+            return None
+        return self._own(job) if job.source == PullSource.CACHE else self.of(job)
+
+    def _own(self, job: PullJob) -> int | None:
         node = job.instance.node
-        own = pacing.share_of(node.pull_bytes_per_s, self.by_node.get(node.pk, 1))
-        share = pacing.share_of(self.lab, self.sharers)
-        # A share below one would be no limit but a stop.
-        return pacing.lowest(None if each is None else max(1, each) for each in (own, share))
+        share = pacing.share_of(node.pull_bytes_per_s, self.by_node.get(node.pk, 1))
+        return _at_least_one(share)
+
+
+def _at_least_one(limit: int | None) -> int | None:
+    """Return a share of a limit: one below that would be no limit but a stop."""
+    return None if limit is None else max(1, limit)
 
 
 def read_limits(jobs: Iterable[PullJob], *, now: datetime) -> Limits:
@@ -73,9 +91,13 @@ def is_sharing(job: PullJob, now: datetime) -> bool:
 
 def told(job: PullJob, limits: Limits) -> str:
     """Say how a limit applies to a running pull, nothing where there is none."""
-    limit = limits.of(job)
-    if limit is None or limits.is_closed or job.sent_at is None:
+    if limits.is_closed or job.sent_at is None:
         return ""
-    if job.source == PullSource.INTERNET:
-        return f"limit {speed(limit)} on average: rests in between, as Ollama has no limit itself"
-    return f"limit {speed(limit)}"
+    by_turns, limit = limits.by_turns(job), limits.of(job)
+    if by_turns is not None:
+        return (
+            f"limit {speed(by_turns)} on average: rests in between, as Ollama has no limit itself"
+        )
+    if job.source == PullSource.CACHE and limits.lab is not None:
+        return f"limit {speed(limits.lab)} for what the cache still has to fetch"
+    return "" if limit is None else f"limit {speed(limit)}"

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, time
 
 import pytest
 
+from labdash.models import Instance, Node, PullJob
+from labdash.queries.limits import Limits, told
 from labdash.queries.pacing import (
     CYCLE_S,
     LEAST_TURN_S,
@@ -82,3 +84,22 @@ def test_no_turn_is_too_short_and_no_rest_outlives_what_ollama_keeps() -> None:
 
 def test_pulls_share_a_limit() -> None:
     assert (share_of(MB, 4), share_of(None, 4), share_of(MB, 0)) == (MB // 4, None, MB)
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "by_turns", "words"),
+    [
+        ("internet", None, 5_000_000, "limit 4.8 MiB/s on average"),
+        ("neighbour", None, None, "limit 4.8 MiB/s"),
+        ("cache", None, None, "limit 10 MiB/s for what the cache still has to fetch"),
+        ("cache", 2_000_000, 2_000_000, "limit 1.9 MiB/s on average"),
+    ],
+)
+def test_a_limit_is_held_by_turns_where_nobody_else_holds_it(
+    source: str, own: int | None, by_turns: int | None, words: str
+) -> None:
+    node = Node(pk=1, slug="rog", pull_bytes_per_s=own)
+    job = PullJob(instance=Instance(node=node), source=source, sent_at=datetime.now(UTC))
+    limits = Limits(lab=10_000_000, sharers=2)
+    assert limits.by_turns(job) == by_turns
+    assert told(job, limits).partition(":")[0] == words
