@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from labdash.catalog.files import read_lines
+from labdash.catalog.own import kept, own_rows
 from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Value
 from labdash.planner.placing.inventory import is_cloud
@@ -45,6 +46,7 @@ class CatalogModel:
     set where builds with and without a matrix of their own for the output are published.
     ``tied`` is None where no source said. ``checked`` where the shape gives the parameters to the
     last one. ``ollama`` is the tag of the library, ``latest`` whether the bare name means it.
+    ``own`` is one that the lab brought.
     """
 
     name: str
@@ -67,6 +69,7 @@ class CatalogModel:
     files: tuple[PublishedFile, ...]
     notes: str | None
     source: str
+    own: bool = False
 
     @property
     def checked(self) -> bool:
@@ -88,10 +91,30 @@ class Found:
     notice: str | None
 
 
-@cache
+@kept(2)
 def models() -> tuple[CatalogModel, ...]:
-    """Return all models of the catalog."""
+    """Return all models of the catalog, the lab's own in place of those of their name."""
+    own = [_model(row, own=True) for row in own_rows()]
+    taken = {model.name.lower() for model in own}
+    usual = {_library_family(model) for model in own if model.latest}
+    given = [model for model in _given() if model.name.lower() not in taken]
+    others = [replace(m, latest=m.latest and _library_family(m) not in usual) for m in given]
+    return (*(others if usual else given), *own)
+
+
+@cache
+def _given() -> tuple[CatalogModel, ...]:
+    """Return the models that come with LabDash."""
     return tuple(_model(row) for row in read_lines("models.jsonl"))
+
+
+def given_tags() -> Mapping[str, str]:
+    """Return which name each tag of the library has in what comes with LabDash."""
+    return {model.ollama.lower(): model.name for model in _given() if model.ollama}
+
+
+def _library_family(model: CatalogModel) -> str:
+    return (model.ollama or "").partition(":")[0].lower()
 
 
 def find_model(name: str) -> Found:
@@ -163,25 +186,27 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:LONGEST_SHOWN] or "of an empty name"
 
 
-@cache
+@kept(2)
 def _by_name() -> dict[str, CatalogModel]:
-    names: dict[str, CatalogModel] = {}
-    for model in models():
-        for name in (model.name, model.hf_repo, model.hf_repo.rpartition("/")[2]):
-            names[name.lower()] = model
-    return names
+    """Index them; what is a model's own name is never another's repository."""
+    repositories = {
+        name.lower(): model
+        for model in models()
+        for name in (model.hf_repo, model.hf_repo.rpartition("/")[2])
+    }
+    return {**repositories, **{model.name.lower(): model for model in models()}}
 
 
-@cache
+@kept(2)
 def _families() -> dict[str, tuple[CatalogModel, ...]]:
     families: dict[str, list[CatalogModel]] = {}
     for model in models():
         if model.ollama:
-            families.setdefault(model.ollama.partition(":")[0].lower(), []).append(model)
+            families.setdefault(_library_family(model), []).append(model)
     return {name: tuple(family) for name, family in families.items()}
 
 
-def _model(row: dict[str, Any]) -> CatalogModel:
+def _model(row: Mapping[str, Any], *, own: bool = False) -> CatalogModel:
     return CatalogModel(
         name=row["name"],
         family=row["family"],
@@ -192,6 +217,7 @@ def _model(row: dict[str, Any]) -> CatalogModel:
         metadata=_metadata(row["arch"], row["metadata"]),
         files=tuple(_file(file) for file in row["files"]),
         source=row["source"],
+        own=own,
         **{key: row.get(key) for key in OPTIONAL},
     )
 

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, BinaryIO, Literal
 
+from labdash.catalog.own import Row, own_rows, take
 from labdash.planner.explain import explained
 from labdash.planner.lab import Deployment, Lab, Variant
 from labdash.planner.plan import Plan
@@ -30,11 +31,12 @@ LENGTH_BYTES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A lab, and how far to go for its plan."""
+    """A lab, and how far to go for its plan. ``own`` are its entries of the catalog."""
 
     lab: Lab
     gap: float
     limit_s: float
+    own: tuple[Row, ...] = field(default_factory=own_rows)
 
 
 class LabPickler(pickle.Pickler):
@@ -102,6 +104,7 @@ def answers(question: Question) -> Iterator[Answer]:
     from labdash.planner.solve import solve  # noqa: PLC0415 - HiGHS is loaded in this process alone
 
     lab = question.lab
+    take(question.own)
     plan = solve(lab, gap=question.gap, limit_s=question.limit_s, clock=time.monotonic)
     yield "solved", plan
     told = explained(lab, plan, smaller=smaller)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from labdash.catalog.models import RUNS_ELSEWHERE, CatalogModel, Found, find_model, models
+from labdash.catalog.own import kept
 from labdash.models import InstalledModel, Variant
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
@@ -126,7 +126,7 @@ def _known(quant: str, name: str) -> str:
         ) from None
 
 
-@lru_cache(maxsize=128)
+@kept(256)
 def _stock(name: str, quant: str) -> Model:
     """Make a model of the catalog, one object for each that is asked for."""
     known = next(model for model in models() if model.name == name)

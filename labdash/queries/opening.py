@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from labdash.catalog.models import Found, find_model
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import find_file_type
 from labdash.planner.model import Model
@@ -93,7 +94,7 @@ def _from_afar(name: str) -> Source:
     return Source(found.model, found.warnings)
 
 
-@lru_cache(maxsize=128)
+@kept(128)
 def _from_catalog(name: str, quant: str | None, *, imatrix: bool) -> Source:
     found = find_model(name)
     notices = [found.notice] if found.notice else []

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from labdash.catalog.models import CatalogModel, Found, find_model
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Lab
 from labdash.planner.placing.inventory import plain
@@ -105,7 +106,7 @@ def _model_of(have: Have) -> CatalogModel | None:
     return found.model if found else None
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def find(name: str) -> Found | None:
     """Find a model of the catalog, None where it is not known.
 

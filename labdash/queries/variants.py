@@ -5,6 +5,7 @@ from functools import lru_cache
 from math import prod
 
 from labdash.catalog.models import RUNS_ELSEWHERE, CatalogModel, Found, PublishedFile, find_model
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Deployment, Variant
 from labdash.planner.model import Model
@@ -198,7 +199,7 @@ def _has_no_tensors(known: CatalogModel) -> bool:
     return False
 
 
-@lru_cache(maxsize=1024)
+@kept(1024)
 def _stock(name: str, quant: str, *, converted: bool) -> Variant:
     """Make what depends on model and quant alone: one object each, so that work on it is kept."""
     found = find(name)

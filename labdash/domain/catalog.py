@@ -1,0 +1,159 @@
+"""The lab's own entries of the catalog: brought, changed and taken away as one file."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from labdash.catalog.entries import MOST_ENTRIES
+from labdash.catalog.models import given_tags
+from labdash.catalog.own import Row
+from labdash.domain.errors import LabDashError
+from labdash.planner.errors import PlannerError
+from labdash.planner.stock import stock_model
+from labdash.queries.own_catalog import LONGEST_BYTES, entries_path, look_now, read_own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an import changed, by name. ``notes`` say which can be listed and not estimated."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    same: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def import_entries(*, rows: Iterable[Row], prune: bool = False, dry_run: bool = False) -> Imported:
+    """Store checked entries: new ones, and others in place of those of their name.
+
+    ``prune`` takes away what ``rows`` lack, ``dry_run`` stores nothing. Raises ``LabDashError``.
+    """
+    brought = _by_name(rows)
+    with _held() as path:
+        before = _by_name(_read(path))
+        after = brought if prune else {**before, **brought}
+        _check_together(after)
+        done = _told(before, after, brought)
+        if not dry_run and after != before:
+            _write(path, after.values())
+    return done
+
+
+def remove_entry(*, name: str) -> bool:
+    """Take an own entry away. Returns False where it was gone already."""
+    with _held() as path:
+        before = _by_name(_read(path))
+        after = {key: row for key, row in before.items() if key != name.lower()}
+        if after == before:
+            return False
+        _write(path, after.values())
+    return True
+
+
+def _by_name(rows: Iterable[Row]) -> dict[str, Row]:
+    return {str(row["name"]).lower(): row for row in rows}
+
+
+def _told(
+    before: Mapping[str, Row], after: Mapping[str, Row], brought: Mapping[str, Row]
+) -> Imported:
+    changed = [key for key in brought if key in before and before[key] != brought[key]]
+    return Imported(
+        added=tuple(str(row["name"]) for key, row in brought.items() if key not in before),
+        changed=tuple(str(brought[key]["name"]) for key in changed),
+        removed=tuple(str(row["name"]) for key, row in before.items() if key not in after),
+        same=sum(before.get(key) == row for key, row in brought.items()),
+        notes=tuple(filter(None, map(_note, brought.values()))),
+    )
+
+
+def _note(row: Row) -> str:
+    """Say what is not known of an entry, nothing where it can be estimated."""
+    arch, facts = str(row["arch"]), row["metadata"]
+    if not facts:
+        return f"{row['name']}: no shape is given, so it is listed and not estimated"
+    named = {f"{arch}.{k}": tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    try:
+        stock_model("", {"general.architecture": arch, **named}, "F16", tied=bool(row.get("tied")))
+    except PlannerError as error:
+        return f"{row['name']}: it is listed and not estimated, for {error}"
+    return ""
+
+
+def _check_together(rows: Mapping[str, Row]) -> None:
+    """Refuse what would make a name stand for two models."""
+    if len(rows) > MOST_ENTRIES:
+        raise LabDashError(f"a lab has at most {MOST_ENTRIES} entries of its own")
+    owners = {tag: name for tag, name in given_tags().items() if name.lower() not in rows}
+    for row in rows.values():
+        tag = str(row.get("ollama") or "").lower()
+        if not tag:
+            continue
+        owner = owners.setdefault(tag, str(row["name"]))
+        if owner != row["name"]:
+            raise LabDashError(
+                f"{row['name']}: ollama {tag} is the tag of {owner} already: "
+                f"name the entry {owner} to replace that"
+            )
+
+
+def _read(path: Path) -> tuple[Row, ...]:
+    """Read what there is. One that is damaged is not written over."""
+    try:
+        return read_own(path)
+    except PlannerError as error:
+        raise LabDashError(
+            f"the lab's own entries cannot be read, so nothing was changed: {error}; "
+            f"mend {path}, or put {_before(path).name} in its place"
+        ) from None
+
+
+@contextmanager
+def _held() -> Iterator[Path]:
+    """Let one change after another be made, whichever process makes it."""
+    path = entries_path()
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        raise LabDashError(f"no lab here yet, in {path.parent}: run deploy/up") from None
+    except OSError as error:
+        raise LabDashError(f"cannot write in {path.parent}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(lock)
+
+
+def _write(path: Path, rows: Iterable[Row]) -> None:
+    """Put a new file in the place of the old, which is kept beside it."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if len(content := text.encode()) > LONGEST_BYTES:
+        raise LabDashError(f"the lab's own entries would take more than {LONGEST_BYTES >> 20} MiB")
+    draft = path.with_suffix(".draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            older = path.with_suffix(".older")
+            older.unlink(missing_ok=True)
+            older.hardlink_to(path)
+            older.replace(_before(path))
+        draft.replace(path)
+        look_now()
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise LabDashError(
+            f"cannot write {path}, so nothing was changed: {error.strerror}"
+        ) from None
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")

@@ -1,0 +1,94 @@
+"""``manage.py catalog``: new models without a release, and no file that was there is lost."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from labdash.catalog.models import find_model
+from labdash.catalog.own import take
+from labdash.domain.solver import Question
+from labdash.queries import own_catalog
+from labdash.queries.shelf import find
+from tests.labdash.catalog.test_entries import ENTRY
+from tests.planning.one_card import one_card
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a data folder whose entries are used."""
+    before = own_catalog.entries_path().parent
+    own_catalog.follow(tmp_path)
+    yield tmp_path
+    own_catalog.follow(before)
+    take(())
+
+
+def written(folder: Path, *entries: dict[str, Any]) -> str:
+    path = folder / "models.json"
+    path.write_text(json.dumps(list(entries)))
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    call_command("catalog", *words, json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_import_is_used_at_once_and_again_changes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(folder, ENTRY)
+    assert find("home-8b") is None
+    assert run(capsys, "import", file, "--dry-run")["added"] == ["Home-8B"]
+    assert find("home-8b") is None
+    assert run(capsys, "import", file)["added"] == ["Home-8B"]
+    assert find("home-8b")
+    # What plans in a process of its own is told of it.
+    assert [row["name"] for row in Question(lab=one_card(), gap=0, limit_s=0).own] == ["Home-8B"]
+    assert run(capsys, "import", file)["same"] == 1
+    call_command("catalog", "export")
+    assert json.loads(capsys.readouterr().out)["name"] == "Home-8B"
+
+
+def test_the_file_before_is_kept_and_a_damaged_one_is_not_written_over(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "import", written(folder, ENTRY))
+    changed = {**ENTRY, "family": "House", "arch": "unheard-of"}
+    done = run(capsys, "import", written(folder, changed), "--prune")
+    assert done["changed"] == ["Home-8B"]
+    assert done["notes"][0].startswith(
+        "Home-8B: it is listed and not estimated, for the tensors of"
+    )
+    assert find_model("home-8b").model.family == "House"
+    kept = folder / "catalog.jsonl"
+    assert json.loads((folder / "catalog.jsonl.before").read_text())["family"] == "Home"
+    kept.write_text("{")
+    assert own_catalog.entries_trouble().startswith("this file is no JSON")
+    # What held before still holds.
+    assert find_model("home-8b").model.family == "House"
+    with pytest.raises(CommandError, match="so nothing was changed: this file is no JSON"):
+        run(capsys, "import", written(folder, ENTRY))
+    assert kept.read_text() == "{"
+
+
+def test_a_tag_of_another_model_is_refused(folder: Path) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("catalog", "import", written(folder, {**ENTRY, "ollama": "qwen3:8b"}))
+    assert str(refused.value) == (
+        "Home-8B: ollama qwen3:8b is the tag of Qwen3-8B already: "
+        "name the entry Qwen3-8B to replace that"
+    )
+    assert refused.value.returncode == 2
+
+
+def test_an_entry_is_taken_away_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "import", written(folder, ENTRY))
+    assert run(capsys, "remove", "home-8b") == {"removed": ["home-8b"]}
+    assert find("home-8b") is None
+    with pytest.raises(CommandError, match="the lab has no entry home-8b of its own"):
+        call_command("catalog", "remove", "home-8b")
