@@ -247,7 +247,7 @@ def _note(jobs: Iterable[PullJob], models: Mapping[str, CachedModel]) -> None:
         if seen is None:
             continue
         share = seen.here_bytes * 100 // seen.total_bytes if seen.total_bytes else 0
-        text = f"{share} % of it is there, for when {job.instance.node.slug} is back."
+        text = f"{share} % of it is there already."
         if seen.reason and not seen.is_arriving and not seen.is_whole:
             text = f"it cannot be fetched ahead: {seen.reason}"
         if job.source_reason != text[:300]:

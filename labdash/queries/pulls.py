@@ -195,10 +195,15 @@ def _view_job(job: PullJob, node: NodeView | None, now: datetime) -> JobView:
         fraction=_fraction(job),
         silence_s=silence_s(job, now),
         # Why a job waits is told in its words, but for the failure after which it is tried again.
-        reason="" if job.state == PullState.QUEUED and not _retries(job, now) else job.reason,
+        reason="" if _is_told(job, now) else job.reason,
         wait_s=_wait_s(job, now),
         risk_bytes=bytes_at_risk(job, node),
     )
+
+
+def _is_told(job: PullJob, now: datetime) -> bool:
+    is_waiting = job.state == PullState.QUEUED and not _retries(job, now)
+    return is_waiting or job.reason == resting.HELD
 
 
 def _wait_s(job: PullJob, now: datetime) -> float | None:
@@ -242,4 +247,6 @@ def _stopping(job: PullJob) -> str:
         return "cancelling"
     if job.sent_at is not None:
         return "pausing" if job.pause_requested else ""
-    return PHASES[PullState.PAUSED] if job.held or job.state == PullState.PAUSED else ""
+    if job.held:
+        return "paused by hand"
+    return PHASES[PullState.PAUSED] if job.state == PullState.PAUSED else ""

@@ -129,7 +129,7 @@ def test_what_a_sleeping_machine_wants_is_fetched_ahead_in_its_window() -> None:
     assert [each.model for each in spec().ahead] == ["qwen3:8b"]
     job.refresh_from_db()
     assert job.source == PullSource.CACHE
-    assert job.source_reason == "40 % of it is there, for when rog is back."
+    assert job.source_reason == "40 % of it is there already."
     seen("rog")
     tend(now)
     assert spec().ahead == ()

@@ -130,7 +130,7 @@ def test_job_that_waits_is_paused_and_goes_on(page: Client, rog: Node) -> None:
     assert page.post(f"/pulls/{job.pk}/pause/", headers=BUTTON).status_code == 204
     answer = text_of(poll(page, shown))
     assert f'id="resume-{job.pk}"' in answer
-    assert "<span>paused</span>" in answer
+    assert "<span>paused by hand</span>" in answer
     assert page.post(f"/pulls/{job.pk}/resume/").headers["Location"] == "/pulls/"
     job.refresh_from_db()
     assert job.held is False
