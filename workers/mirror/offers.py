@@ -1,6 +1,7 @@
 """The models that a node gives away now, each to who knows its secret, until its lease ends."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,6 +11,9 @@ from workers.engines.names import canonical_name
 from workers.mirror.limiting import TokenBucket
 from workers.mirror.shelf import UNKNOWN, Asked, Blob, Manifest, Refusal, find_secret
 from workers.shelf import StoreFiles, read_layers, read_manifest, require_plain
+
+# A secret is for one copy; orders of an hour ago may come in any order when a machine wakes.
+ENDED_KEPT = 500
 
 
 class CannotGive(Exception):  # noqa: N818 - named for what became of the order
@@ -39,6 +43,7 @@ class Offers:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._leases: dict[str, _Lease] = {}
+        self._ended: deque[str] = deque(maxlen=ENDED_KEPT)
 
     def put(self, secret: str, offer: Offer, *, lease_s: float) -> None:
         """Offer it from now on, or longer."""
@@ -52,8 +57,13 @@ class Offers:
         return lease.offer if lease and is_on else None
 
     def end(self, secret: str) -> None:
-        """Offer it no longer."""
+        """Offer it no longer, and never again."""
+        self._ended.append(secret)
         self._leases = {key: each for key, each in self._leases.items() if key != secret}
+
+    def has_ended(self, secret: str) -> bool:
+        """Tell whether the hub ended it: what still asks to go on was sent before that."""
+        return secret in self._ended
 
     @property
     def are_none(self) -> bool:

@@ -31,7 +31,7 @@ class Sharing:
         self._store = store
         self._stopping = stopping
         self._offers = Offers()
-        # Guards the server: orders come in threads of their own.
+        # Guards the server and changes of what it offers: orders come in threads of their own.
         self._guard = threading.Lock()
         self._server: MirrorServer | None = None
 
@@ -43,8 +43,11 @@ class Sharing:
     def carry_out(self, order: ShareOrder) -> None:
         """Begin to give, go on, or end; tell the hub how that went."""
         if not order.lease_s:
-            self._offers.end(order.secret)
+            with self._guard:
+                self._offers.end(order.secret)
             self._close_if_idle()
+            return
+        if self._offers.has_ended(order.secret):
             return
         try:
             port = self._give(order)

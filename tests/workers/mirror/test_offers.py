@@ -80,6 +80,15 @@ def test_an_offer_ends_with_its_lease(store: Store) -> None:
     assert offers.are_none
 
 
+def test_what_the_hub_ended_is_known_as_that(store: Store) -> None:
+    offers = Offers()
+    offers.put(SECRET, store.offer(), lease_s=60)
+    assert not offers.has_ended(SECRET)
+    offers.end(SECRET)
+    assert offers.has_ended(SECRET)
+    assert offers.are_none
+
+
 @pytest.mark.parametrize(
     ("name", "path"),
     [
