@@ -34,9 +34,33 @@ class Stop:
 
 
 # In the order in which they are read.
-CHAPTERS: tuple[Chapter, ...] = ()
+CHAPTERS: tuple[Chapter, ...] = (
+    Chapter(
+        slug="memory",
+        title="Why memory decides",
+        sentence="A model runs fast only where all of it fits: bits times parameters say how much.",
+        words="VRAM graphics card size GB GiB quantization fp8 float half precision context window",
+    ),
+    Chapter(
+        slug="quality",
+        title="What it costs in quality",
+        sentence="Measured losses by type, which parts of a model are sensitive, and why it works.",
+        words="accuracy degradation QAT PTQ calibration perplexity imatrix best quant",
+    ),
+)
 
-TOUR: tuple[Stop, ...] = ()
+TOUR: tuple[Stop, ...] = (
+    Stop(
+        slug="memory",
+        anchor="sum",
+        text="Find your card in the column “least card”: the first rows that fit are your choice.",
+    ),
+    Stop(
+        slug="quality",
+        anchor="measured",
+        text="Of those that fit, take the one whose dot is lowest: it loses least.",
+    ),
+)
 
 
 def find_chapter(slug: str) -> Chapter:

@@ -9,6 +9,8 @@ from labdash.views import (
     finding,
     fit,
     guide,
+    guide_memory,
+    guide_quality,
     health,
     join,
     joining,
@@ -133,6 +135,8 @@ planner_urls = [
 ]
 guide_urls = [
     path("", guide.guide, name="guide"),
+    path("memory/", guide_memory.guide_memory, name="guide_memory"),
+    path("quality/", guide_quality.guide_quality, name="guide_quality"),
     path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
 ]
 join_urls = [

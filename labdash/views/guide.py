@@ -10,13 +10,18 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from labdash.domain.guide import close_tour
+from labdash.forms import LEAST_CONTEXT
 from labdash.guide import CHAPTERS, Chapter, find_chapter, stops
 from labdash.models import TourClosed
+from labdash.planner.errors import PlannerError
 from labdash.queries.guide import LONGEST_SEARCH, headings, search
 from labdash.views.http import Request, button
+from workers.wire.loads import MOST_CONTEXT
 
 # The element that a chapter's form renews.
 TARGET = "answer"
+# No number that is asked with is longer.
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,23 @@ def chapter_page(
     shown |= {"chapters": CHAPTERS, "headings": headings(chapter), "stop": _asked_stop(request)}
     shown |= _beside(chapter)
     return TemplateResponse(request, template, shown | context, status=status)
+
+
+def asked_context(request: Request, first: int) -> int:
+    """Read the context that was asked for. Raises ``PlannerError`` with one line."""
+    written = request.GET.get("context", "").strip() or str(first)
+    is_whole = written.isascii() and written.isdecimal() and len(written) <= MOST_DIGITS
+    if is_whole and LEAST_CONTEXT <= int(written) <= MOST_CONTEXT:
+        return int(written)
+    raise PlannerError(
+        f"Write the context in tokens, between {LEAST_CONTEXT} and {MOST_CONTEXT:,}."
+    )
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital and end with a full stop, but for names such as hf.co."""
+    begun = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return begun if begun.endswith((".", "?")) else f"{begun}."
 
 
 def _beside(chapter: Chapter) -> dict[str, Chapter | None]:

@@ -1,0 +1,124 @@
+"""What quantization costs in quality: as it was measured, against the size."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import log10
+
+from labdash.catalog.quality import Quality, qualities
+from labdash.queries.guide_models import GuideModel, open_guide_model
+from labdash.queries.opening import requantized
+
+# The model on which perplexity and divergence were measured.
+MEASURED_ON = "llama3:8b"
+# The drawing: its size, and the KL divergences and bits a weight at its edges.
+WIDTH, HEIGHT = 640, 260
+LEFT, BOTTOM = 40, 24
+LEAST_KLD, MOST_KLD = 5e-4, 4.0
+LEAST_BITS, MOST_BITS = 1.5, 9.5
+LINES = (0.001, 0.01, 0.1, 1.0)
+NAMED = frozenset(("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "IQ2_XS", "IQ1_M"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A type as it was measured, with an importance matrix where one was used.
+
+    ``worse_8b`` and ``worse_70b`` are by how much of the perplexity of F16 it is worse.
+    ``kld_without`` is the loss without a matrix. ``is_dominated``: another type that was measured
+    is no larger and loses less.
+    """
+
+    measured: Quality
+    bits: float
+    file_bytes: int
+    worse_8b: float
+    worse_70b: float | None
+    kld_without: float | None
+    pull: str
+    is_dominated: bool = False
+
+    @property
+    def quant(self) -> str:
+        """Name the type."""
+        return self.measured.quant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A type in the drawing of loss against size."""
+
+    label: str
+    x: float
+    y: float
+    is_dominated: bool
+    is_named: bool
+
+
+@cache
+def read_quality() -> tuple[Row, ...]:
+    """Return the types that were measured, the least loss first."""
+    model = open_guide_model(MEASURED_ON)
+    best: dict[str, Quality] = {}
+    for each in qualities():
+        best.setdefault(each.quant, each)
+    rows = [_row(model, each) for each in best.values()]
+    return tuple(replace(row, is_dominated=is_dominated(row, rows)) for row in rows)
+
+
+def _row(model: GuideModel, measured: Quality) -> Row:
+    file = requantized(model.plain, measured.quant, imatrix=measured.imatrix)
+    f16 = qualities()[0]
+    others = (each for each in qualities() if each.quant == measured.quant)
+    return Row(
+        measured=measured,
+        bits=8 * file.weight_bytes / model.params,
+        file_bytes=file.weight_bytes,
+        worse_8b=measured.ppl_8b / f16.ppl_8b - 1,
+        worse_70b=_worse(measured.ppl_70b, f16.ppl_70b),
+        kld_without=next((each.kld for each in others if measured.imatrix > each.imatrix), None),
+        pull=model.pull_name(measured.quant),
+    )
+
+
+def _worse(value: float | None, best: float | None) -> float | None:
+    return value / best - 1 if value and best else None
+
+
+def is_dominated(row: Row, rows: Iterable[Row]) -> bool:
+    """Tell whether another type is no larger and loses less."""
+    return any(
+        other.file_bytes <= row.file_bytes and other.measured.kld < row.measured.kld
+        for other in rows
+    )
+
+
+def points(rows: Sequence[Row]) -> list[Point]:
+    """Place types in the drawing, but for those of sixteen bits."""
+    return [
+        Point(
+            label=row.quant,
+            x=x_of(row.bits),
+            y=y_of(row.measured.kld),
+            is_dominated=row.is_dominated,
+            is_named=row.quant in NAMED,
+        )
+        for row in rows
+        if row.bits <= MOST_BITS
+    ]
+
+
+def x_of(bits: float) -> float:
+    """Place bits a weight in the drawing."""
+    return round(LEFT + (bits - LEAST_BITS) / (MOST_BITS - LEAST_BITS) * (WIDTH - LEFT), 1)
+
+
+def y_of(kld: float) -> float:
+    """Place a loss in the drawing, where each line is a factor of ten."""
+    share = (log10(kld) - log10(LEAST_KLD)) / (log10(MOST_KLD) - log10(LEAST_KLD))
+    return round((1 - share) * (HEIGHT - BOTTOM), 1)
+
+
+def find_row(quant: str) -> Row:
+    """Return the row of a type that was measured."""
+    return next(row for row in read_quality() if row.quant == quant)

@@ -1,0 +1,48 @@
+"""Chapter of the guide: why memory decides."""
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from labdash.planner.errors import PlannerError
+from labdash.planner.ggml import row_bytes
+from labdash.queries.guide_memory import CARD, CONTEXTS, PRESETS, read_memory
+from labdash.queries.guide_models import catalog_names
+from labdash.queries.guide_numbers import number_formats
+from labdash.views.guide import asked_context, chapter_page, sentence
+from labdash.views.http import Request
+
+# Bits a number of the cache's types: q8_0 keeps a scale beside each group of 32.
+KV_SHARE = row_bytes("q8_0", 32) / row_bytes("f16", 32)
+# Q8_0 has 127 steps on either side and rounds to the nearer one.
+Q8_STEP = 0.5 / 127
+FIRST_SIZE = "7B"
+FIRST_CONTEXT = 8192
+
+
+@require_safe
+def guide_memory(request: Request) -> HttpResponse:
+    """Show what weights take in each format, alone and with all that comes beside them."""
+    size = request.GET.get("size", FIRST_SIZE)[:40].strip() or FIRST_SIZE
+    name = request.GET.get("model", "")[:200].strip()
+    found, error = None, ""
+    try:
+        ctx = asked_context(request, FIRST_CONTEXT)
+        found = read_memory(size=size, name=name, ctx=ctx)
+    except PlannerError as problem:
+        error = sentence(str(problem))
+    return chapter_page(
+        request,
+        "memory",
+        error=error,
+        seen=found,
+        size=size,
+        model=name,
+        context=request.GET.get("context", str(FIRST_CONTEXT)),
+        contexts=CONTEXTS,
+        presets=PRESETS,
+        card=CARD,
+        names=catalog_names(),
+        formats=number_formats(),
+        kv_share=KV_SHARE,
+        q8_step=Q8_STEP,
+    )
