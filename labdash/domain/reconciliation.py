@@ -33,6 +33,10 @@ ENDS: dict[type[reconcile.Step], PullState] = {
 }
 # Cancelled, failed or explained jobs of one instance at one tick; the rest waits for the next.
 MAX_STEPS = 20
+# So many of a queue are asked at one tick where they could come from, each with some statements; of
+# a long one another of the rest each time, lest those that could begin wait behind all that cannot.
+MOST_ASKED = 3
+BEHIND = sourcing.Wait(reason="Waits for those before it.")
 
 
 def carry_on(*, instance: Instance | None = None, now: datetime | None = None) -> int:
@@ -73,10 +77,7 @@ def _carry_on(
 ) -> int:
     for job in jobs:
         pace(job, limits, now=now)
-        # Again and again, for a store that forgot it.
-        is_to_pause = job.pause_requested and job.sent_at is not None
-        if is_to_pause or (job.cancel_requested and job.attempt):
-            raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+        _tell_to_stop(job)
     steps, waits = 0, dict[int, sourcing.Wait]()
     while jobs and steps < MAX_STEPS:
         state = states.get(jobs[0].instance.node.slug)
@@ -92,12 +93,34 @@ def _carry_on(
         if isinstance(source, sourcing.Wait):
             # Those behind it may begin meanwhile, but for the seconds in which a machine is asked.
             waits[step.job.id] = source
+            if len(waits) == MOST_ASKED:
+                waits |= _behind(jobs, waits, is_closed=limits.is_closed, now=now)
             continue
         if not _take(step, jobs, source, now=now):
             break
         fresh = PullJob.objects.active().in_bulk([job.pk for job in jobs])
         jobs = [_like(job, fresh[job.pk]) for job in jobs if job.pk in fresh]
     return steps
+
+
+def _tell_to_stop(job: PullJob) -> None:
+    """Tell it again and again, for a store that forgot it."""
+    is_to_pause = job.pause_requested and job.sent_at is not None
+    if is_to_pause or (job.cancel_requested and job.attempt):
+        raise_cancel_flag(job_id=job.pk, node=job.instance.node)
+
+
+def _behind(
+    jobs: list[PullJob], asked: Mapping[int, sourcing.Wait], *, is_closed: bool, now: datetime
+) -> dict[int, sourcing.Wait]:
+    """Let all wait that could be sent too, but for one, whichever the clock hits on."""
+    others = [
+        job.pk
+        for job in jobs
+        if job.pk not in asked and not _bounds(job, is_closed=is_closed).why(now)
+    ]
+    turn = int(now.timestamp() * 1000) % max(1, len(others))
+    return dict.fromkeys(others[:turn] + others[turn + 1 :], BEHIND)
 
 
 def _like(old: PullJob, new: PullJob) -> PullJob:

@@ -153,6 +153,24 @@ def test_no_other_model_goes_before_one_that_a_machine_is_asked_for() -> None:
     assert [order["model"] for order in orders("tower")] == ["qwen3:8b"]
 
 
+def test_of_a_long_queue_that_waits_for_machines_another_job_is_looked_at_each_time() -> None:
+    giver = has_it("rog")
+    for number in range(2):
+        job = make_job(make_instance(f"n{number}"))
+        Transfer.objects.create(job=job, giver=giver, asked_at=timezone.now())
+    tower = make_instance("tower")
+    seen("tower")
+    for number in range(6):
+        make_installed(giver, make_job(tower, model=f"qwen3:8b-{number}").model, digest=DIGEST)
+    other = make_job(tower, model="phi4:14b")
+    now = timezone.now()
+    for tick in range(4):
+        seen("tower")
+        carry_on(instance=tower, now=now + timedelta(milliseconds=2001 * tick))
+    other.refresh_from_db()
+    assert (other.sent_at is None, other.source) == (False, "internet")
+
+
 def test_a_source_of_the_lab_that_fails_counts_as_no_try() -> None:
     PullSettings.objects.create(pk=1, tries=1)
     has_it("rog")
