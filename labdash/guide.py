@@ -47,6 +47,26 @@ CHAPTERS: tuple[Chapter, ...] = (
         sentence="Measured losses by type, which parts of a model are sensitive, and why it works.",
         words="accuracy degradation QAT PTQ calibration perplexity imatrix best quant",
     ),
+    Chapter(
+        slug="hardware",
+        title="What to run where",
+        sentence="Models of all sizes on your machines and on usual ones: file, context, speed.",
+        words="rtx 3060 3090 4090 5090 4060 p40 mac m2 m3 m4 max unified memory wired limit sysctl "
+        "nvlink phone android iphone mini-pc cpu offload layers moe",
+    ),
+    Chapter(
+        slug="one-model",
+        title="One model, all ways",
+        sentence="VibeThinker 3B, or any other, in 16, 8 and 4 bits: memory, and what carries it.",
+        words="bf16 q8_0 q4_k_m vibethinker fp16 download size",
+    ),
+    Chapter(
+        slug="start",
+        title="Start in a minute",
+        sentence="What to pull, where it answers, and the same by hand with other programs.",
+        words="ollama llama.cpp llama-server lm studio lms mlx command openai api base url port "
+        "autogptq autoawq gptqmodel llm-compressor convert quantize privacy",
+    ),
 )
 
 TOUR: tuple[Stop, ...] = (

@@ -9,8 +9,11 @@ from labdash.views import (
     finding,
     fit,
     guide,
+    guide_hardware,
     guide_memory,
+    guide_one_model,
     guide_quality,
+    guide_start,
     health,
     join,
     joining,
@@ -137,6 +140,9 @@ guide_urls = [
     path("", guide.guide, name="guide"),
     path("memory/", guide_memory.guide_memory, name="guide_memory"),
     path("quality/", guide_quality.guide_quality, name="guide_quality"),
+    path("hardware/", guide_hardware.guide_hardware, name="guide_hardware"),
+    path("one-model/", guide_one_model.guide_one_model, name="guide_one_model"),
+    path("start/", guide_start.guide_start, name="guide_start"),
     path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
 ]
 join_urls = [

@@ -141,8 +141,9 @@ def most_context(model: Model, place: Place, load: Load) -> int:
 
 def speed_of(model: Model, place: Place, settings: Settings) -> Speed | None:
     """Tell the tokens a second of one answer, ``None`` where a GPU's bandwidth is not known."""
-    slow = _speed(model, place, settings, RAM_GBS[0])
-    fast = _speed(model, place, settings, RAM_GBS[1])
+    least, most_gbs = place.ram_gbs or RAM_GBS
+    slow = _speed(model, place, settings, least)
+    fast = _speed(model, place, settings, most_gbs)
     return replace(slow, high=fast.high) if slow and fast else None
 
 

@@ -48,7 +48,8 @@ class Place:
     """GPUs that one server could use for a model, none for RAM alone.
 
     ``ram_bytes`` is the free RAM for layers that no GPU holds, ``None`` where it is not known.
-    ``key`` names the place in an address.
+    ``key`` names the place in an address. ``ram_gbs`` is what the RAM reads in GB/s at least and at
+    most, ``None`` where nobody tells.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Place:
     cards: tuple[Card, ...]
     ram_bytes: int | None
     build: Build
+    ram_gbs: tuple[float, float] | None = None
 
     @property
     def unified(self) -> bool:

@@ -20,6 +20,11 @@ PAGES = (
     *("/models/", "/pulls/", "/add-node/", "/addresses/", "/fit/?model=qwen3:32b&context=16384"),
     *("/planner/", "/planner/new/", "/planner/what-if/", "/planner/gpus/1/"),
 )
+# Of these one look is enough: they are made of the same parts.
+MORE_PAGES = (
+    *("/pulls/new/?model=qwen3:8b", "/pulls/schedules/", "/pulls/schedules/new/"),
+    *("/pulls/updates/", "/pulls/storage/", "/pulls/cache/", "/pulls/settings/"),
+)
 DOORS = ("/sign-in/", "/reset/")
 WIDTHS = (320, 390, 768, 1440, 2560)
 # Where pictures of all pages are wanted, for the README or for a look.
@@ -64,6 +69,11 @@ def test_axe_finds_nothing(window: Page, lab: LiveLab, looks: list[tuple[int, st
             dress(window, width, theme)
             assert violations(window) == [], (path, width, theme)
             keep(window, path, f"{width}-{theme}")
+    for path in MORE_PAGES:
+        window.goto(lab.url + path)
+        dress(window, *looks[0])
+        assert violations(window) == [], path
+        keep(window, path, f"{looks[0][0]}-{looks[0][1]}")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -82,7 +92,7 @@ def test_no_page_is_wider_than_its_window(
     window: Page, lab: LiveLab, complaints: list[str]
 ) -> None:
     complaints.append("status of 404")
-    for path in (*PAGES, "/models/?q=nothing-of-that-name", "/nodes/none/"):
+    for path in (*PAGES, *MORE_PAGES, "/models/?q=nothing-of-that-name", "/nodes/none/"):
         window.goto(lab.url + path)
         for width in WIDTHS:
             window.set_viewport_size({"width": width, "height": 900})

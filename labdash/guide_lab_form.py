@@ -1,0 +1,90 @@
+"""The forms of the chapters that try models on machines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from django import forms
+from django.http import QueryDict
+
+from labdash.forms import PlainForm
+from labdash.planner.file_types import FILE_TYPES
+from labdash.queries.fit_models import LONGEST_NAME
+from labdash.queries.fit_places import Place
+from labdash.queries.guide_places import usual_places
+
+CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+FIRST_PLACE = "rtx-4060"
+WRONG_MACHINE = "There is no such machine any more: choose one of the list."
+
+
+class ModelField(forms.CharField):
+    """A name of the catalog."""
+
+    widget = forms.TextInput(
+        attrs={"list": "models", "autocapitalize": "none", "autocomplete": "off",
+               "spellcheck": "false"}
+    )  # fmt: skip
+
+
+class ContextForm(PlainForm):
+    """The context that all tables are reckoned for."""
+
+    context = forms.TypedChoiceField(
+        label="Context",
+        coerce=int,
+        choices=[(each, f"{each // 1024}k tokens") for each in CONTEXTS],
+        error_messages={"invalid_choice": "There is no such context: choose one of the list."},
+    )
+
+
+class PlaceForm(ContextForm):
+    """A machine: one of the reader's own, or a usual one."""
+
+    at = forms.ChoiceField(label="Machine", error_messages={"invalid_choice": WRONG_MACHINE})
+
+    def __init__(self, *args: Any, own: Iterable[Place], **kwargs: Any) -> None:
+        """Offer the reader's own machines first."""
+        super().__init__(*args, **kwargs)
+        at = self.fields["at"]
+        assert isinstance(at, forms.ChoiceField)  # noqa: S101 - declared above
+        mine = ((each.key, f"{each.node}: {each.label}") for each in own)
+        at.choices = [*mine, *((each.key, each.label) for each in usual_places())]
+
+
+class HardwareForm(PlaceForm):
+    """A machine to look at closer, and the model of its curve."""
+
+    model = ModelField(label="Model of the curve", max_length=LONGEST_NAME)
+
+    FIRST: ClassVar = {"context": "8192", "model": "qwen3:14b"}
+
+
+class ModelForm(ContextForm):
+    """One model on all machines."""
+
+    model = ModelField(label="Model", max_length=LONGEST_NAME)
+
+    FIRST: ClassVar = {"context": "8192", "model": "hf.co/prithivMLmods/VibeThinker-3B-GGUF"}
+
+
+class StartForm(PlaceForm):
+    """One model on one machine."""
+
+    model = ModelField(label="Model", max_length=LONGEST_NAME)
+    quant = forms.ChoiceField(
+        label="Quant",
+        required=False,
+        choices=[("", "the best that fits"), *((name, name) for name in reversed(FILE_TYPES))],
+        error_messages={"invalid_choice": "There is no such quant: choose one of the list."},
+    )
+    FIRST: ClassVar = {"context": "8192", "model": "qwen3:8b", "quant": ""}
+
+
+def filled(first: Mapping[str, str], sent: QueryDict) -> dict[str, str]:
+    """Return what was sent, and for the rest how a page begins."""
+    return {name: sent.get(name) or usual for name, usual in first.items()}
+
+
+def first_place(own: Sequence[Place]) -> str:
+    """Return the machine that a page begins with: the reader's first."""
+    return own[0].key if own else FIRST_PLACE

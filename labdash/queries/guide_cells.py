@@ -1,0 +1,127 @@
+"""The best that a place can do with a model: quant, context, layers and speed."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from labdash.catalog.quality import find_quality
+from labdash.planner.lab import Variant
+from labdash.planner.memory.estimate import estimate
+from labdash.planner.model import Model
+from labdash.planner.speed import Speed
+from labdash.queries.fit_loads import Fit, Load, Verdict, fit
+from labdash.queries.fit_places import Place
+from labdash.queries.opening import DEFAULT_QUANT
+from labdash.queries.variants import own_quant, variants_of
+
+# More than 8 bits can hardly be told from them, and below the last a quant loses much.
+QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q3_K_M")
+# A model of each size that is published, the smallest first.
+SIZES = (
+    "llama3.2:1b", "qwen3:4b", "qwen3:8b", "qwen3:14b", "gpt-oss:20b", "qwen3:30b", "qwen3:32b",
+    "llama3.3:70b",
+)  # fmt: skip
+# A reader waits for slower answers.
+READING_TOKENS_PER_S = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A model on a place. ``context`` is what was tried: at most what the model was trained with.
+
+    ``short_bytes`` is what GPU and RAM lack together where nothing fits.
+    """
+
+    model: str
+    variant: Variant
+    verdict: Verdict
+    context: int
+    most_context: int | None
+    layers: int
+    all_layers: int
+    speed: Speed | None
+    short_bytes: int
+    used_bytes: int
+    by_card: tuple[int, ...]
+    layers_by_card: tuple[int, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether somebody would want it: whole, at four bits or more, as fast as one reads."""
+        fast = self.speed is None or self.speed.low >= READING_TOKENS_PER_S
+        return self.verdict == "whole" and fast and _loss(self.variant) <= _loss_of(DEFAULT_QUANT)
+
+
+def _loss(variant: Variant) -> float:
+    return variant.loss or 0.0
+
+
+def _loss_of(quant: str) -> float:
+    found = find_quality(quant)
+    return found.kld if found else 0.0
+
+
+@lru_cache(maxsize=1024)
+def variant_at(name: str, quant: str) -> Variant:
+    """Return a model at a quant. Raises ``PlannerError`` where there is none such."""
+    return variants_of(name, quant, quant)[0]
+
+
+@lru_cache(maxsize=256)
+def quants_for(name: str) -> tuple[str, ...]:
+    """Return the quants to choose among, the best first: of a model that has one, that alone."""
+    own = own_quant(name)
+    return (own,) if own.startswith("MXFP4") else QUANTS
+
+
+@lru_cache(maxsize=4096)
+def best_cell(name: str, place: Place, context: int) -> Cell:
+    """Find the best quant that fits whole, else how a four-bit one is split.
+
+    Raises ``PlannerError`` where the model is not known.
+    """
+    quants = quants_for(name)
+    for quant in quants:
+        variant = variant_at(name, quant)
+        load = load_of(variant.model, context)
+        if fits_whole(variant.model, place, load):
+            return cell_of(name, variant, place, load)
+    usual = variant_at(name, DEFAULT_QUANT if DEFAULT_QUANT in quants else quants[0])
+    return cell_of(name, usual, place, load_of(usual.model, context))
+
+
+def load_of(model: Model, context: int) -> Load:
+    """Return a load at a context, or at the one that the model was trained with."""
+    return Load(context=min(context, model.shape.ctx_train or context))
+
+
+def fits_whole(model: Model, place: Place, load: Load) -> bool:
+    """Tell whether a model lies on the GPUs, or in the RAM of a machine without any."""
+    found = estimate(model, load.on(place))
+    if place.cards:
+        return bool(found.fits)
+    return found.host.total_bytes <= (place.ram_bytes or 0)
+
+
+def cell_of(name: str, variant: Variant, place: Place, load: Load) -> Cell:
+    """Try one quant. Raises ``PlannerError`` where the engine would refuse it."""
+    found = fit(variant.model, place, load)
+    return Cell(
+        model=name,
+        variant=variant,
+        verdict=found.verdict,
+        context=load.context,
+        most_context=found.most_context,
+        layers=found.layers,
+        all_layers=found.all_layers,
+        speed=found.speed if found.verdict != "no" else None,
+        short_bytes=found.short_bytes,
+        used_bytes=_used(found, place),
+        by_card=tuple(device.total_bytes for device in found.used),
+        layers_by_card=tuple(device.layers for device in found.used),
+    )
+
+
+def _used(found: Fit, place: Place) -> int:
+    if not place.cards:
+        return found.host_bytes
+    return sum(device.total_bytes for device in found.used)

@@ -1,0 +1,103 @@
+"""One model in all ways: 16, 8 and 4 bits, what each takes, and which machine carries it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from labdash.catalog.models import CatalogModel, find_model
+from labdash.planner.errors import PlannerError
+from labdash.planner.lab import Variant
+from labdash.planner.memory.estimate import estimate
+from labdash.planner.memory.result import DeviceUse
+from labdash.queries.fit_places import Place
+from labdash.queries.guide_cells import Cell, cell_of, load_of, quants_for, variant_at
+from labdash.queries.guide_places import usual_places
+
+QUANTS = ("BF16", "Q8_0", "Q4_K_M")
+# What a card of this kind needs beside weights and cache is told for the table of sizes.
+MEASURE = "rtx-5090"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A quant of the model with what it takes of a GPU that holds all of it.
+
+    ``published``: its file is known to be published with just that size.
+    """
+
+    variant: Variant
+    use: DeviceUse
+    published: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """A machine with a cell for each quant; None where the engine would refuse it."""
+
+    place: Place
+    is_own: bool
+    cells: tuple[Cell | None, ...]
+
+    @property
+    def best(self) -> Cell | None:
+        """Return the best quant that fits whole."""
+        return next((each for each in self.cells if each and each.verdict == "whole"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneModel:
+    """The whole page. ``notice`` says what was assumed of the name."""
+
+    known: CatalogModel
+    notice: str
+    context: int
+    ways: tuple[Way, ...]
+    carried: tuple[Carried, ...]
+
+
+def read_model(name: str, own: Iterable[Place], context: int) -> OneModel:
+    """Try a model everywhere. Raises ``PlannerError`` with one line for an unknown one."""
+    found = find_model(name)
+    quants = quants_of(name)
+    variants = [variant_at(name, quant) for quant in quants]
+    tried = load_of(variants[0].model, context).context
+    pairs = [*((place, True) for place in own), *((place, False) for place in usual_places())]
+    return OneModel(
+        known=found.model,
+        notice=found.notice or "",
+        context=tried,
+        ways=tuple(_way(found.model, each, context) for each in variants),
+        carried=tuple(
+            Carried(
+                place=place,
+                is_own=is_own,
+                cells=tuple(_tried(name, quant, place, context) for quant in quants),
+            )
+            for place, is_own in pairs
+        ),
+    )
+
+
+def quants_of(name: str) -> tuple[str, ...]:
+    """Return the quants to show; a model of one format has that alone."""
+    own = quants_for(name)
+    return own if len(own) == 1 else QUANTS
+
+
+def _way(known: CatalogModel, variant: Variant, context: int) -> Way:
+    exact = {file.bytes for file in known.files}
+    place = next(each for each in usual_places() if each.key == MEASURE)
+    return Way(
+        variant=variant,
+        use=estimate(variant.model, load_of(variant.model, context).on(place)).devices[0],
+        published=variant.file_bytes in exact,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _tried(name: str, quant: str, place: Place, context: int) -> Cell | None:
+    variant = variant_at(name, quant)
+    try:
+        return cell_of(name, variant, place, load_of(variant.model, context))
+    except PlannerError:
+        return None
