@@ -70,9 +70,10 @@ class Nearby:
         try:
             return asyncio.run(asyncio.wait_for(self._adopt(), RENAME_S))
         except (Refused, EngineDown, TimeoutError) as error:
-            log.warning("copied model not renamed model=%s error=%s", self._model, error)
-            text = f"It has come, and Ollama did not give it its name {self._model}: {error}"
-            return Reason(text=without_places(text), retry=True, cause="server-away")
+            why = without_places(str(error))
+            log.warning("copied model not renamed model=%s error=%s", self._model, why)
+            text = f"It has come, and Ollama did not give it its name {self._model}: {why}"
+            return Reason(text=text, retry=True, cause="server-away")
 
     def clear(self) -> None:
         """Delete names that earlier copies left behind, as where a worker was killed.
@@ -185,7 +186,7 @@ def clear_copies(watch: InstanceWatch, *, kept: Origin | None = None) -> None:
     try:
         asyncio.run(asyncio.wait_for(_clear(watch, kept=kept), RENAME_S))
     except (Refused, EngineDown, TimeoutError) as error:
-        log.info("names of copies not deleted: %s", error)
+        log.info("names of copies not deleted: %s", without_places(str(error)))
 
 
 async def _clear(watch: InstanceWatch, *, kept: Origin | None) -> None:

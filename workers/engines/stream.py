@@ -12,6 +12,8 @@ from typing import Any, Literal
 import httpx
 import ollama
 
+from workers.engines.names import without_places
+
 CONNECT_S = 5.0
 # A line of Ollama has some 200 bytes, and comes each 60 ms; what has more is not Ollama's.
 MOST_LINE_BYTES = 2**20
@@ -135,7 +137,7 @@ class PullStream:
         except (httpx.HTTPError, ValueError, OSError) as error:
             end = End(kind="cut", text=str(error) or type(error).__name__)
         except Exception as error:  # the client takes any JSON for an object
-            log.exception("answer not understood model=%s", self._model)
+            log.exception("answer not understood model=%s", without_places(self._model))
             end = End(kind="cut", text=str(error) or type(error).__name__)
         self._lines.put(end)
         with self._guard:
