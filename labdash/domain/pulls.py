@@ -17,6 +17,7 @@ from labdash.models import ENDED, Instance, Node, PullJob, PullState, ScheduleRu
 from labdash.models.pull import ARRIVED, PullJobQuerySet
 from labdash.queries.resting import HELD
 from labdash.queries.room import missing_bytes, room_for
+from labdash.queries.turns import turn_words
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,22 @@ def request_pull(  # noqa: PLR0913 - keyword only, and each says when or for who
         fields = {"requested_by": user, "run": run, "priority": priority, **bounds}
         try:
             with transaction.atomic():
-                job = PullJob.objects.create(instance=instance, model=name, **fields)
+                waits = _turn(run)
+                job = PullJob.objects.create(instance=instance, model=name, waits=waits, **fields)
         except IntegrityError:
             continue
         transaction.on_commit(lambda: carry_on(instance=instance))
         return job
     raise LabDashError(f"{name} could not be queued on {instance}. Try again.")
+
+
+def _turn(run: ScheduleRun | None) -> str:
+    """Let a pull wait for its turn where its schedule goes to some machines at once.
+
+    Whose turn it is, is seen within seconds; else all would have begun by then.
+    """
+    at_once = run.schedule.at_once if run else None
+    return turn_words(run.schedule.name, at_once) if run and at_once else ""
 
 
 def _require_room(instance: Instance, name: str) -> None:

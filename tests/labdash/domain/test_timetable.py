@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labdash.domain import returning, schedule_runs, schedules, timetable
+from labdash.domain import pulls, returning, schedule_runs, schedules, timetable
 from labdash.domain.errors import LabDashError
 from labdash.domain.reconciliation import carry_on
 from labdash.models import Gpu, Node, PullJob, PullSchedule, PullState, RunState, ScheduleRun
@@ -119,6 +119,20 @@ def test_some_machines_pull_at_once_and_the_others_are_told_to_wait() -> None:
     Node.objects.filter(slug="rog").update(last_seen_at=OPENS + timedelta(minutes=2))
     tick(OPENS + timedelta(minutes=2))
     assert _waiting() == {"mac": {waits}, "rog": {""}}
+
+
+def test_what_a_run_asks_for_later_waits_for_its_turn_too() -> None:
+    attic, mac = (make_instance(slug, last_seen_at=OPENS) for slug in ("attic", "mac"))
+    make_schedule(at_once=1)
+    [run] = tick()
+    end_jobs()
+    # As updates do once the version before has its second name.
+    for instance in (attic, mac):
+        pulls.request_pull(instance=instance, model="phi4:14b", user=None, run=run)
+    waits = "Waits for its turn: nightly pulls to one machine at a time."
+    assert _waiting() == {"attic": {waits}, "mac": {waits}}
+    tick()
+    assert _waiting() == {"attic": {""}, "mac": {waits}}
 
 
 def test_a_machine_whose_pulls_are_held_keeps_no_other_out() -> None:
