@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from labdash.views import (
     access,
     addresses,
+    catalog,
     finding,
     fit,
     guide,
@@ -136,6 +137,10 @@ planner_urls = [
     path("gpus/<int:pk>/give-back/", planner_gpus.gpu_give_back, name="gpu_give_back"),
     path("gpus/<int:pk>/take-back/", planner_gpus.gpu_take_back, name="gpu_take_back"),
 ]
+catalog_urls = [
+    path("", catalog.catalog, name="catalog"),
+    path("family/<str:name>/", catalog.catalog_family, name="catalog_family"),
+]
 guide_urls = [
     path("", guide.guide, name="guide"),
     path("memory/", guide_memory.guide_memory, name="guide_memory"),
@@ -167,6 +172,7 @@ urlpatterns = [
     path("models/", models.models, name="models"),
     path("planner/", include(planner_urls)),
     path("pulls/", include(pull_urls)),
+    path("catalog/", include(catalog_urls)),
     path("guide/", include(guide_urls)),
     path("fit/", fit.fit, name="fit"),
     path("fit/file/", fit.fit_file, name="fit_file"),

@@ -90,7 +90,7 @@ def choose(name: str, quant: str) -> Chosen:
     wanted = quant or own or found.model.default_quant or DEFAULT_QUANT
     notices = [found.notice] if found.notice else []
     return Chosen(
-        model=_stock(found.model.name, _known(wanted, written)),
+        model=choose_stock(found.model.name, _known(wanted, written)),
         basis=_basis(found.model, row),
         own_quant=own,
         notices=tuple(notices),
@@ -127,8 +127,8 @@ def _known(quant: str, name: str) -> str:
 
 
 @kept(256)
-def _stock(name: str, quant: str) -> Model:
-    """Make a model of the catalog, one object for each that is asked for."""
+def choose_stock(name: str, quant: str) -> Model:
+    """Make a model of the catalog, one object for each. Raises ``PlannerError``."""
     known = next(model for model in models() if model.name == name)
     if not known.metadata:
         raise PlannerError(f"the shape of {name} is not known: choose its GGUF file below")

@@ -1,0 +1,76 @@
+"""The form of the catalog's filters."""
+
+from typing import ClassVar
+
+from django import forms
+
+from labdash.forms import PlainForm
+from labdash.queries.catalog import LARGER, SIZES, SOUGHT, UNTOLD, Filters, licences
+
+LONGEST_SEARCH = 100
+
+
+class CatalogForm(PlainForm):
+    """What is looked for in the catalog."""
+
+    q = forms.CharField(
+        label="Name",
+        max_length=LONGEST_SEARCH,
+        required=False,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "placeholder": "qwen",
+                "autocapitalize": "none",
+                "autocomplete": "off",
+                "spellcheck": "false",
+            }
+        ),
+        error_messages={"max_length": f"Search for at most {LONGEST_SEARCH} letters."},
+    )
+    size = forms.ChoiceField(
+        label="Size",
+        required=False,
+        choices=[
+            ("", "any"),
+            *((str(each), f"up to {each} B") for each in SIZES),
+            (LARGER, f"over {SIZES[-1]} B"),
+        ],
+        error_messages={"invalid_choice": "Choose a size of the list."},
+    )
+    licence = forms.ChoiceField(
+        label="Licence",
+        required=False,
+        error_messages={"invalid_choice": "Choose a licence of the list."},
+    )
+    fits = forms.BooleanField(label="fits my lab", required=False)
+    tools = forms.BooleanField(label="tools", required=False)
+    vision = forms.BooleanField(label="vision", required=False)
+    thinking = forms.BooleanField(label="thinking", required=False)
+    code = forms.BooleanField(label="code", required=False)
+    embedding = forms.BooleanField(label="embedding", required=False)
+    own = forms.BooleanField(label="my own entries", required=False)
+
+    SWITCHES: ClassVar = ("fits", *SOUGHT, "own")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["licence"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - as it is declared
+        field.choices = [("", "any"), *((each, each) for each in licences()), (UNTOLD, "not known")]
+
+    def switches(self) -> list[forms.BoundField]:
+        """Return the fields that are on or off."""
+        return [self[name] for name in self.SWITCHES]
+
+    def filters(self) -> Filters:
+        """Return it as ``queries.catalog`` takes it."""
+        data = self.cleaned_data
+        return Filters(
+            words=data["q"],
+            fits=data["fits"],
+            can=frozenset(name for name in SOUGHT if data[name]),
+            most=data["size"],
+            licence=data["licence"],
+            own=data["own"],
+        )
