@@ -48,6 +48,12 @@ CHAPTERS: tuple[Chapter, ...] = (
         words="accuracy degradation QAT PTQ calibration perplexity imatrix best quant",
     ),
     Chapter(
+        slug="names",
+        title="Names decoded",
+        sentence="Paste a name and read what it says; the whole ladder of quants of a model.",
+        words="tag suffix Q4_K_M Q8_0 IQ4_XS UD XL decode filename which quant",
+    ),
+    Chapter(
         slug="hardware",
         title="What to run where",
         sentence="Models of all sizes on your machines and on usual ones: file, context, speed.",
@@ -79,6 +85,11 @@ TOUR: tuple[Stop, ...] = (
         slug="quality",
         anchor="measured",
         text="Of those that fit, take the one whose dot is lowest: it loses least.",
+    ),
+    Stop(
+        slug="names",
+        anchor="ladder",
+        text="Here the two meet: the topmost type that your card holds and that is not grey.",
     ),
 )
 

@@ -12,6 +12,7 @@ from labdash.views import (
     guide,
     guide_hardware,
     guide_memory,
+    guide_names,
     guide_one_model,
     guide_quality,
     guide_start,
@@ -148,6 +149,7 @@ guide_urls = [
     path("hardware/", guide_hardware.guide_hardware, name="guide_hardware"),
     path("one-model/", guide_one_model.guide_one_model, name="guide_one_model"),
     path("start/", guide_start.guide_start, name="guide_start"),
+    path("names/", guide_names.guide_names, name="guide_names"),
     path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
 ]
 join_urls = [

@@ -77,9 +77,9 @@ class Memory:
 def read_params(text: str) -> float:
     """Read 7B, 350M or 7e9. Raises ``PlannerError`` with one line."""
     written = text.strip().lower().replace(",", "").replace(" ", "")
-    unit = UNITS.get(written[-1:], 1.0)
+    number, unit = (written[:-1], UNITS[written[-1]]) if written[-1:] in UNITS else (written, 1.0)
     try:
-        params = float(written.rstrip("kmbt")) * unit
+        params = float(number) * unit
     except ValueError:
         raise PlannerError("Write a number of parameters such as 7B, 350M or 7e9.") from None
     if not LEAST_PARAMS <= params <= MOST_PARAMS:

@@ -33,6 +33,6 @@ def small_percent(value: float | None) -> str:
 
 
 @register.filter
-def loss(value: float | None) -> str:
+def loss(value: object) -> str:
     """Write a KL divergence; nothing where nobody measured it."""
-    return "" if value is None else f"{value:.4f}"
+    return f"{value:.4f}" if isinstance(value, float) else ""

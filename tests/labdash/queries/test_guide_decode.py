@@ -1,0 +1,76 @@
+"""Names of models and files taken apart; what nobody can know is said to be unknown."""
+
+import pytest
+
+from labdash.catalog.name_words import letters_of
+from labdash.planner.errors import PlannerError
+from labdash.planner.file_types import FILE_TYPES
+from labdash.queries.guide_decode import decode
+from labdash.queries.guide_names import BEST_USE, _base
+
+ADDRESS = (
+    "https://huggingface.co/bartowski/google_gemma-3-12b-it-GGUF/resolve/main/"
+    "google_gemma-3-12b-it-Q6_K.gguf?download=true"
+)
+
+
+def unknown(text: str) -> list[str]:
+    return [piece.text for piece in decode(text).pieces if not piece.is_known]
+
+
+@pytest.mark.parametrize(
+    ("text", "quant", "model"),
+    [
+        ("qwen2.5:14b-instruct-q8_0", "Q8_0", "qwen2.5:14b-instruct-q8_0"),
+        ("ollama run mixtral:8x7b-instruct-v0.1-q5_1", "Q5_1", "mixtral:8x7b-instruct-v0.1-q5_1"),
+        ("Meta-Llama-3.1-8B-Instruct-IQ4_XS.gguf", "IQ4_XS", "Llama-3.1-8B-Instruct"),
+        ("Qwen3-30B-A3B-Q4_K_M-00001-of-00002.gguf", "Q4_K_M", "Qwen3-30B-A3B"),
+        ("VibeThinker-3B.i1-IQ3_XXS.gguf", "IQ3_XXS", "VibeThinker-3B"),
+        ("gemma-3-27b-it-qat-q4_0.gguf", "Q4_0", "gemma-3-27b-it"),
+        (ADDRESS, "Q6_K", "gemma-3-12b-it"),
+        ("gpt-oss:20b", None, "gpt-oss:20b"),
+        ("llama3.2", None, "llama3.2"),
+        ("Qwen3-8B-AWQ", None, "Qwen3-8B"),
+        ("Model-Q4_K_M.gguf", "Q4_K_M", ""),
+    ],
+)
+def test_name_says_quant_and_model(text: str, quant: str | None, model: str) -> None:
+    decoded = decode(text)
+    assert decoded.quant == quant
+    assert _base(decoded)[0] == model
+
+
+def test_size_that_no_name_gives_is_never_guessed() -> None:
+    assert _base(decode("DeepSeek-R1-UD-IQ1_S-00001-of-00003.gguf")) == ("", "")
+
+
+def test_mix_of_a_publisher_is_told_apart() -> None:
+    decoded = decode("hf.co/unsloth/Qwen3-30B-A3B-GGUF:Q4_K_XL")
+    assert (decoded.quant, decoded.is_own_mix) == ("Q4_K_M", True)
+    assert not decode("qwen3:8b-q4_K_M").is_own_mix
+
+
+def test_unknown_words_are_named() -> None:
+    assert unknown("frobnicator-zap:9q") == ["frobnicator", "zap", "9q"]
+    assert unknown("qwen3:30b-a3b-thinking-2507-q4_K_M") == []
+
+
+@pytest.mark.parametrize("text", ["", "  ", "https://", "ollama run "])
+def test_nothing_pasted_says_what_to_paste(text: str) -> None:
+    with pytest.raises(PlannerError, match="Paste a name, such as"):
+        decode(text)
+
+
+@pytest.mark.parametrize("text", [":::", "///:", "a" * 5000, "-.-.-:-", "\x00<b>", "Q4_K_M"])
+def test_strange_names_are_taken_apart_all_the_same(text: str) -> None:
+    decode(text)
+
+
+def test_letters_of_every_type_are_told() -> None:
+    for quant in FILE_TYPES:
+        letters = "".join(letter for letter, _ in letters_of(quant))
+        assert letters == quant.replace("_", ""), quant
+
+
+def test_every_type_has_a_use() -> None:
+    assert BEST_USE.keys() == FILE_TYPES.keys()

@@ -1,0 +1,90 @@
+"""The guide's arithmetic: closed forms, and what follows from the measured qualities."""
+
+import pytest
+
+from labdash.planner.errors import PlannerError
+from labdash.planner.ggml import TYPES
+from labdash.queries.guide_memory import least_card_gb, read_memory, read_params
+from labdash.queries.guide_mix import read_mix
+from labdash.queries.guide_models import open_guide_model
+from labdash.queries.guide_names import read_ladder
+from labdash.queries.guide_numbers import block_types, number_formats, rounding
+from labdash.queries.guide_quality import read_quality
+from labdash.queries.opening import requantized
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("text", "params"), [("7B", 7e9), (" 7 b", 7e9), ("350M", 3.5e8), ("7e9", 7e9), ("1.5b", 1.5e9)]
+)
+def test_parameters_are_read_as_people_write_them(text: str, params: float) -> None:
+    assert read_params(text) == params
+
+
+@pytest.mark.parametrize("text", ["", "seven", "0", "-7B", "1e99", "nan", "inf", "7BB B", "b"])
+def test_what_is_no_size_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(PlannerError, match=r"^Write a number of parameters .*7B"):
+        read_params(text)
+
+
+def test_bits_times_parameters() -> None:
+    rows = {row.label: row for row in read_memory(size="7B", name="", ctx=8192).plain}
+    sizes = [row.weight_bytes / 1e9 for row in rows.values()]
+    assert sizes == [28.0, 14.0, 7.0, 3.5]
+
+
+def test_longer_context_takes_more_and_a_smaller_quant_less() -> None:
+    short, long = (read_memory(size="", name="qwen3:8b", ctx=ctx) for ctx in (4096, 32768))
+    assert long.beside.kv_bytes == 8 * short.beside.kv_bytes
+    totals = [row.total_bytes for row in long.gguf]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_least_card_holds_what_its_driver_leaves() -> None:
+    assert least_card_gb(8 * 2**30) != 8
+    assert least_card_gb(7 * 2**30) == 8
+    assert least_card_gb(10**12) is None
+
+
+def test_number_formats_are_those_of_the_standards() -> None:
+    formats = {each.name: each for each in number_formats()}
+    assert formats["FP16"].largest == "±65,504"
+    assert formats["BF16"].largest.startswith("±3.4 ")
+    assert formats["INT8"].largest == "\N{MINUS SIGN}128 … 127"
+    assert [each.bits for each in formats.values()] == [32, 16, 16, 8, 4]
+
+
+def test_groups_keep_what_their_type_says() -> None:
+    for each in block_types():
+        assert 0 < each.scale_bits < each.block * each.number_bits
+        assert each.block == TYPES[each.name].block
+
+
+def test_outlier_harms_a_row_with_one_scale_most() -> None:
+    found = rounding()
+    assert found.by_row_with_outlier > 4 * found.by_row
+    assert found.by_group_with_outlier < 1.3 * found.by_group
+
+
+def test_dominated_types_lose_more_in_no_fewer_bytes() -> None:
+    rows = {row.quant: row for row in read_quality()}
+    assert rows["Q4_1"].is_dominated
+    assert not rows["Q4_K_M"].is_dominated
+    assert not rows["IQ1_S"].is_dominated
+
+
+def test_mix_of_q4_k_m_protects_values_and_output() -> None:
+    plain = open_guide_model("llama3.1:8b").plain
+    mix = read_mix(requantized(plain, "Q4_K_M", imatrix=False))
+    assert round(mix.bits, 4) == 4.8944
+    guarded = {part.label for part in mix.parts if part.is_protected}
+    assert guarded == {"Attention: values", "Feed forward: down", "Output head"}
+    assert sum(part.share for part in mix.parts) == pytest.approx(1, abs=1e-3)
+
+
+def test_ladder_greys_what_was_measured_alone() -> None:
+    _, rungs = read_ladder("llama3.1:8b")
+    assert all(rung.measured for rung in rungs if rung.is_dominated)
+    bits = [rung.bits for rung in rungs]
+    assert bits == sorted(bits, reverse=True)
