@@ -141,7 +141,11 @@ def cancel(*, update: Update) -> None:
     """Give an update up that is not in place yet; the version that is there stays."""
     if update.state in _OPEN:
         _end(update, UpdateState.CANCELLED, _OPEN)
-    elif update.state in {UpdateState.COPYING, UpdateState.PULLING} and update.pull_job is not None:
+    elif update.state == UpdateState.COPYING:
+        # The second name may come yet: it is deleted then, as after an update.
+        kept = update.name_job.target if update.name_job else update.kept_name
+        _end(update, UpdateState.CANCELLED, [UpdateState.COPYING], kept_name=kept)
+    elif update.state == UpdateState.PULLING and update.pull_job is not None:
         pulls.cancel_pull(job=update.pull_job)
     update.refresh_from_db()
 
@@ -233,9 +237,10 @@ def _fields(copy: Copy) -> dict[str, Any]:
     }
 
 
-def _end(update: Update, state: UpdateState, among: Iterable[UpdateState]) -> None:
+def _end(update: Update, state: UpdateState, among: Iterable[UpdateState], **changes: Any) -> None:
     still = Update.objects.filter(pk=update.pk, state__in=list(among))
-    still.update(state=state, finished_at=timezone.now(), reason="")
+    now = timezone.now()
+    still.update(state=state, finished_at=now, step_at=now, reason="", **changes)
 
 
 def _too_old(copy: Copy) -> str:

@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
-from labdash.domain import schedule_runs, schedules, timetable
-from labdash.models import PullJob, PullSchedule, PullState, RunState, ScheduleRun, Update
-from tests.factories import make_instance
+from labdash.domain import schedule_runs, schedules, timetable, updating
+from labdash.models import (
+    NameJob,
+    PullJob,
+    PullSchedule,
+    PullState,
+    RunState,
+    ScheduleRun,
+    Update,
+)
+from tests.factories import make_instance, seen
 from tests.labdash.update_rows import MODEL, install, publish
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +71,19 @@ def test_updates_that_did_not_begin_wait_for_the_next_night() -> None:
     schedule_runs.end_all(schedule=found.schedule, now=CLOSES)
     row.refresh_from_db()
     assert row.state == "cancelled"
+
+
+def test_what_is_stopped_while_the_version_before_is_kept_pulls_nothing() -> None:
+    found = run(updates="take")
+    seen()
+    updating.carry_on(now=OPENS)
+    assert Update.objects.get().state == "copying"
+    schedule_runs.stop(run=found, now=OPENS)
+    NameJob.objects.update(state="done")
+    updating.carry_on(now=OPENS)
+    row = Update.objects.get()
+    assert (row.state, row.kept_name) == ("cancelled", f"labdash-before/{MODEL}")
+    assert not PullJob.objects.exists()
 
 
 def test_an_update_that_failed_before_its_pull_is_told() -> None:
