@@ -54,6 +54,12 @@ CHAPTERS: tuple[Chapter, ...] = (
         words="tag suffix Q4_K_M Q8_0 IQ4_XS UD XL decode filename which quant",
     ),
     Chapter(
+        slug="formats",
+        title="Formats and who runs them",
+        sentence="GGUF, GPTQ, AWQ, MLX, safetensors: what each takes, and which engine reads it.",
+        words="vllm exllama exl2 lm studio coreml core ml litert ai edge executorch android iphone",
+    ),
+    Chapter(
         slug="hardware",
         title="What to run where",
         sentence="Models of all sizes on your machines and on usual ones: file, context, speed.",
@@ -72,6 +78,12 @@ CHAPTERS: tuple[Chapter, ...] = (
         sentence="What to pull, where it answers, and the same by hand with other programs.",
         words="ollama llama.cpp llama-server lm studio lms mlx command openai api base url port "
         "autogptq autoawq gptqmodel llm-compressor convert quantize privacy",
+    ),
+    Chapter(
+        slug="mistakes",
+        title="Mistakes people make",
+        sentence="What is often said and wrong, each with the number that is right.",
+        words="myth wrong claim folklore nvlink pool unified memory wired limit moe offload",
     ),
 )
 

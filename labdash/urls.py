@@ -10,8 +10,10 @@ from labdash.views import (
     finding,
     fit,
     guide,
+    guide_formats,
     guide_hardware,
     guide_memory,
+    guide_mistakes,
     guide_names,
     guide_one_model,
     guide_quality,
@@ -140,6 +142,9 @@ planner_urls = [
 ]
 catalog_urls = [
     path("", catalog.catalog, name="catalog"),
+    path("new/", catalog.catalog_new, name="catalog_new"),
+    path("keep/", catalog.catalog_keep, name="catalog_keep"),
+    path("remove/", catalog.catalog_remove, name="catalog_remove"),
     path("family/<str:name>/", catalog.catalog_family, name="catalog_family"),
 ]
 guide_urls = [
@@ -150,6 +155,8 @@ guide_urls = [
     path("one-model/", guide_one_model.guide_one_model, name="guide_one_model"),
     path("start/", guide_start.guide_start, name="guide_start"),
     path("names/", guide_names.guide_names, name="guide_names"),
+    path("formats/", guide_formats.guide_formats, name="guide_formats"),
+    path("mistakes/", guide_mistakes.guide_mistakes, name="guide_mistakes"),
     path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
 ]
 join_urls = [

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from labdash.env import ROOT
+from labdash.guide import CHAPTERS
 
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SOURCES = "".join(
@@ -28,8 +29,10 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     assert [name_of(path) for path in TEMPLATES if re.search(outside, path.read_text())] == []
 
 
-# Django finds these by their names.
-FOUND_BY_NAME = {"403.html", "403_csrf.html", "404.html", "500.html"}
+# Django finds these by their names, and the guide its chapters.
+FOUND_BY_NAME = {"403.html", "403_csrf.html", "404.html", "500.html"} | {
+    f"guide/{chapter.template}.html" for chapter in CHAPTERS
+}
 
 
 def test_every_template_is_used() -> None:

@@ -1,0 +1,282 @@
+"""Popular claims that are wrong, each with the right number."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+
+from labdash.catalog.gpus import GpuFacts, find_gpu
+from labdash.catalog.hardware import mac_limit_mib, mac_share_bytes
+from labdash.catalog.models import PublishedFile, find_model, models
+from labdash.catalog.quality import Quality, find_quality
+from labdash.planner.model import Model
+from labdash.planner.ollama import CONTEXT_TIERS
+from labdash.planner.speed import Speed
+from labdash.queries.fit_loads import Fit, Load, fit, speed_of
+from labdash.queries.fit_places import Place, what_if_place
+from labdash.queries.opening import open_model
+from labdash.queries.tag_names import hub_name, library_name
+
+BILLION = 1e9
+CONTEXT = 8192
+SEVENTY, EIGHT = "llama3.3:70b", "llama3.1:8b"
+MIXTURE, DENSE = "qwen3:30b", "qwen3:32b"
+# RAM in GB/s: two channels of DDR4-3200, and of DDR5-5600.
+RAM_GBS = (51.2, 89.6)
+# Shares of the layers that stay on the CPU.
+ON_CPU = (0.0, 0.1, 0.2, 0.5, 1.0)
+MACS_GIB = (16, 32, 64, 96)
+# Files that are called alike and are not.
+ALIKE = (("qwen3:8b", "Q4_K_M"), ("qwen3:1.7b", "Q4_K_M"), ("gpt-oss:20b", "MXFP4"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A model on empty cards. ``needed_bytes`` is what it takes of them whole, context and all.
+
+    ``room_bytes`` is what the cards hold. ``quality`` is None where nobody measured the quant.
+    ``pull`` is the name to pull the file by.
+    """
+
+    name: str
+    quant: str
+    pull: str
+    context: int
+    bits: float
+    weight_bytes: int
+    kv_bytes: int
+    needed_bytes: int
+    room_bytes: int
+    fit: Fit
+    quality: Quality | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """A file type as a list of tensor types with their counts, and its bits of a parameter."""
+
+    name: str
+    quant: str
+    pull: str
+    bits: float
+    bytes: int
+    types: tuple[tuple[str, int], ...]
+    quality: Quality | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """The context that Ollama takes by itself from so many bytes of GPUs on."""
+
+    least_bytes: int
+    context: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A model on two cards, and on one of twice their size."""
+
+    two: Tried
+    one: Tried
+
+    @property
+    def more_bytes(self) -> int:
+        """Tell what two cards take more."""
+        return self.two.needed_bytes - self.one.needed_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spilled:
+    """A share of the layers on the CPU, and the tokens a second that are left."""
+
+    layers: int
+    all_layers: int
+    speed: Speed | None
+
+    @property
+    def on_cpu(self) -> int:
+        """Count the layers in RAM."""
+        return self.all_layers - self.layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mac:
+    """What macOS lets the GPU use of so much memory, and what it may be told to."""
+
+    ram_gib: int
+    share_bytes: int
+    limit_mib: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alike:
+    """Files of one label that differ in size."""
+
+    name: str
+    files: tuple[PublishedFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """What the page's claims are answered with. Numbers of weights are in billions."""
+
+    seventy: tuple[Tried, ...]
+    contexts: tuple[Tried, ...]
+    mixes: tuple[Mix, ...]
+    simple: tuple[Mix, ...]
+    defaults: tuple[tuple[str, int], ...]
+    tiers: tuple[Tier, ...]
+    macs: tuple[Mac, ...]
+    pairs: tuple[Pair, ...]
+    mixture: Tried
+    mixture_total: float | None
+    mixture_active: float | None
+    dense: Tried
+    spilled: tuple[Spilled, ...]
+    large_small: tuple[Tried, Tried]
+    cards: tuple[tuple[GpuFacts, Tried], ...]
+    tags: tuple[str, ...]
+    alike: tuple[Alike, ...]
+
+    @property
+    def both(self) -> tuple[Tried, Tried]:
+        """Return the mixture beside a dense model that takes as much."""
+        return self.mixture, self.dense
+
+    @property
+    def defaults_in_all(self) -> int:
+        """Count the tags of which is known what they hold."""
+        return sum(count for _, count in self.defaults)
+
+
+@cache
+def read_mistakes() -> Mistakes:
+    """Work out all numbers; they follow from the catalog alone."""
+    big, small = _place("RTX 3090"), _place("RTX 4060")
+    return Mistakes(
+        seventy=tuple(
+            _tried(SEVENTY, quant, big) for quant in ("Q4_K_M", "Q3_K_S", "Q2_K", "IQ2_XS")
+        ),
+        contexts=tuple(
+            _tried(EIGHT, "Q4_K_M", small, context) for context in (4096, 16_384, 32_768, 131_072)
+        ),
+        mixes=tuple(_mix(quant) for quant in ("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M")),
+        simple=tuple(_mix(quant) for quant in ("Q8_0", "Q6_K", "Q4_K_S", "Q4_0")),
+        defaults=tuple(_default_quants().most_common()),
+        tiers=tuple(Tier(least_bytes=least, context=ctx) for least, ctx in reversed(CONTEXT_TIERS)),
+        macs=tuple(
+            Mac(ram_gib=ram, share_bytes=mac_share_bytes(ram), limit_mib=mac_limit_mib(ram))
+            for ram in MACS_GIB
+        ),
+        pairs=tuple(_pair(big, quant) for quant in ("Q4_K_S", "Q4_K_M")),
+        mixture=_tried(MIXTURE, "Q4_K_M", big),
+        mixture_total=_billions(find_model(MIXTURE).model.params_total),
+        mixture_active=_billions(find_model(MIXTURE).model.params_active),
+        dense=_tried(DENSE, "Q4_K_M", big),
+        spilled=tuple(_spilled(big)),
+        large_small=(_tried(SEVENTY, "IQ2_XS", big), _tried(EIGHT, "F16", big)),
+        cards=tuple(_card(name) for name in ("RTX 4090", "RTX 5090")),
+        tags=tuple(_tags("llama3.2")),
+        alike=tuple(_alike(name, quant) for name, quant in ALIKE),
+    )
+
+
+def _billions(count: int | None) -> float | None:
+    return None if count is None else count / BILLION
+
+
+def _facts(name: str) -> GpuFacts:
+    found = find_gpu(name)
+    if found is None:
+        raise LookupError(name)
+    return found
+
+
+def _place(name: str) -> Place:
+    facts = _facts(name)
+    return what_if_place(facts, facts.vram_gb[0])
+
+
+def _tried(name: str, quant: str, place: Place, context: int = CONTEXT) -> Tried:
+    model = open_model(name, quant, imatrix=quant.startswith("IQ")).model
+    found = fit(model, place, Load(context=context))
+    room = sum(card.room_bytes or 0 for card in place.cards)
+    whole = found.verdict == "whole"
+    taken = sum(device.total_bytes for device in found.used)
+    return Tried(
+        name=name,
+        quant=quant,
+        pull=_pull(name, quant),
+        context=context,
+        bits=_bits(model),
+        weight_bytes=model.weight_bytes,
+        kv_bytes=sum(device.kv_bytes for device in found.used) + found.estimate.host.kv_bytes,
+        needed_bytes=taken if whole else room + found.short_bytes,
+        room_bytes=room,
+        fit=found,
+        quality=find_quality(quant),
+    )
+
+
+def _pull(name: str, quant: str) -> str:
+    model = find_model(name).model
+    return library_name(model, quant) or hub_name(model, quant, name)
+
+
+def _bits(model: Model) -> float:
+    return model.weight_bytes * 8 / sum(prod(each.shape) for each in model.tensors)
+
+
+def _mix(quant: str) -> Mix:
+    model = open_model(EIGHT, quant).model
+    counts = Counter(each.type for each in model.tensors if len(each.shape) > 1)
+    return Mix(
+        name=EIGHT,
+        quant=quant,
+        pull=_pull(EIGHT, quant),
+        bits=_bits(model),
+        bytes=model.weight_bytes,
+        types=tuple(counts.most_common()),
+        quality=find_quality(quant),
+    )
+
+
+def _default_quants() -> Counter[str]:
+    """Count what the library's own tags hold, where their file is known."""
+    return Counter(quant for each in models() if (quant := each.default_quant))
+
+
+def _pair(place: Place, quant: str) -> Pair:
+    (card,) = place.cards
+    room = card.room_bytes or 0
+    joined = replace(card, room_bytes=2 * room, total_bytes=2 * (card.total_bytes or 0))
+    return Pair(
+        two=_tried(SEVENTY, quant, replace(place, cards=(card, card))),
+        one=_tried(SEVENTY, quant, replace(place, cards=(joined,))),
+    )
+
+
+def _spilled(place: Place) -> Iterator[Spilled]:
+    model = open_model(DENSE, "Q4_K_M").model
+    beside = replace(place, ram_gbs=RAM_GBS)
+    all_layers = model.shape.block_count + 1
+    for share in ON_CPU:
+        layers = round(all_layers * (1 - share))
+        settings = replace(Load(context=CONTEXT).on(beside), gpu_layers=layers)
+        yield Spilled(layers=layers, all_layers=all_layers, speed=speed_of(model, beside, settings))
+
+
+def _card(name: str) -> tuple[GpuFacts, Tried]:
+    return _facts(name), _tried("qwen3:8b", "Q4_K_M", _place(name))
+
+
+def _tags(family: str) -> Iterator[str]:
+    for each in models():
+        if each.ollama and each.ollama.startswith(f"{family}:"):
+            yield each.ollama
+
+
+def _alike(name: str, quant: str) -> Alike:
+    files = [each for each in find_model(name).model.files if each.quant == quant]
+    return Alike(name=name, files=tuple(sorted(files, key=lambda each: each.bytes)))

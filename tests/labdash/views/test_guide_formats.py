@@ -1,0 +1,23 @@
+"""The chapter on formats: its form."""
+
+import pytest
+from django.test import Client
+
+from tests.labdash.views.polling import text_of
+
+pytestmark = pytest.mark.django_db
+PART = {"HX-Request": "true", "HX-Target": "answer"}
+
+
+def test_form_by_htmx_renews_the_table_alone(page: Client) -> None:
+    text = text_of(page.get("/guide/formats/?model=qwen3:30b&card=RTX+4090", headers=PART))
+    assert "qwen3:30b in each format, on NVIDIA GeForce RTX 4090" in text
+    assert "<html" not in text
+
+
+def test_unknown_card_gets_one_line(page: Client) -> None:
+    response = page.get("/guide/formats/?card=%3Cb%3E")
+    assert response.status_code == 422
+    assert "The catalog has no GPU &#x27;&lt;b&gt;&#x27;: write one as RTX 3090" in text_of(
+        response
+    )
