@@ -10,7 +10,7 @@ from labdash.forms import PlainForm
 from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.fit_models import LONGEST_NAME
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_places import usual_places
+from labdash.queries.guide_places import room_of, usual_places
 
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 FIRST_PLACE = "rtx-4060"
@@ -54,9 +54,9 @@ class PlaceForm(ContextForm):
 class HardwareForm(PlaceForm):
     """A machine to look at closer, and the model of its curve."""
 
-    model = ModelField(label="Model of the curve", max_length=LONGEST_NAME)
+    model = ModelField(label="Model of the curve", max_length=LONGEST_NAME, required=False)
 
-    FIRST: ClassVar = {"context": "8192", "model": "qwen3:14b"}
+    FIRST: ClassVar = {"context": "8192", "model": ""}
 
 
 class ModelForm(ContextForm):
@@ -86,5 +86,5 @@ def filled(first: Mapping[str, str], sent: QueryDict) -> dict[str, str]:
 
 
 def first_place(own: Sequence[Place]) -> str:
-    """Return the machine that a page begins with: the reader's first."""
-    return own[0].key if own else FIRST_PLACE
+    """Return the machine that a page begins with: the reader's roomiest."""
+    return max(own, key=room_of).key if own else FIRST_PLACE

@@ -22,6 +22,7 @@ SIZES = (
 )  # fmt: skip
 # A reader waits for slower answers.
 READING_TOKENS_PER_S = 8.0
+K = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def cell_of(name: str, variant: Variant, place: Place, load: Load) -> Cell:
         variant=variant,
         verdict=found.verdict,
         context=load.context,
-        most_context=found.most_context,
+        most_context=_rounded(found.most_context),
         layers=found.layers,
         all_layers=found.all_layers,
         speed=found.speed if found.verdict != "no" else None,
@@ -119,6 +120,11 @@ def cell_of(name: str, variant: Variant, place: Place, load: Load) -> Cell:
         by_card=tuple(device.total_bytes for device in found.used),
         layers_by_card=tuple(device.layers for device in found.used),
     )
+
+
+def _rounded(context: int | None) -> int | None:
+    """Round down to whole thousands, as contexts are asked for."""
+    return context if context is None or context < K else context // K * K
 
 
 def _used(found: Fit, place: Place) -> int:

@@ -44,6 +44,7 @@ MIXTURE_PLACES = ("rtx-3090", "m4-max-64", "mini-pc")
 # A drawing of this size, whose lines end a little below its top.
 WIDTH, HEIGHT, HEAD = 400, 200, 16
 MOST_LINES = 4
+USUAL_MODEL = "qwen3:8b"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,11 @@ def rows(own: Iterable[Place], context: int) -> tuple[Row, ...]:
         )
         for place, is_own in pairs
     )
+
+
+def advised(row: Row | None) -> str:
+    """Return the model that is shown of a machine where none was asked for."""
+    return row.advice.model if row and row.advice else USUAL_MODEL
 
 
 def curve(place: Place, name: str) -> Curve:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.models import CatalogModel, find_model
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
@@ -16,6 +17,7 @@ from labdash.queries.guide_places import usual_places
 QUANTS = ("BF16", "Q8_0", "Q4_K_M")
 # What a card of this kind needs beside weights and cache is told for the table of sizes.
 MEASURE = "rtx-5090"
+PHONE_KEYS = frozenset(each.key for each in HARDWARE if each.kind == "phone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,11 @@ class Carried:
     place: Place
     is_own: bool
     cells: tuple[Cell | None, ...]
+
+    @property
+    def is_phone(self) -> bool:
+        """Whether it can be no machine of a lab."""
+        return self.place.key in PHONE_KEYS
 
     @property
     def best(self) -> Cell | None:

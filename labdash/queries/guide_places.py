@@ -67,12 +67,13 @@ def own_places(lab: LabView, library: Library) -> tuple[Place, ...]:
     found = []
     for view in lab.nodes[:MOST_OWN]:
         places = places_of(view, library, without_models=True)
-        best = max(places, key=lambda each: (_room(each), -len(each.cards)))
+        best = max(places, key=lambda each: (room_of(each), -len(each.cards)))
         found.append(_rounded(replace(best, key=view.node.slug, label=_label(best.cards))))
     return tuple(found)
 
 
-def _room(place: Place) -> int:
+def room_of(place: Place) -> int:
+    """Tell what the GPUs of a place hold together, 0 where there is none."""
     return sum(card.room_bytes or 0 for card in place.cards)
 
 

@@ -2,12 +2,16 @@
 
 from django import template
 
+from labdash.planner.speed import Speed
+
 register = template.Library()
 
 GB = 1e9
 # Above it a decimal tells nothing.
 MANY_GB = 1000
 SMALL_PERCENT = 0.1
+# Below it a decimal tells something.
+FEW_TOKENS_PER_S = 10
 
 
 @register.filter
@@ -33,6 +37,25 @@ def small_percent(value: float | None) -> str:
 
 
 @register.filter
+def plainly(value: float) -> str:
+    """Write a number with as many digits as it has."""
+    return f"{value:g}"
+
+
+@register.filter
+def worse(value: float | None) -> str:
+    """Write by how much something is worse; nothing where nobody measured it."""
+    return f"+{small_percent(value)}" if value else ("0" if value is not None else "")
+
+
+@register.filter
 def loss(value: object) -> str:
     """Write a KL divergence; nothing where nobody measured it."""
     return f"{value:.4f}" if isinstance(value, float) else ""
+
+
+@register.filter
+def pace(speed: Speed) -> str:
+    """Write a range of tokens a second as short as a narrow column needs it."""
+    digits = 0 if speed.high >= FEW_TOKENS_PER_S else 1
+    return f"{speed.low:.{digits}f}-{speed.high:.{digits}f}/s"

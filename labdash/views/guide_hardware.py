@@ -8,31 +8,37 @@ from labdash.guide_lab_form import HardwareForm, filled, first_place
 from labdash.planner.errors import PlannerError
 from labdash.queries import guide_hardware as tables
 from labdash.queries.fit_models import suggestions
-from labdash.queries.guide_places import find_place, own_places, usual_places
+from labdash.queries.guide_places import find_place, own_places
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
 from labdash.views.guide import chapter_page, sentence
 from labdash.views.http import Request
+
+USUAL_CONTEXT = 8192
 
 
 @require_safe
 def guide_hardware(request: Request) -> HttpResponse:
     """Show each size of model on each machine, and one machine closer."""
     own = own_places(read_lab(now=timezone.now()), read_library())
-    first = {**HardwareForm.FIRST, "at": first_place(own)}
-    form = HardwareForm(filled(first, request.GET), own=own)
-    error, curve, context = "", None, int(first["context"])
+    values = filled({**HardwareForm.FIRST, "at": first_place(own)}, request.GET)
+    form = HardwareForm(values, own=own)
+    error, context = "", USUAL_CONTEXT
     if form.is_valid():
         context = form.cleaned_data["context"]
-        place = find_place(form.cleaned_data["at"], own) or usual_places()[0]
-        try:
-            curve = tables.curve(place, form.cleaned_data["model"])
-        except PlannerError as refusal:
-            error = sentence(str(refusal))
     else:
         error = str(next(iter(form.errors.values()))[0])
-        place = own[0] if own else usual_places()[0]
     rows = tables.rows(own, context)
+    place = find_place(values["at"], own)
+    shown = next((row for row in rows if row.place == place), None)
+    curve = None
+    if place and not error:
+        # Without a wish the curve is that of what the machine would run.
+        values["model"] = values["model"] or tables.advised(shown)
+        try:
+            curve = tables.curve(place, values["model"])
+        except PlannerError as refusal:
+            error = sentence(str(refusal))
     return chapter_page(
         request,
         "hardware",
@@ -40,7 +46,7 @@ def guide_hardware(request: Request) -> HttpResponse:
         form=form,
         context=context,
         rows=rows,
-        shown=next((row for row in rows if row.place == place), None),
+        shown=shown,
         sizes=tables.sizes(),
         curve=curve,
         macs=tables.macs(),
