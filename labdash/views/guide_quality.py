@@ -8,7 +8,7 @@ from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.queries import guide_quality as chart
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import catalog_names, open_guide_model
-from labdash.queries.guide_numbers import block_types, rounding
+from labdash.queries.guide_numbers import OUTLIER_SIGMAS, block_types, rounding
 from labdash.queries.guide_quality import find_row, points, read_quality
 from labdash.queries.opening import requantized
 from labdash.views.guide import chapter_page, sentence
@@ -51,4 +51,5 @@ def guide_quality(request: Request) -> HttpResponse:
         f16=rows[0],
         blocks=block_types(),
         rounding=rounding(),
+        outlier=OUTLIER_SIGMAS,
     )
