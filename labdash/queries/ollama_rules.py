@@ -1,6 +1,7 @@
 """What may be wrong with the Ollama servers of a node, and with what they run."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from labdash.models import NodeKind
@@ -212,4 +213,5 @@ def _disks(view: NodeView, sample: wire.Sample) -> Iterator[ProblemView]:
             )
             step = "On Pulls, under Storage: see what could go. Or move the store (OLLAMA_MODELS)."
             severity: Severity = "bad" if disk.free_bytes < DISK_FULL_BYTES else "attention"
-            yield about(view, "disk_low", text, step, severity=severity, subject=disk.path)
+            found = about(view, "disk_low", text, step, severity=severity, subject=disk.path)
+            yield replace(found, page="pull_storage")

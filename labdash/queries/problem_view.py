@@ -10,6 +10,14 @@ from labdash.queries.lab import NodeView
 LONGEST_SUBJECT = 120
 LONGEST_TEXT = 500
 
+# Pages on which the next step is done, by the name of their address.
+PAGES = {
+    "schedules": "Schedules",
+    "pull_updates": "Updates",
+    "pull_storage": "Storage",
+    "pull_cache": "Cache",
+}
+
 type Severity = Literal["info", "attention", "bad"]
 
 
@@ -19,7 +27,7 @@ class ProblemView:
 
     ``node`` is empty for what concerns the hub; ``subject`` is a GPU's UUID, an instance's name
     or a model's. ``info`` is a hint about something that may be as it should.
-    ``since`` is ``None`` until it was recorded.
+    ``since`` is ``None`` until it was recorded. ``page`` is one of ``PAGES``, where one helps.
     """
 
     code: str
@@ -29,6 +37,12 @@ class ProblemView:
     node: str = ""
     subject: str = ""
     since: datetime | None = None
+    page: str = ""
+
+    @property
+    def page_name(self) -> str:
+        """Name the page as its tab does."""
+        return PAGES.get(self.page, "")
 
     @property
     def key(self) -> tuple[str, str, str]:

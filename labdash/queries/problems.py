@@ -70,6 +70,7 @@ def _hub(lab: LabView) -> Iterator[ProblemView]:
             code="cache_closed",
             text=f"The hub's cache of models serves nobody: {lab.cache_trouble}.",
             next_step="On Pulls, under Cache, stands what to do; or turn it off there.",
+            page="pull_cache",
         )
     if not lab.nodes:
         yield ProblemView(

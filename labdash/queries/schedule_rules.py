@@ -63,4 +63,5 @@ def _problem(row: ScheduleRow, code: str, text: str, step: str) -> ProblemView:
         text=text[:LONGEST_TEXT],
         next_step=step,
         subject=row.schedule.name[:LONGEST_SUBJECT],
+        page="schedules",
     )

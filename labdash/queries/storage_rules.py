@@ -1,6 +1,7 @@
 """What may be wrong with disks: less is free than their owner wants kept."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from labdash.queries.lab import LabView, NodeView
 from labdash.queries.ollama_rules import DISK_LOW_BYTES
@@ -21,4 +22,5 @@ def find(view: NodeView, sample: wire.Sample, lab: LabView) -> Iterator[ProblemV
                 f" {size(keep)} were to stay free ({disk.path})."
             )
             step = "On Pulls, under Storage: see what could go. Nothing more is pulled there."
-            yield about(view, "keep_free", text, step, subject=disk.path)
+            found = about(view, "keep_free", text, step, subject=disk.path)
+            yield replace(found, page="pull_storage")

@@ -20,4 +20,5 @@ def find(lab: LabView) -> Iterator[ProblemView]:
         severity="info",
         text=f"{', '.join(names[:MOST_NAMED])}{more} {verb} outdated."[:LONGEST_TEXT],
         next_step="On Pulls, under Updates: take what is newer, or keep what is here.",
+        page="pull_updates",
     )

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from labdash import live
 from labdash.live import INTAKE_ALIVE_KEY, save_state, store
-from labdash.models import Node, PullJob
+from labdash.models import Node, PullJob, UpstreamTag
+from labdash.queries.problem_view import PAGES
 from labdash.queries.status import read_status
 from labdash.templatetags import labdash as tags
 from tests.labdash.views.polling import count_queries, parts, poll, poll_url, text_of
@@ -287,6 +289,14 @@ def test_the_last_day_is_told_and_a_long_queue_in_short(page: Client) -> None:
     assert "Pull last to rog" in shown
     assert "14 more" in shown
     assert "1 more after these." in bare(text_of(page.get("/pulls/")))
+
+
+def test_problem_leads_to_the_page_of_its_next_step(page: Client) -> None:
+    for each in PAGES:
+        reverse(each)
+    UpstreamTag.objects.create(name="qwen3:8b", behind=1, next_at=timezone.now())
+    shown = text_of(page.get("/"))
+    assert 'href="/pulls/updates/">See Updates</a>' in shown
 
 
 def test_poll_of_an_unchanged_page_is_empty(page: Client) -> None:
