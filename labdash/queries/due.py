@@ -185,11 +185,17 @@ def _end(when: When, until: time, opens_at: datetime) -> datetime:
     end = _moment(day, until, zone)
     if end > opens_at:
         return end
-    if end == opens_at and end.astimezone(zone).time() != until:
-        # The clock jumped over all of it: it is as long as the next time.
+    if end == opens_at and _has_jumped(opens_at, zone):
+        # Maybe over all of it: it is as long as the next time.
         following = next(_openings(when, opens_at))
         return opens_at + (_end(when, until, following) - following)
     return _moment(day + DAY, until, zone)
+
+
+def _has_jumped(moment: datetime, zone: ZoneInfo) -> bool:
+    """Tell whether the clock has just left out some time."""
+    now, before = (each.astimezone(zone).replace(tzinfo=None) for each in (moment, moment - MINUTE))
+    return now - before > MINUTE
 
 
 def _moment(day: date, clock: time, zone: ZoneInfo) -> datetime:
