@@ -1,11 +1,14 @@
-"""The form of the catalog's filters."""
+"""The forms of the catalog: its filters, and an entry of one's own."""
 
 from typing import ClassVar
 
 from django import forms
 
+from labdash.catalog.entries import CAPABILITIES
 from labdash.forms import PlainForm
 from labdash.queries.catalog import LARGER, SIZES, SOUGHT, UNTOLD, Filters, licences
+from labdash.queries.fit_files import PACKED_LIMIT
+from labdash.queries.fit_models import LONGEST_NAME
 
 LONGEST_SEARCH = 100
 
@@ -74,3 +77,51 @@ class CatalogForm(PlainForm):
             licence=data["licence"],
             own=data["own"],
         )
+
+
+class SourceForm(PlainForm):
+    """Where a new entry comes from: an address, or what a page keeps of a file."""
+
+    model = forms.CharField(
+        label="Address",
+        max_length=LONGEST_NAME,
+        required=False,
+        help_text="Its header is read where it is published, a few MiB at most.",
+        widget=forms.TextInput(
+            attrs={
+                "placeholder": "hf.co/user/repository:Q4_K_M",
+                "autocapitalize": "none",
+                "autocomplete": "off",
+                "spellcheck": "false",
+            }
+        ),
+    )
+    facts = forms.CharField(
+        max_length=PACKED_LIMIT, required=False, widget=forms.HiddenInput(attrs={"id": "facts"})
+    )
+
+
+class EntryForm(PlainForm):
+    """What a file does not say of itself."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        help_text="Of an entry that is there already: it takes its place.",
+        error_messages={"required": "Give it a name."},
+    )
+    family = forms.CharField(
+        label="Family", max_length=100, error_messages={"required": "Write its family."}
+    )
+    license = forms.CharField(
+        label="Licence", max_length=80, required=False, help_text="Left empty: not known."
+    )
+    capabilities = forms.MultipleChoiceField(
+        label="It can",
+        choices=[(each, each) for each in CAPABILITIES],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={
+            "required": "Tick what it can.",
+            "invalid_choice": "Tick what is in the list.",
+        },
+    )

@@ -2,15 +2,22 @@
 
 from http import HTTPStatus
 
-from django.http import Http404, HttpResponse
+from django.contrib import messages
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from labdash.catalog_form import CatalogForm
+from labdash.catalog.entries import check_entry
+from labdash.catalog_form import CatalogForm, EntryForm, SourceForm
+from labdash.domain.catalog import import_entries, remove_entry
+from labdash.domain.errors import LabDashError
+from labdash.planner.errors import PlannerError
 from labdash.queries.catalog import read_catalog, read_family
+from labdash.queries.catalog_making import File, draft_of, entry_of, file_at, file_of_facts
 from labdash.queries.own_catalog import entries_trouble
-from labdash.views.http import Request
+from labdash.views.http import Request, button
 
 TARGET = "families"
 # A page shows what it has, and asks again for the rest.
@@ -45,3 +52,79 @@ def catalog_family(request: Request, name: str) -> HttpResponse:
         raise Http404
     context = {"title": f"{family.name} · Catalog · LabDash", "family": family}
     return TemplateResponse(request, "catalog/family.html", context)
+
+
+@require_safe
+def catalog_new(request: Request) -> HttpResponse:
+    """Ask for an address or a file, and show what it says of itself."""
+    if not request.GET.get("model") and not request.GET.get("facts"):
+        return _new_page(request, SourceForm())
+    try:
+        file = _file(request.GET)
+        draft = draft_of(file)
+    except PlannerError as error:
+        return _new_page(request, SourceForm(request.GET), error=_sentence(error))
+    told = {"name": draft.name, "family": draft.family, "capabilities": draft.capabilities}
+    form = EntryForm(initial=told)
+    return _new_page(request, SourceForm(request.GET), file=file, draft=draft, form=form)
+
+
+@button("catalog_new")
+def catalog_keep(request: Request) -> HttpResponse:
+    """Keep an entry of the lab's own."""
+    form = EntryForm(request.POST)
+    try:
+        file = _file(request.POST)
+        draft = draft_of(file)
+    except PlannerError as error:
+        return _new_page(request, SourceForm(request.POST), error=_sentence(error))
+    if form.is_valid():
+        try:
+            source = f"{file.address or draft.name}: header read {timezone.localdate():%Y-%m-%d}"
+            row = check_entry(entry_of(file, source=source, **form.cleaned_data))
+            import_entries(rows=[row])
+        except (PlannerError, LabDashError) as error:
+            form.add_error(None, _sentence(error))
+        else:
+            messages.success(request, f"{row['name']} is in the catalog.")
+            return redirect("catalog_family", row["family"])
+    return _new_page(request, SourceForm(request.POST), file=file, draft=draft, form=form)
+
+
+@button("catalog")
+def catalog_remove(request: Request) -> HttpResponse:
+    """Take an own entry away."""
+    name = request.POST.get("name", "")
+    try:
+        done = remove_entry(name=name)
+    except LabDashError as error:
+        messages.error(request, _sentence(error))
+    else:
+        text = "is no longer in the catalog" if done else "was not in the catalog any more"
+        messages.success(request, f"{name[:100]} {text}.")
+    return redirect("catalog")
+
+
+def _file(sent: QueryDict) -> File:
+    """Open what is to be an entry. Raises ``PlannerError``."""
+    form = SourceForm(sent)
+    if not form.is_valid():
+        raise PlannerError(str(next(iter(form.errors.values()))[0]))
+    if form.cleaned_data["facts"]:
+        return file_of_facts(form.cleaned_data["facts"])
+    return file_at(form.cleaned_data["model"])
+
+
+def _new_page(request: Request, source: SourceForm, **context: object) -> HttpResponse:
+    form = context.get("form")
+    is_bad = bool(context.get("error") or (isinstance(form, EntryForm) and form.errors))
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_bad else HTTPStatus.OK
+    shown = {"title": "New entry · Catalog · LabDash", "source": source, **context}
+    return TemplateResponse(request, "catalog/new.html", shown, status=status)
+
+
+def _sentence(error: Exception) -> str:
+    """Begin with a capital, but for names as hf.co."""
+    text = str(error)
+    written = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return written if written.endswith((".", "?")) else f"{written}."

@@ -15,8 +15,9 @@ from django.views.decorators.http import require_safe
 from labdash.catalog.gpus import known_names
 from labdash.fit_form import FitForm
 from labdash.planner.errors import PlannerError
+from labdash.planner.show import model_of_show
 from labdash.queries.fit import Answer, read_fit
-from labdash.queries.fit_files import pack
+from labdash.queries.fit_files import pack, pack_model
 from labdash.queries.fit_models import suggestions
 from labdash.views.http import Request, button, watch
 from labdash.views.uploads import Upload
@@ -46,7 +47,7 @@ def fit(request: Request) -> HttpResponse:
 
 @button("fit")
 def fit_file(request: Request) -> HttpResponse:
-    """Read the header of a file and put what matters of it in the page's address.
+    """Read a file and put what matters of it in the page's address.
 
     The page's script sends the first megabytes and more where they are wanted; without it a
     browser sends all, of which the server takes the first 64 MiB.
@@ -59,7 +60,7 @@ def fit_file(request: Request) -> HttpResponse:
     if is_script and file_bytes and (wanted := upload.wanted_bytes(file_bytes)):
         return JsonResponse({"wanted": wanted})
     try:
-        facts = pack(upload.header(), name=upload.name, file_bytes=file_bytes)
+        facts = _facts(upload, file_bytes)
     except PlannerError as error:
         text = f"{upload.name or 'The file'}: {error}"
         if is_script:
@@ -67,8 +68,17 @@ def fit_file(request: Request) -> HttpResponse:
         return _page(request, request.POST, refusal=text)
     if is_script:
         return JsonResponse({"facts": facts, "name": upload.name})
+    if request.POST.get("for") == "catalog":
+        return redirect(f"{reverse('catalog_new')}?{urlencode({'facts': facts})}")
     values = {**_values(request.POST), "model": "", "facts": facts, "quant": ""}
     return redirect(f"{reverse('fit')}?{urlencode(values)}")
+
+
+def _facts(upload: Upload, file_bytes: int | None) -> str:
+    """Keep what matters of a file: of its header, or of a saved show."""
+    if upload.text is None:
+        return pack(upload.header(), name=upload.name, file_bytes=file_bytes)
+    return pack_model(model_of_show(upload.show(), name=upload.name), ())
 
 
 def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:

@@ -1,0 +1,114 @@
+"""An entry of one's own: out of a header, a saved show or an address, kept and taken away."""
+
+import json
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from labdash.catalog.models import find_model
+from labdash.catalog.own import take
+from labdash.planner.gguf import read_header
+from labdash.planner.gguf_split import model_of
+from labdash.planner.model import Model
+from labdash.planner.stock import stock_model
+from labdash.queries import own_catalog
+from labdash.sources.registry import PREFIXES
+from tests.labdash.sources.test_registry import registry
+from tests.labdash.views.polling import text_of
+from tests.labdash.views.test_fit_upload import SCRIPT, header, send
+from tests.labdash.views.test_overview import bare
+
+pytestmark = pytest.mark.django_db
+TOLD = {"name": "House-8B", "family": "House", "license": "mit", "capabilities": ["chat", "tools"]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a data folder whose entries are used."""
+    before = own_catalog.entries_path().parent
+    own_catalog.follow(tmp_path)
+    yield tmp_path
+    own_catalog.follow(before)
+    take(())
+
+
+def show_of(model: Model) -> dict[str, Any]:
+    """Write a model as Ollama's answer to /api/show tells it."""
+    keys = {key: value for key, value in model.metadata.items() if isinstance(value, str | int)}
+    tensors = [
+        {"name": each.name, "type": each.type.upper(), "shape": list(each.shape)}
+        for each in model.tensors
+    ]
+    return {"details": {"quantization_level": "Q4_K_M"}, "model_info": keys, "tensors": tensors}
+
+
+def test_a_header_becomes_an_entry_of_exactly_its_size_until_it_is_removed(page: Client) -> None:
+    facts = send(page, header(), SCRIPT, file_bytes="5000000000").json()["facts"]
+    shown = bare(text_of(page.get("/catalog/new/", {"facts": facts}))).text
+    assert "exact : the planner makes the same tensors of its shape" in shown
+    kept = page.post("/catalog/keep/", {"facts": facts, **TOLD})
+    assert kept.headers["Location"] == "/catalog/family/House/"
+    known = find_model("house-8b").model
+    made = stock_model("", known.metadata, "Q4_K_M", tied=bool(known.tied))
+    assert made.weight_bytes == model_of(read_header(header()), name="").weight_bytes
+    family = bare(text_of(page.get("/catalog/family/House/"))).text
+    assert "House-8B yours" in family
+    assert "1 of 179 models" in text_of(page.get("/catalog/?own=on"))
+    page.post("/catalog/remove/", {"name": "House-8B"})
+    assert page.get("/catalog/family/House/").status_code == 404
+
+
+def test_a_saved_show_is_read_whole(page: Client) -> None:
+    content = json.dumps(show_of(model_of(read_header(header()), name="mine"))).encode()
+    file = SimpleUploadedFile("mine.json", content[:1000])
+    asked = {"file": file, "file_bytes": str(len(content))}
+    assert page.post("/fit/file/", asked, headers=SCRIPT).json() == {"wanted": len(content)}
+    facts = send(page, content, SCRIPT, file_bytes=str(len(content))).json()["facts"]
+    assert "36 layers" in text_of(page.get("/catalog/new/", {"facts": facts}))
+    damaged = send(page, content[:-9], SCRIPT, file_bytes=str(len(content) - 9)).json()
+    assert damaged["error"].startswith("mine.gguf: it is no JSON: ")
+
+
+def test_an_address_is_read_once_and_its_file_known_to_the_byte(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registry() as (service, asked):
+        monkeypatch.setitem(PREFIXES, "hf.co/", service)
+        address = "https://hf.co/someone/Tiny-GGUF:Q4_K_M"
+        shown = text_of(page.get("/catalog/new/", {"model": address}))
+        assert 'value="Tiny"' in page.get("/catalog/new/", {"model": address}).content.decode()
+        assert "hf.co/someone/Tiny-GGUF:Q4_K_M" in shown
+        page.post("/catalog/keep/", {"model": address, **TOLD})
+    assert sum("/manifests/" in each for each in asked) == 1
+    known = find_model("hf.co/someone/Tiny-GGUF:Q8_0").model
+    (file,) = known.files
+    assert (known.name, known.hf_repo) == ("House-8B", "someone/Tiny")
+    assert (file.file, file.projector_bytes) == ("hf.co/someone/Tiny-GGUF:Q4_K_M", 77)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"model": "hf.co/../x"}, "'hf.co/../x' is no name of a model: write qwen3:14b or hf.co/"),
+        ({"facts": "eJw"}, "What this page kept of the file is damaged: choose the file again."),
+        ({"model": "a" * 400}, "Ensure this value has at most 350 characters"),
+    ],
+)
+def test_what_is_no_model_is_told_in_a_line(page: Client, sent: dict[str, str], told: str) -> None:
+    for response in (page.get("/catalog/new/", sent), page.post("/catalog/keep/", sent | TOLD)):
+        assert response.status_code == 422
+        assert told in unescape(bare(text_of(response)).text)
+
+
+def test_a_name_that_cannot_be_one_keeps_what_was_written(page: Client) -> None:
+    facts = send(page, header(), SCRIPT, file_bytes="5000000000").json()["facts"]
+    response = page.post("/catalog/keep/", {"facts": facts, **TOLD, "name": "a/b"})
+    assert response.status_code == 422
+    text = text_of(response)
+    assert "name is written like Qwen3-8B, not 'a/b'." in unescape(bare(text).text)
+    assert 'value="House"' in response.content.decode()
