@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from labdash.cache_form import LEAST_GIB
 from labdash.forms import PlainForm
 from labdash.models import Node, PullSettings, UnusedRule
 from labdash.queries.due import WhenError, zone_of
@@ -46,13 +47,16 @@ def _whole(label: str, help_text: str, *, least: int, most: int) -> forms.Intege
     )
 
 
-def _gib(label: str, help_text: str = "", *, required: bool = True) -> forms.FloatField:
-    wrong = f"Write a number of GiB up to {MOST_GIB:,}."
+def _gib(
+    label: str, help_text: str = "", *, required: bool = True, least: int = 0
+) -> forms.FloatField:
+    span = f"from {least} to" if least else "up to"
+    wrong = f"Write a number of GiB {span} {MOST_GIB:,}."
     return forms.FloatField(
         label=label,
         help_text=help_text,
         required=required,
-        min_value=0,
+        min_value=least,
         max_value=MOST_GIB,
         error_messages=dict.fromkeys(("required", "invalid", "min_value", "max_value"), wrong),
         widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
@@ -93,7 +97,9 @@ class PullSettingsForm(PlainForm):
         required=False,
         help_text="What was downloaded once stays there, unfinished files too.",
     )
-    cache_limit = _gib("Size of the cache in GiB", "The least recently used leaves first.")
+    cache_limit = _gib(
+        "Size of the cache in GiB", "The least recently used leaves first.", least=LEAST_GIB
+    )
     keep_free = _gib(
         "Keep free on each disk, in GiB",
         "A pull that would leave less is refused before it begins.",
