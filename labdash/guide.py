@@ -91,17 +91,26 @@ TOUR: tuple[Stop, ...] = (
     Stop(
         slug="memory",
         anchor="sum",
-        text="Find your card in the column “least card”: the first rows that fit are your choice.",
+        text="A file must fit on the card whole. For each row the table names the least card that "
+        "holds a model of this size: find yours, and see which rows it can carry.",
     ),
     Stop(
         slug="quality",
         anchor="measured",
-        text="Of those that fit, take the one whose dot is lowest: it loses least.",
+        text="Fewer bits lose more. Follow the dots: flat down to about five bits, steep below "
+        "four. Of the rows that fit, take the one that loses least.",
     ),
     Stop(
         slug="names",
         anchor="ladder",
-        text="Here the two meet: the topmost type that your card holds and that is not grey.",
+        text="Both meet here, for one model: from the top, the first row that fits your card and "
+        "is not grey. Its name is what stands at the end of a file's name.",
+    ),
+    Stop(
+        slug="hardware",
+        anchor="table",
+        text="The same sum done for whole machines, yours first: the line of your card says which "
+        "file to pull for each size of model, with how much context.",
     ),
 )
 
