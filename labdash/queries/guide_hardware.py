@@ -83,7 +83,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Memory by context for each quant of a model on a place; ``room_bytes`` is all there is."""
+    """Memory by context for each quant of a model on a place; ``room_bytes`` is all there is.
+
+    ``halved_bytes`` is what half of the longest context saves, ``stepped_bytes`` what the last
+    step of the quants does, None for a model of one quant.
+    """
 
     place: Place
     model: str
@@ -91,8 +95,15 @@ class Curve:
     top_bytes: int
     room_bytes: int
     room_y: float
+    halved_bytes: int
+    stepped_bytes: int | None
     steps: tuple[Step, ...]
     held: tuple[tuple[int, Cell], ...]
+
+    @property
+    def last_quants(self) -> tuple[str, ...]:
+        """Return the quants of the last step."""
+        return tuple(step.variant.quant for step in self.steps[-2:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +178,7 @@ def curve(place: Place, name: str) -> Curve:
     contexts = contexts_of(variants[0].model, load_of(variants[0].model, 8192).context)
     used = [[_used(place, each, context) for context in contexts] for each in variants]
     top = max(used[0][-1], _room(place)) * HEIGHT // (HEIGHT - HEAD)
+    stepped = used[-2][-1] - used[-1][-1] if len(used) > 1 else None
     return Curve(
         place=place,
         model=name,
@@ -174,6 +186,8 @@ def curve(place: Place, name: str) -> Curve:
         top_bytes=top,
         room_bytes=_room(place),
         room_y=_y(_room(place), top),
+        halved_bytes=used[-1][-1] - _used(place, variants[-1], contexts[-1] // 2),
+        stepped_bytes=stepped,
         steps=tuple(
             Step(
                 variant=variant,

@@ -1,0 +1,59 @@
+"""The chapters that try models on machines: the reader's own come first, bad input gets a line."""
+
+import pytest
+from django.test import Client
+
+from labdash.models import Membership
+from tests.factories import make_node, ollama, seen
+from tests.labdash.views.polling import text_of
+from tests.labdash.views.sample_lab import add, gpu, reading, sample
+from tests.labdash.views.test_overview import bare
+
+pytestmark = pytest.mark.django_db
+PART = {"HX-Request": "true", "HX-Target": "answer"}
+
+
+def two_machines() -> None:
+    add(sample("rog", [gpu("GPU-rog", 0, "NVIDIA GeForce RTX 3090", 24)], [reading()]))
+    add(sample("bare", [], [reading()]))
+
+
+def test_own_machines_come_first_and_the_roomiest_is_looked_at(page: Client) -> None:
+    two_machines()
+    text = bare(text_of(page.get("/guide/hardware/"))).text
+    table = text[text.index("Runs well") :]
+    assert table.index("rog") < table.index("RTX 4060, 8 GB")
+    assert "rog RTX 3090 at 8k" in text
+    assert "what a file of qwen3:32b takes of rog" in text
+
+
+def test_context_that_was_asked_for_by_htmx_is_reckoned(page: Client) -> None:
+    part = text_of(page.get("/guide/hardware/?context=16384&at=rtx-3060", headers=PART))
+    assert "fits whole at 16k" in part
+    assert "<html" not in part
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("hardware/?model=no-such-model", "The catalog has no model no-such-model"),
+        ("hardware/?context=7", "There is no such context"),
+        ("one-model/?model=no-such-model", "The catalog has no model no-such-model"),
+        ("start/?at=gone", "There is no such machine any more"),
+        ("start/?quant=Q9_9", "There is no such quant"),
+    ],
+)
+def test_bad_input_gets_one_line(page: Client, asked: str, said: str) -> None:
+    response = page.get(f"/guide/{asked}")
+    assert response.status_code == 422
+    assert said in bare(text_of(response)).text
+
+
+def test_start_names_the_servers_of_the_lab(page: Client) -> None:
+    node = make_node("rog")
+    Membership.objects.create(node=node, password_hash="x", address="192.168.1.20")
+    seen("rog", instances=(ollama(listens="network"),))
+    text = text_of(page.get("/guide/start/?at=rog"))
+    assert ">http://192.168.1.20:11434/v1<" in text
+    assert "export OLLAMA_HOST=http://192.168.1.20:11434\nollama pull" in text
+    assert "not run by LabDash" in text
