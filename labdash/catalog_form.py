@@ -111,7 +111,10 @@ class EntryForm(PlainForm):
         error_messages={"required": "Give it a name."},
     )
     family = forms.CharField(
-        label="Family", max_length=100, error_messages={"required": "Write its family."}
+        label="Family",
+        max_length=100,
+        help_text="Those of one family are listed together.",
+        error_messages={"required": "Write its family."},
     )
     license = forms.CharField(
         label="Licence", max_length=80, required=False, help_text="Left empty: not known."

@@ -50,6 +50,11 @@ class Entry:
         return self.model.ollama or self._published or self.model.name
 
     @property
+    def is_published(self) -> bool:
+        """Whether there is a name to pull it by: of what LabDash comes with, the usual one."""
+        return not self.model.own or self.name != self.model.name or "/" in self.model.hf_repo
+
+    @property
     def context(self) -> int | None:
         """Tell what it was trained with."""
         found = self.model.metadata.get(f"{self.model.arch}.context_length")
