@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from labdash.catalog.models import models
 from labdash.catalog.name_words import NEAREST, QUANT, letters_of, meaning_of
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import find_file_type
 
@@ -145,7 +145,7 @@ def _meaning(word: str, at: int) -> str:
     return "version" if at and re.fullmatch(r"\d{1,2}(?:\.\d+)?", word) else ""
 
 
-@cache
+@kept(2)
 def _families() -> frozenset[str]:
     """Return the words that name families of the catalog: qwen2.5, llama, gemma."""
     names = [name for each in models() for name in (each.ollama, each.family, each.name) if name]

@@ -1,10 +1,10 @@
 """The model that a chapter of the guide reckons with, and the names to pull its quants by."""
 
 from dataclasses import dataclass
-from functools import cache
 from math import log, prod
 
 from labdash.catalog.models import CatalogModel, find_model, models
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.model import Model
 from labdash.queries.fit_models import choose
@@ -68,7 +68,7 @@ def catalog_names() -> list[str]:
     return sorted(model.ollama or model.name for model in models() if model.metadata)
 
 
-@cache
+@kept(2)
 def _usual() -> tuple[tuple[str, int, str], ...]:
     """Return release, parameters and name of dense models of text, the oldest first."""
     return tuple(

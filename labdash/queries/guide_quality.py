@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from math import log10
 
+from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, qualities
 from labdash.queries.guide_models import GuideModel, open_guide_model
 from labdash.queries.opening import requantized
@@ -55,7 +55,7 @@ class Point:
     is_named: bool
 
 
-@cache
+@kept(2)
 def read_quality() -> tuple[Row, ...]:
     """Return the types that were measured, the least loss first."""
     model = open_guide_model(MEASURED_ON)
