@@ -26,6 +26,10 @@ _RULES = (
         r"cloud is disabled|remote model",
         "This model runs in Ollama's cloud: it has no options of a GPU.",
     ),
+    (
+        r"the simulated server",
+        "This is a limit of the simulation: it has no figures of such a file.",
+    ),
     (r"unexpected EOF|^EOF$|invalid character", "What Ollama noted of this model is damaged."),
 )
 

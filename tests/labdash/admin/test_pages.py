@@ -33,6 +33,7 @@ from labdash.models import (
     PullSchedule,
     PullSettings,
     Tier,
+    TourClosed,
     Transfer,
     Update,
     UpstreamHost,
@@ -90,16 +91,13 @@ def fill(count: int) -> None:
         published = UpstreamManifest.objects.create(digest=f"{number}" * 64, first_seen_at=now)
         UpstreamTag.objects.create(name=f"m{number}:1b", host="x", next_at=now, manifest=published)
         UpstreamHost.objects.create(host=f"host{number}")
-        report = sample(slug)
-        record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
-        GpuPeriod.objects.create(
-            gpu=node.gpus.get(), length_s=Tier.MINUTE, at=now, samples=1, held={"other": 1}
-        )
+        _report(node)
         record_inventory(inventory(installed(f"m{number}:1b"), slug=slug), arrived_at=now)
         Manifest.objects.create(instance=node.instances.get(), digest="d" * 64)
         Problem.objects.create(code="x", node_slug=slug, text=f"x{number}", since=now)
         Attempt.objects.create(address=f"10.0.0.{number}")
         OneTimeCode.objects.create(code_hash=slug)
+        TourClosed.objects.create(user=User.objects.get_or_create(username=slug)[0])
         Invitation.objects.create(node=node, token_hash=slug, expires_at=now)
         Membership.objects.create(node=node, address=f"10.0.0.{number}")
         Deployment.objects.create(name=f"m{number}", model="qwen3:8b")
@@ -115,6 +113,14 @@ def fill(count: int) -> None:
             overhead_bytes=1,
             observed_bytes=2,
         )
+
+
+def _report(node: Node) -> None:
+    now, report = timezone.now(), sample(node.slug)
+    record_sample(report, arrived_at=now, moments=[moment_of(report, at=now)])
+    GpuPeriod.objects.create(
+        gpu=node.gpus.get(), length_s=Tier.MINUTE, at=now, samples=1, held={"other": 1}
+    )
 
 
 def test_every_model_is_administered() -> None:
@@ -144,7 +150,8 @@ def test_a_list_takes_as_many_queries_for_three_rows_as_for_one(page: Client) ->
     counts: dict[str, list[int]] = {name: [] for name in NAMES}
     for count in (1, 3):
         Node.objects.all().delete()
-        for model in (*UPSTREAM, PullSchedule, Problem, Attempt, OneTimeCode, Deployment, Plan):
+        Deployment.objects.all().delete()
+        for model in (*UPSTREAM, PullSchedule, Problem, Attempt, TourClosed, OneTimeCode, Plan):
             model.objects.all().delete()
         fill(count)
         for name, taken in counts.items():

@@ -14,6 +14,7 @@ from workers.engines.create_reasons import explain
         ("model 'a:1b' not found", "The model or one of its files is not there any more."),
         ("remote model is unavailable", "This model runs in Ollama's cloud"),
         ("EOF", "What Ollama noted of this model is damaged."),
+        ("the simulated server knows no Q4_K_S of this model", "This is a limit of the simulation"),
         ("something else", "LabDash does not know this error."),
     ],
 )
