@@ -1,8 +1,8 @@
 """The best that a place can do with a model: quant, context, layers and speed."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
+from labdash.catalog.own import kept
 from labdash.catalog.quality import find_quality
 from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
@@ -61,20 +61,20 @@ def _loss_of(quant: str) -> float:
     return found.kld if found else 0.0
 
 
-@lru_cache(maxsize=1024)
+@kept(1024)
 def variant_at(name: str, quant: str) -> Variant:
     """Return a model at a quant. Raises ``PlannerError`` where there is none such."""
     return variants_of(name, quant, quant)[0]
 
 
-@lru_cache(maxsize=256)
+@kept(256)
 def quants_for(name: str) -> tuple[str, ...]:
     """Return the quants to choose among, the best first: of a model that has one, that alone."""
     own = own_quant(name)
     return (own,) if own.startswith("MXFP4") else QUANTS
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def best_cell(name: str, place: Place, context: int) -> Cell:
     """Find the best quant that fits whole, else how a four-bit one is split.
 

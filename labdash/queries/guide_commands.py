@@ -1,9 +1,10 @@
 """Commands that do by hand what a cell of the guide's tables says, and that make own files.
 
 Options of llama-server are those of ``labdash.planner.exports``. Others are as documented:
-lmstudio.ai/docs/cli (lms), ml-explore/mlx-lm README.md and convert.py, llama.cpp tools/quantize
-and tools/imatrix README.md, ModelCloud/GPTQModel and docs.vllm.ai (gptqmodel), llm-compressor
-0.14 (AWQModifier of its module ``modifiers.transform.awq``), docs.ollama.com/import.
+lmstudio.ai/docs/cli and huggingface.co/blog/yagilb/lms-hf (lms), README.md and convert.py of
+ml-explore/mlx-lm, tools/quantize and tools/imatrix of llama.cpp, ModelCloud/GPTQModel and
+docs.vllm.ai (gptqmodel), llm-compressor 0.14 (AWQModifier of ``modifiers.transform.awq``),
+docs.ollama.com/import.
 """
 
 import json
@@ -65,7 +66,7 @@ GONE = (
     Gone(
         id="gone-convert",
         old="convert.py, convert-hf-to-gguf.py",
-        state="removed from llama.cpp in 2024",
+        state="renamed or dropped by llama.cpp in 2024",
         new="convert_hf_to_gguf.py",
         text="python llama.cpp/convert_hf_to_gguf.py --help",
     ),
@@ -167,8 +168,7 @@ def _lm_studio(cell: Cell, known: CatalogModel) -> Iterator[str]:
     repo, _, quant = hub_name(known, cell.variant.quant, cell.model).partition(":")
     share = cell.layers / cell.all_layers
     gpu = "max" if share >= 1 else f"{share:.2f}" if share else "off"
-    url = f"https://huggingface.co/{repo.removeprefix('hf.co/')}@{quant.lower()}"
-    yield command(["lms", "get", url])
+    yield command(["lms", "get", f"{repo.removeprefix('hf.co/')}@{quant.lower()}"])
     yield command(["lms", "load", "KEY", "--gpu", gpu, "--context-length", str(cell.context)])
     yield "lms server start"
 

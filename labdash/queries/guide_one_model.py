@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.models import CatalogModel, find_model
+from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
@@ -101,7 +101,7 @@ def _way(known: CatalogModel, variant: Variant, context: int) -> Way:
     )
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def _tried(name: str, quant: str, place: Place, context: int) -> Cell | None:
     variant = variant_at(name, quant)
     try:
