@@ -149,6 +149,9 @@ def _load(text: str, where: str) -> object:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_pairs)
     except RecursionError:
         raise PlannerError(f"{where} nests too deeply for a catalog") from None
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise PlannerError(f"{where} is no JSON: {error.msg}, {line}letter {error.colno}") from None
     except ValueError as error:
         raise PlannerError(f"{where} is no JSON: {error}".splitlines()[0]) from None
 

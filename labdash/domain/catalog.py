@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from labdash.catalog.entries import MOST_ENTRIES
@@ -13,7 +14,8 @@ from labdash.catalog.models import given_tags
 from labdash.catalog.own import Row
 from labdash.domain.errors import LabDashError
 from labdash.planner.errors import PlannerError
-from labdash.planner.stock import stock_model
+from labdash.planner.model import Tensor
+from labdash.planner.tables import tensors_of
 from labdash.queries.own_catalog import LONGEST_BYTES, entries_path, look_now, read_own
 
 
@@ -33,7 +35,7 @@ def import_entries(*, rows: Iterable[Row], prune: bool = False, dry_run: bool = 
 
     ``prune`` takes away what ``rows`` lack, ``dry_run`` stores nothing. Raises ``LabDashError``.
     """
-    brought = _by_name(rows)
+    brought = _by_name(map(_completed, rows))
     with _held() as path:
         before = _by_name(_read(path))
         after = brought if prune else {**before, **brought}
@@ -72,17 +74,34 @@ def _told(
     )
 
 
+def _completed(row: Row) -> Row:
+    """Count the parameters of an entry that does not tell them, as far as its shape does."""
+    if row.get("params_total") or not row["metadata"]:
+        return row
+    try:
+        return {**row, "params_total": sum(prod(each.shape) for each in _tensors(row))}
+    except PlannerError:
+        return row
+
+
 def _note(row: Row) -> str:
     """Say what is not known of an entry, nothing where it can be estimated."""
-    arch, facts = str(row["arch"]), row["metadata"]
-    if not facts:
+    if not row["metadata"]:
         return f"{row['name']}: no shape is given, so it is listed and not estimated"
-    named = {f"{arch}.{k}": tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     try:
-        stock_model("", {"general.architecture": arch, **named}, "F16", tied=bool(row.get("tied")))
+        _tensors(row)
     except PlannerError as error:
         return f"{row['name']}: it is listed and not estimated, for {error}"
     return ""
+
+
+def _tensors(row: Row) -> tuple[Tensor, ...]:
+    arch = str(row["arch"])
+    named = {
+        f"{arch}.{key}": tuple(value) if isinstance(value, list) else value
+        for key, value in row["metadata"].items()
+    }
+    return tensors_of({"general.architecture": arch, **named}, tied=bool(row.get("tied")))
 
 
 def _check_together(rows: Mapping[str, Row]) -> None:

@@ -178,8 +178,10 @@ def _families(entries: Iterable[Entry]) -> tuple[Family, ...]:
     return tuple(sorted(families, key=_newest, reverse=True))
 
 
-def _newest(family: Family) -> str:
-    return max(each.model.released or "" for each in family.entries)
+def _newest(family: Family) -> tuple[bool, str]:
+    """Put what somebody brought before all: few of these tell their day."""
+    own = any(each.model.own for each in family.entries)
+    return own, max(each.model.released or "" for each in family.entries)
 
 
 def _is_wanted(model: CatalogModel, filters: Filters) -> bool:

@@ -51,7 +51,9 @@ def test_an_import_is_used_at_once_and_again_changes_nothing(
     assert [row["name"] for row in Question(lab=one_card(), gap=0, limit_s=0).own] == ["Home-8B"]
     assert run(capsys, "import", file)["same"] == 1
     call_command("catalog", "export")
-    assert json.loads(capsys.readouterr().out)["name"] == "Home-8B"
+    row = json.loads(capsys.readouterr().out)
+    # Without a table of its own for the output: 8.19 billion in all.
+    assert (row["name"], row["params_total"]) == ("Home-8B", 8_190_735_360)
 
 
 def test_the_file_before_is_kept_and_a_damaged_one_is_not_written_over(
