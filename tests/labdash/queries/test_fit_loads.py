@@ -10,7 +10,7 @@ from labdash.planner.memory.estimate import estimate
 from labdash.planner.model import Model
 from labdash.planner.placing.layers import most
 from labdash.queries.fit_loads import Load, fit
-from labdash.queries.fit_models import Chosen, _stock
+from labdash.queries.fit_models import Chosen, choose_stock
 from labdash.queries.fit_places import Card, Place, what_if_place
 from labdash.queries.fit_table import make_table
 
@@ -44,7 +44,7 @@ def place(*rooms: float | None, ram_gib: float | None = 40) -> Place:
 
 @pytest.fixture(scope="module")
 def qwen() -> Model:
-    return _stock("Qwen3-8B", "Q4_K_M")
+    return choose_stock("Qwen3-8B", "Q4_K_M")
 
 
 def test_cache_is_two_rows_of_each_layer_a_token(qwen: Model) -> None:
@@ -129,7 +129,7 @@ def test_bisection_finds_the_last_that_fits(answer: int) -> None:
 
 @pytest.mark.parametrize("name", ["Qwen3-32B", "gemma-3"])
 def test_table_agrees_with_what_each_cell_gives_alone(name: str) -> None:
-    model = _stock("Gemma-3-12B-it" if name == "gemma-3" else name, "Q4_K_M")
+    model = choose_stock("Gemma-3-12B-it" if name == "gemma-3" else name, "Q4_K_M")
     chosen = Chosen(model=model, basis="", own_quant=None)
     where, load = place(12), Load(context=8192)
     table = make_table(chosen, where, load, fit(model, where, load))
