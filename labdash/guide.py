@@ -103,8 +103,8 @@ TOUR: tuple[Stop, ...] = (
     Stop(
         slug="names",
         anchor="ladder",
-        text="Both meet here, for one model: from the top, the first row that fits your card and "
-        "is not grey. Its name is what stands at the end of a file's name.",
+        text="Both meet here, for one model: from the top, the first row whose least card is yours "
+        "or smaller, and that is not grey. Its name is what stands at the end of a file's name.",
     ),
     Stop(
         slug="hardware",

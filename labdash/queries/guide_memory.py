@@ -97,14 +97,14 @@ def read_memory(*, size: str, name: str, ctx: int) -> Memory:
         ctx=ctx,
         plain=tuple(_plain_row(each, bits, params, model, ctx) for each, bits in PLAIN),
         gguf=tuple(_rows(model, params, ctx)),
-        beside=_use(model, "Q4_K_M", ctx),
+        beside=use_on_card(model, "Q4_K_M", ctx),
         is_chosen=bool(name),
     )
 
 
 def _plain_row(label: str, bits: int, params: float, model: GuideModel, ctx: int) -> Row:
     weight_bytes = params * bits / 8
-    parts = _parts(int(weight_bytes), _use(model, "F16", ctx))
+    parts = _parts(int(weight_bytes), use_on_card(model, "F16", ctx))
     return Row(
         label=label,
         bits=bits,
@@ -127,7 +127,7 @@ def _rows(model: GuideModel, params: float, ctx: int) -> list[Row]:
 
 def _row(model: GuideModel, quant: str, params: float, ctx: int) -> Row:
     file = requantized(model.plain, quant, imatrix=has_imatrix(quant))
-    use = _use(model, quant, ctx)
+    use = use_on_card(model, quant, ctx)
     scale = params / model.params
     parts = _parts(int(use.weights_bytes * scale), use)
     measured = find_quality(quant)
@@ -149,7 +149,8 @@ def has_imatrix(quant: str) -> bool:
     return bool(measured and measured.imatrix)
 
 
-def _use(model: GuideModel, quant: str, ctx: int) -> DeviceUse:
+def use_on_card(model: GuideModel, quant: str, ctx: int) -> DeviceUse:
+    """Tell what a quant takes of one card. Raises ``PlannerError`` where it cannot be made."""
     return _estimated(model.plain, quant, ctx)
 
 

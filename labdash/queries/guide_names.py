@@ -10,12 +10,15 @@ from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.planner.formats import Awq, Format, Gptq, Mlx, weight_bytes
 from labdash.planner.quants import needs_imatrix
 from labdash.queries.guide_decode import Decoded, decode
+from labdash.queries.guide_memory import least_card_gb, use_on_card
 from labdash.queries.guide_mix import Mix, read_mix
 from labdash.queries.guide_models import GuideModel, open_guide_model
 from labdash.queries.opening import requantized
 
 # Whose numbers are shown where the name's own model is not known.
 STAND_IN = "llama3.1:8b"
+# The context with which a card is named.
+CONTEXT = 8192
 # What each type is for. Those that are dominated have little use but where nothing else is had.
 BEST_USE = {
     "F32": "for conversion; running gains nothing over 16 bits",
@@ -62,6 +65,7 @@ class Rung:
     """A step of the ladder. ``measured`` is None where nobody measured the type.
 
     ``file_bytes`` is the published size where ``is_published``, else the tensors' by the rules.
+    ``least_gb`` is the smallest card that holds it at ``CONTEXT``, None where no single one does.
     """
 
     quant: str
@@ -72,6 +76,7 @@ class Rung:
     best_use: str
     pull: str
     wants_imatrix: bool
+    least_gb: float | None
     is_dominated: bool = False
 
 
@@ -163,6 +168,7 @@ def _rung(model: GuideModel, quant: str) -> Rung:
         measured=measured,
         best_use=BEST_USE.get(quant, ""),
         pull=model.pull_name(quant),
+        least_gb=least_card_gb(use_on_card(model, quant, CONTEXT).total_bytes),
         wants_imatrix=needs_imatrix(file.tensors, find_file_type(quant)),
     )
 
