@@ -168,8 +168,10 @@ def rows(own: Iterable[Place], context: int) -> tuple[Row, ...]:
 
 
 def advised(row: Row | None) -> str:
-    """Return the model that is shown of a machine where none was asked for."""
-    return row.advice.model if row and row.advice else USUAL_MODEL
+    """Return the model whose curve is shown where none was asked for: a dense one, as most are."""
+    cells = reversed(row.cells) if row else ()
+    dense = (each for each in cells if each.variant.model.shape.experts is None)
+    return next((each.model for each in dense if each.is_good), USUAL_MODEL)
 
 
 def curve(place: Place, name: str) -> Curve:
