@@ -6,7 +6,7 @@ from datetime import datetime
 from time import monotonic
 
 from labdash.catalog.models import CatalogModel, models
-from labdash.queries.catalog_fits import ORDER, Kind, LabFit, lab_fit, lab_places
+from labdash.queries.catalog_fits import CONTEXT, ORDER, Kind, LabFit, lab_fit, lab_places
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
 
@@ -61,6 +61,11 @@ class Entry:
         return found if isinstance(found, int) else None
 
     @property
+    def tried(self) -> int:
+        """Return the context of the verdict: no more than it was trained with."""
+        return min(CONTEXT, self.context or CONTEXT)
+
+    @property
     def layers(self) -> int | None:
         """Count its blocks."""
         found = self.model.metadata.get(f"{self.model.arch}.block_count")
@@ -91,7 +96,9 @@ class Family:
     @property
     def sizes(self) -> str:
         """Write the parameters of its models."""
-        return " · ".join(dict.fromkeys(each.billions for each in self.entries))
+        return " · ".join(
+            dict.fromkeys(each.billions.replace(" ", "\xa0") for each in self.entries)
+        )
 
     @property
     def context(self) -> int | None:

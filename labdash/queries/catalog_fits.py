@@ -57,8 +57,9 @@ def usual_quant(known: CatalogModel) -> str:
 
 
 def lab_fit(known: CatalogModel, places: tuple[Place, ...]) -> LabFit:
-    """Tell whether a lab can serve a model."""
-    return _fit(known.name, usual_quant(known), places)
+    """Tell whether a lab can serve a model. One that makes no text has no speed of making it."""
+    found = _fit(known.name, usual_quant(known), places)
+    return replace(found, speed=None) if "embedding" in known.capabilities else found
 
 
 @kept(2048)
