@@ -36,9 +36,14 @@ class GuideModel:
         return library_name(self.known, quant) or hub_name(self.known, quant, self.name)
 
     def published_bytes(self, quant: str) -> int | None:
-        """Return the size of a published file, None where the catalog has none of this quant."""
-        files = self.known.files if self.known else ()
-        return next((file.bytes for file in files if file.quant == quant), None)
+        """Return the size of a published file, None where the catalog has none of this quant.
+
+        Publishers' files of one quant differ: that of the name to pull counts before others.
+        """
+        files = [each for each in self.known.files if each.quant == quant] if self.known else []
+        place = self.pull_name(quant).partition(":")[0].removeprefix("hf.co/") if files else ""
+        files.sort(key=lambda each: not each.file.startswith(place))
+        return files[0].bytes if files else None
 
 
 def elements_of(model: Model) -> int:
