@@ -19,6 +19,7 @@ PAGES = (
     *("/", "/nodes/", "/nodes/rog/", "/nodes/minibox/", "/nodes/rog/try/"),
     *("/models/", "/pulls/", "/add-node/", "/addresses/", "/fit/?model=qwen3:32b&context=16384"),
     *("/planner/", "/planner/new/", "/planner/what-if/", "/planner/gpus/1/"),
+    *("/guide/names/", "/guide/hardware/"),
 )
 # Of these one look is enough: they are made of the same parts.
 MORE_PAGES = (
