@@ -26,11 +26,15 @@ class Chapter:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A place where the tour halts: a section of a chapter, and what to look at there."""
+    """A place where the tour halts: a section of a chapter, and what to look at there.
+
+    ``model`` is what the chapter shows then, a small one that most cards hold.
+    """
 
     slug: str
     anchor: str
     text: str
+    model: str = ""
 
 
 # In the order in which they are read.
@@ -103,6 +107,7 @@ TOUR: tuple[Stop, ...] = (
     Stop(
         slug="names",
         anchor="ladder",
+        model="qwen3:8b",
         text="Both meet here, for one model: from the top, the first row whose least card is yours "
         "or smaller, and that is not grey. Its name is what stands at the end of a file's name.",
     ),

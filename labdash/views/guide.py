@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from django.http import HttpResponse
 from django.shortcuts import redirect
@@ -126,4 +127,5 @@ def _stop_url(number: int) -> str:
         return ""
     stop = stops()[number - 1]
     url = reverse(find_chapter(stop.slug).url_name)
-    return f"{url}?tour={number}#{stop.anchor}"
+    asked = {"tour": number} | ({"model": stop.model} if stop.model else {})
+    return f"{url}?{urlencode(asked)}#{stop.anchor}"

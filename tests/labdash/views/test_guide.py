@@ -52,6 +52,12 @@ def test_chapter_opens_within_its_weight(page: Client, chapter: Chapter) -> None
     assert len(gzip.compress(response.content)) < MOST_BYTES / 2
 
 
+def test_tour_shows_the_ladder_of_a_model_that_small_cards_hold(page: Client) -> None:
+    before = text_of(page.get("/guide/quality/", {"tour": "2"}))
+    assert "/guide/names/?tour=3&amp;model=qwen3%3A8b#ladder" in before
+    assert 'value="qwen3:8b"' in text_of(page.get("/guide/names/", {"model": "qwen3:8b"}))
+
+
 def test_tour_halts_at_sections_that_are_there() -> None:
     for stop in stops():
         chapter = next(each for each in CHAPTERS if each.slug == stop.slug)
