@@ -101,8 +101,9 @@ TOUR: tuple[Stop, ...] = (
     Stop(
         slug="quality",
         anchor="measured",
-        text="Fewer bits lose more. Follow the dots: flat down to about five bits, steep below "
-        "four. Of the rows that fit, take the one that loses least.",
+        text="Fewer bits lose more, and each line of the drawing is ten times the loss of the one "
+        "below it: little down to about five bits, much below four. Of the rows that fit, take the "
+        "one that loses least.",
     ),
     Stop(
         slug="names",

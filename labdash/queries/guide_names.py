@@ -25,7 +25,7 @@ BEST_USE = {
     "F16": "to quantize from",
     "BF16": "as most models are published; to quantize from",
     "Q8_0": "where it fits with the context you want",
-    "Q6_K": "one card larger than Q5_K_M needs, or almost",
+    "Q6_K": "there is room left beside Q5_K_M, but not for Q8_0",
     "Q5_K_M": "room for more than four bits, none for six",
     "Q5_K_S": "Q5_K_M is just too large",
     "Q5_1": "old files",

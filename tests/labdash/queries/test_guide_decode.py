@@ -72,5 +72,10 @@ def test_letters_of_every_type_are_told() -> None:
         assert letters == quant.replace("_", ""), quant
 
 
+@pytest.mark.parametrize("quant", ["TQ1_0", "TQ2_0", "Q1_0", "Q2_0"])
+def test_letters_promise_no_group_of_32_where_groups_are_larger(quant: str) -> None:
+    assert "32" not in " ".join(meaning for _, meaning in letters_of(quant))
+
+
 def test_every_type_has_a_use() -> None:
     assert BEST_USE.keys() == FILE_TYPES.keys()
