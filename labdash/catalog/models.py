@@ -79,7 +79,12 @@ class CatalogModel:
     @property
     def default_quant(self) -> str | None:
         """Tell the quantization of the library's own tag, where its file is known."""
-        return next((file.quant for file in self.files if file.file == self.ollama), None)
+        return self.default_file.quant if self.default_file else None
+
+    @property
+    def default_file(self) -> PublishedFile | None:
+        """Return the file of the library's own tag, where it is known."""
+        return next((file for file in self.files if file.file == self.ollama), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,13 +118,19 @@ def run_commands(cell: Cell, place: Place, known: CatalogModel, url: str) -> tup
             note="KEY is the model as lms ls names it. --gpu is a share of the layers, not a "
             "number. OpenAI's API is at port 1234, path /v1.",
         ),
-        Command(
+        *_by_mlx(cell, known),
+    )
+
+
+def _by_mlx(cell: Cell, known: CatalogModel) -> Iterator[Command]:
+    # Its server and its converter are for models that write.
+    if not cell.variant.embedding:
+        yield Command(
             id="by-mlx",
             title="MLX, on a Mac with Apple's chip",
             text="\n".join(_mlx(cell, known)),
             note="It makes its own file of the original weights; GGUF files are not read.",
-        ),
-    )
+        )
 
 
 def _ollama(cell: Cell, url: str) -> Iterator[str]:
@@ -138,7 +144,8 @@ def _ollama(cell: Cell, url: str) -> Iterator[str]:
     yield f"PARAMETER num_batch {BATCH}"
     yield END
     yield command(["ollama", "create", own, "-f", f"{own}.Modelfile"])
-    yield command(["ollama", "run", own])
+    # A model that only embeds starts no conversation.
+    yield command(["ollama", "run", own, *(["A sentence."] if cell.variant.embedding else [])])
 
 
 def _short(name: str) -> str:
@@ -157,6 +164,8 @@ def llama_server(cell: Cell, place: Place, known: CatalogModel) -> str:
         words += ["--split-mode", "layer", "--tensor-split", shares]
     words += ["-c", str(cell.context), "-np", "1", "-fa", "on"]
     words += ["-b", str(BATCH), "-ub", str(BATCH), "--port", "8080"]
+    if cell.variant.embedding:
+        words += ["--embeddings"]
     return command(words)
 
 
@@ -209,13 +218,13 @@ def make_commands(known: CatalogModel, quant: str) -> tuple[Command, ...]:
             id="make-gptq",
             title="GPTQ, 4 bits in groups of 128",
             text="\n".join(_gptq(known)),
-            note="For vLLM and Transformers on a GPU; Ollama does not load it.",
+            note="For Transformers and vLLM on a GPU; install vLLM first. Ollama does not load it.",
         ),
         Command(
             id="make-awq",
             title="AWQ, 4 bits",
             text="\n".join(_awq(known)),
-            note="For vLLM on a GPU; Ollama does not load it.",
+            note="For vLLM on a GPU; install vLLM first. Ollama does not load it.",
         ),
     )
 

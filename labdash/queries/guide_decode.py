@@ -62,6 +62,11 @@ class Decoded:
     format: str = ""
     is_bare: bool = False
 
+    @property
+    def is_trained_rounded(self) -> bool:
+        """Whether the file is another than the one under the model's own tag."""
+        return any(each.text.lower() == "qat" for each in self.pieces)
+
 
 def decode(text: str) -> Decoded:
     """Take a name apart. Raises ``PlannerError`` where there is none."""

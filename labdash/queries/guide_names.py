@@ -134,10 +134,13 @@ def _base(decoded: Decoded) -> tuple[str, str]:
 def _quant(decoded: Decoded, model: GuideModel | None) -> tuple[str | None, str]:
     if decoded.quant or decoded.format:
         return decoded.quant, ""
-    default = model.known.default_quant if model and model.known else None
-    if default and default in FILE_TYPES:
-        return default, f"The name says no quant: Ollama's library has {default} under this tag."
-    return None, "The name says no quant, and LabDash does not know which file is under it."
+    default = model.known.default_file if model and model.known else None
+    if default is None or default.quant is None or decoded.is_trained_rounded:
+        return None, "The name says no quant, and LabDash does not know which file is under it."
+    told = f"The name says no quant: Ollama's library has {default.quant} under this tag"
+    if default.quant in FILE_TYPES:
+        return default.quant, f"{told}."
+    return None, f"{told}, {default.bytes / 1e9:.1f} GB."
 
 
 def read_ladder(name: str) -> tuple[GuideModel, list[Rung]]:

@@ -6,7 +6,7 @@ from labdash.catalog.name_words import letters_of
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.guide_decode import decode
-from labdash.queries.guide_names import BEST_USE, _base
+from labdash.queries.guide_names import BEST_USE, _base, read_name
 
 ADDRESS = (
     "https://huggingface.co/bartowski/google_gemma-3-12b-it-GGUF/resolve/main/"
@@ -75,6 +75,19 @@ def test_letters_of_every_type_are_told() -> None:
 @pytest.mark.parametrize("quant", ["TQ1_0", "TQ2_0", "Q1_0", "Q2_0"])
 def test_letters_promise_no_group_of_32_where_groups_are_larger(quant: str) -> None:
     assert "32" not in " ".join(meaning for _, meaning in letters_of(quant))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gemma3:12b-it-qat", "LabDash does not know which file"),
+        ("gpt-oss:20b", "has MXFP4 under this tag, 13.8 GB."),
+        ("qwen3:8b", "has Q4_K_M under this tag."),
+    ],
+)
+def test_file_of_a_tag_without_a_quant_is_told_where_it_is_known(name: str, said: str) -> None:
+    assert said in read_name(name).quant_notice
 
 
 def test_every_type_has_a_use() -> None:

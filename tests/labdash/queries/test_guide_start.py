@@ -35,6 +35,13 @@ def test_two_cards_share_the_layers_as_computed() -> None:
     assert f"--split-mode layer --tensor-split {shares}" in lines(found)["by-llama-cpp"]
 
 
+def test_model_that_only_embeds_is_asked_for_no_conversation() -> None:
+    found = lines(start("rtx-3090", "nomic-embed-text"))
+    assert found["by-ollama"].endswith("nomic-embed-text-2k 'A sentence.'")
+    assert found["by-llama-cpp"].endswith("--embeddings")
+    assert "by-mlx" not in found
+
+
 def test_machine_without_a_gpu_uses_none() -> None:
     assert "--device none --n-gpu-layers 0" in lines(start("mini-pc", "qwen3:8b"))["by-llama-cpp"]
     assert "--gpu off" in lines(start("mini-pc", "qwen3:8b"))["by-lm-studio"]
