@@ -52,7 +52,7 @@ GONE = (
     Gone(
         id="gone-gptq",
         old="AutoGPTQ",
-        state="given up and archived in 2025",
+        state="archived since March 2025",
         new="GPTQModel, by its last maintainer",
         text="pip install gptqmodel --no-build-isolation",
     ),
