@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,22 @@ def test_a_new_user_gets_from_a_checkout_to_a_page(user: str, checkout: Path) ->
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE_S)
+            # What passes the signal on may be gone a moment before who ends by it.
+            assert eventually(lambda: not _processes_of(user))
     assert {"store", "web", "hub-worker"} <= set(logs.values())
     assert owners == {user}
     assert processes_of(folder) == {}
     for done in ("uv, which installs the packages … done", "\nInstalling ", "\nPython 3."):
         assert done in said
     _check_service(user, checkout, output)
+
+
+def _processes_of(user: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError):
+            found += [int(folder.name)] if folder.owner() == user else []
+    return found
 
 
 def _check_service(user: str, checkout: Path, output: Path) -> None:

@@ -41,7 +41,8 @@ class Said:
             Said(what="installed", updates="ask", cron="0 4 * * 1-5", until=None, catch_up=True),
             (
                 "Looks for newer versions of everything installed on all machines from Monday to"
-                " Friday at 04:00. Newer versions are only told of. If the hub was off, it is made good."
+                " Friday at 04:00. Newer versions are only told of."
+                " If the hub was off, it is made good."
             ),
         ),
         (
