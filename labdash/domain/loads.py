@@ -1,16 +1,16 @@
 """Loading, keeping and unloading by hand: each wish is a row, sent once, and always ends."""
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import orders
+from labdash.domain import once, orders
 from labdash.domain.cancelling import lower_load_flag, raise_load_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.readiness import STORE_AWAY, require_ready
@@ -18,12 +18,10 @@ from labdash.models import LOAD_ENDED, Instance, LoadJob, LoadState, LoadWish
 from labdash.queries.loads import last_load
 from labdash.queries.trying import may_be_named
 from workers import wire
-from workers.wire.loads import FOREVER_S, LOAD_QUIET_S
+from workers.wire.loads import FOREVER_S
 
 log = logging.getLogger(__name__)
 
-# So many are kept of each server.
-KEPT = 50
 # As long as columns of the table are.
 REASON_LENGTH, MEANING_LENGTH = 1000, 500
 _DOING = {LoadWish.LOAD: "loaded", LoadWish.KEEP: "kept", LoadWish.UNLOAD: "unloaded"}
@@ -127,35 +125,13 @@ def record_load(report: wire.LoadProgress, *, arrived_at: datetime) -> bool:
 
 
 def end_lost(*, now: datetime) -> int:
-    """End the jobs of which nothing is heard any more; return how many.
-
-    Does nothing while nobody reads reports: silence means nothing then.
-    """
-    quiet = LoadJob.objects.active().annotate(sign_at=Coalesce("heartbeat_at", "created_at"))
-    lost = list(
-        quiet.filter(sign_at__lt=now - timedelta(seconds=LOAD_QUIET_S)).select_related(
-            "instance__node"
-        )
-    )
-    if not lost:
-        return 0
-    try:
-        if not live.read_live([]).intake_alive:
-            return 0
-        return sum(_end_lost(job, now=now) for job in lost)
-    except live.StoreDown as error:
-        log.warning("load jobs wait for the store: %s", error)
-        return 0
+    """End the jobs of which nothing is heard any more; return how many."""
+    return once.end_lost(LoadJob.objects.active(), partial(_end_lost, now=now), now=now)
 
 
 def prune(*, now: datetime) -> int:
     """Delete what has ended and is not among the newest of its server."""
-    gone = 0
-    for instance_id in LoadJob.objects.order_by().values_list("instance", flat=True).distinct():
-        ended = LoadJob.objects.filter(instance=instance_id, state__in=LOAD_ENDED)
-        kept = list(ended.values_list("pk", flat=True)[:KEPT])
-        gone += ended.filter(created_at__lt=now).exclude(pk__in=kept).delete()[0]
-    return gone
+    return once.prune(LoadJob.objects.all(), LOAD_ENDED, now=now)
 
 
 def _request(job: LoadJob) -> LoadJob:

@@ -2,16 +2,16 @@
 
 import logging
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labdash import live
-from labdash.domain import orders
+from labdash.domain import once, orders
 from labdash.domain.cancelling import lower_name_flag, raise_name_flag
 from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
@@ -22,14 +22,11 @@ from labdash.planner.placing.inventory import plain
 from labdash.planner.telling.names import FOLDER
 from labdash.queries.trying import may_be_named
 from workers import wire
-from workers.wire.loads import LOAD_QUIET_S
 
 OWN_FOLDERS = (FOLDER, KEPT_FOLDER, REPLACED_FOLDER)
 log = logging.getLogger(__name__)
 
 _MANIFEST = re.compile(r"[0-9a-f]{64}")
-# So many are kept of each server.
-KEPT = 50
 # As long as columns of the table are.
 REASON_LENGTH, MEANING_LENGTH = 1000, 500
 _PHASES: dict[wire.NamePhase, NameState] = {
@@ -130,35 +127,13 @@ def record_name(report: wire.NameProgress | wire.ClearProgress, *, arrived_at: d
 
 
 def end_lost(*, now: datetime) -> int:
-    """End the jobs of which nothing is heard any more; return how many.
-
-    Does nothing while nobody reads reports: silence means nothing then.
-    """
-    quiet = NameJob.objects.active().annotate(sign_at=Coalesce("heartbeat_at", "created_at"))
-    lost = list(
-        quiet.filter(sign_at__lt=now - timedelta(seconds=LOAD_QUIET_S)).select_related(
-            "instance__node"
-        )
-    )
-    if not lost:
-        return 0
-    try:
-        if not live.read_live([]).intake_alive:
-            return 0
-        return sum(_end_lost(job, now=now) for job in lost)
-    except live.StoreDown as error:
-        log.warning("orders about names wait for the store: %s", error)
-        return 0
+    """End the jobs of which nothing is heard any more; return how many."""
+    return once.end_lost(NameJob.objects.active(), partial(_end_lost, now=now), now=now)
 
 
 def prune(*, now: datetime) -> int:
     """Delete what has ended and is not among the newest of its server."""
-    gone = 0
-    for instance_id in NameJob.objects.order_by().values_list("instance", flat=True).distinct():
-        ended = NameJob.objects.filter(instance=instance_id, state__in=NAME_ENDED)
-        kept = list(ended.values_list("pk", flat=True)[:KEPT])
-        gone += ended.filter(created_at__lt=now).exclude(pk__in=kept).delete()[0]
-    return gone
+    return once.prune(NameJob.objects.all(), NAME_ENDED, now=now)
 
 
 def _named_anew(installed: InstalledModel, act: NameAct, target: str, user: User | None) -> NameJob:

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from labdash import live
 from labdash.domain.errors import LabDashError
-from labdash.domain.loads import KEPT, cancel, end_lost, keep, load, prune, record_load, unload
+from labdash.domain.loads import cancel, end_lost, keep, load, prune, record_load, unload
+from labdash.domain.once import KEPT
 from labdash.intake import Intake
 from labdash.models import Instance, LoadJob, LoadState, LoadWish
 from tests.factories import GIB, make_instance, orders, seen, send
