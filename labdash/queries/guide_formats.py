@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 from labdash.catalog.gpus import GpuFacts, find_gpu
 from labdash.catalog.models import find_model
@@ -10,6 +9,7 @@ from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.errors import PlannerError
 from labdash.planner.formats import Awq, Format, Gptq, Mlx, Plain, weight_bytes
 from labdash.planner.model import Model, Tensor
+from labdash.queries.guide_models import elements_of
 from labdash.queries.opening import is_file, is_remote, open_model
 
 GIGA = 1e9
@@ -119,10 +119,9 @@ def gguf_qualities() -> list[Quality]:
 
 
 def _stored(plain: Model, sized: Sequence[tuple[Tensor, int]], facts: GpuFacts | None) -> Stored:
-    parameters = sum(prod(each.shape) for each in plain.tensors)
     size = sum(count for _, count in sized)
     ceiling = facts.bandwidth_gbs * GIGA / _read_bytes(plain, sized) if facts else None
-    return Stored(bytes=size, bits=size * 8 / parameters, ceiling=ceiling)
+    return Stored(bytes=size, bits=size * 8 / elements_of(plain), ceiling=ceiling)
 
 
 def _read_bytes(plain: Model, sized: Sequence[tuple[Tensor, int]]) -> float:

@@ -84,8 +84,8 @@ class Rung:
 class Name:
     """What a name says. ``model`` is a stand-in where ``is_known`` is false.
 
-    ``quant_notice`` tells where the quant comes from when the name does not say it. ``bytes`` is
-    None where no quant is known.
+    ``quant_notice`` tells where the quant comes from when the name does not say it.
+    ``format_bytes`` is None where the name says no format of groups such as GPTQ.
     """
 
     decoded: Decoded
