@@ -124,9 +124,3 @@ TOUR: tuple[Stop, ...] = (
 def find_chapter(slug: str) -> Chapter:
     """Find a chapter, of which there must be one."""
     return next(each for each in CHAPTERS if each.slug == slug)
-
-
-def stops() -> tuple[Stop, ...]:
-    """Return where the tour halts, as far as there is a chapter."""
-    known = {each.slug for each in CHAPTERS}
-    return tuple(stop for stop in TOUR if stop.slug in known)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from labdash.domain.guide import close_tour
 from labdash.forms import LEAST_CONTEXT
-from labdash.guide import CHAPTERS, Chapter, find_chapter, stops
+from labdash.guide import CHAPTERS, TOUR, Chapter, find_chapter
 from labdash.models import TourClosed
 from labdash.planner.errors import PlannerError
 from labdash.queries.guide import LONGEST_SEARCH, headings, search
@@ -46,9 +46,7 @@ def guide(request: Request) -> HttpResponse:
         "chapters": [(each, headings(each)) for each in CHAPTERS],
         "search": wanted,
         "hits": search(wanted),
-        "tour": _stop(1)
-        if stops() and not TourClosed.objects.filter(user=request.user).exists()
-        else None,
+        "tour": None if TourClosed.objects.filter(user=request.user).exists() else _stop(1),
     }
     name = "guide/contents.html#found" if request.htmx.target == "found" else "guide/contents.html"
     return TemplateResponse(request, name, context)
@@ -107,14 +105,14 @@ def _beside(chapter: Chapter) -> dict[str, Chapter | None]:
 
 def _asked_stop(request: Request) -> TourStop | None:
     number = request.GET.get("tour", "")
-    return _stop(int(number)) if number in {str(each + 1) for each in range(len(stops()))} else None
+    return _stop(int(number)) if number in {str(each + 1) for each in range(len(TOUR))} else None
 
 
 def _stop(number: int) -> TourStop:
     return TourStop(
         number=number,
-        of=len(stops()),
-        text=stops()[number - 1].text,
+        of=len(TOUR),
+        text=TOUR[number - 1].text,
         here=_stop_url(number),
         back=_stop_url(number - 1),
         on=_stop_url(number + 1),
@@ -123,9 +121,9 @@ def _stop(number: int) -> TourStop:
 
 def _stop_url(number: int) -> str:
     """Return the address of a stop, nothing before the first and after the last."""
-    if not 1 <= number <= len(stops()):
+    if not 1 <= number <= len(TOUR):
         return ""
-    stop = stops()[number - 1]
+    stop = TOUR[number - 1]
     url = reverse(find_chapter(stop.slug).url_name)
     asked = {"tour": number} | ({"model": stop.model} if stop.model else {})
     return f"{url}?{urlencode(asked)}#{stop.anchor}"
