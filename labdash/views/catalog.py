@@ -17,6 +17,7 @@ from labdash.planner.errors import PlannerError
 from labdash.queries.catalog import read_catalog, read_family
 from labdash.queries.catalog_making import File, draft_of, entry_of, file_at, file_of_facts
 from labdash.queries.own_catalog import entries_trouble
+from labdash.views.guide import sentence
 from labdash.views.http import Request, button
 
 TARGET = "families"
@@ -63,7 +64,7 @@ def catalog_new(request: Request) -> HttpResponse:
         file = _file(request.GET)
         draft = draft_of(file)
     except PlannerError as error:
-        return _new_page(request, SourceForm(request.GET), error=_sentence(error))
+        return _new_page(request, SourceForm(request.GET), error=sentence(str(error)))
     told = {"name": draft.name, "family": draft.family, "capabilities": draft.capabilities}
     form = EntryForm(initial=told)
     return _new_page(request, SourceForm(request.GET), file=file, draft=draft, form=form)
@@ -77,14 +78,14 @@ def catalog_keep(request: Request) -> HttpResponse:
         file = _file(request.POST)
         draft = draft_of(file)
     except PlannerError as error:
-        return _new_page(request, SourceForm(request.POST), error=_sentence(error))
+        return _new_page(request, SourceForm(request.POST), error=sentence(str(error)))
     if form.is_valid():
         try:
             source = f"{file.address or draft.name}: header read {timezone.localdate():%Y-%m-%d}"
             row = check_entry(entry_of(file, source=source, **form.cleaned_data))
             import_entries(rows=[row])
         except (PlannerError, LabDashError) as error:
-            form.add_error(None, _sentence(error))
+            form.add_error(None, sentence(str(error)))
         else:
             messages.success(request, f"{row['name']} is in the catalog.")
             return redirect("catalog_family", row["family"])
@@ -98,7 +99,7 @@ def catalog_remove(request: Request) -> HttpResponse:
     try:
         done = remove_entry(name=name)
     except LabDashError as error:
-        messages.error(request, _sentence(error))
+        messages.error(request, sentence(str(error)))
     else:
         text = "is no longer in the catalog" if done else "was not in the catalog any more"
         messages.success(request, f"{name[:100]} {text}.")
@@ -121,10 +122,3 @@ def _new_page(request: Request, source: SourceForm, **context: object) -> HttpRe
     status = HTTPStatus.UNPROCESSABLE_ENTITY if is_bad else HTTPStatus.OK
     shown = {"title": "New entry · Catalog · LabDash", "source": source, **context}
     return TemplateResponse(request, "catalog/new.html", shown, status=status)
-
-
-def _sentence(error: Exception) -> str:
-    """Begin with a capital, but for names as hf.co."""
-    text = str(error)
-    written = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
-    return written if written.endswith((".", "?")) else f"{written}."

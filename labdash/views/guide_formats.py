@@ -7,7 +7,7 @@ from labdash.catalog.gpus import known_names
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_models import suggestions
 from labdash.queries.guide_formats import MEASURED, gguf_qualities, read_formats
-from labdash.views.guide import chapter_page
+from labdash.views.guide import chapter_page, sentence
 from labdash.views.http import Request
 
 SLUG = "formats"
@@ -24,11 +24,11 @@ def guide_formats(request: Request) -> HttpResponse:
     try:
         found = read_formats(name, card)
     except PlannerError as refused:
-        error = str(refused)
+        error = sentence(str(refused))
     return chapter_page(
         request,
         SLUG,
-        error=error[:1].upper() + error[1:],
+        error=error,
         found=found,
         asked_model=name,
         asked_card=card,
