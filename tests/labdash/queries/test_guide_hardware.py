@@ -57,7 +57,9 @@ def test_curve_gives_smaller_files_longer_contexts() -> None:
 
 
 def test_mixture_takes_as_much_and_answers_faster() -> None:
-    for row in mixtures(8192):
+    rows = mixtures(8192)
+    assert rows
+    for row in rows:
         assert row.mixture.used_bytes == pytest.approx(row.dense.used_bytes, rel=0.2)
         assert row.mixture.speed is not None
         assert row.dense.speed is not None

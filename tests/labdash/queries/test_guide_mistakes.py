@@ -17,7 +17,9 @@ def test_seventy_billions_in_four_bits_fit_no_card_of_24_gb() -> None:
 
 
 def test_keys_and_values_are_closed_arithmetic() -> None:
-    for each in read_mistakes().contexts:
+    contexts = read_mistakes().contexts
+    assert len(contexts) == 4
+    for each in contexts:
         # 32 layers with 8 heads of 128, keys and values, two bytes each.
         assert each.kv_bytes == 32 * 8 * 128 * 2 * 2 * each.context
         assert _is_whole(each) == (each.needed_bytes <= each.room_bytes)
@@ -35,7 +37,9 @@ def test_letters_name_wider_tensors() -> None:
 
 
 def test_two_cards_are_less_than_one_of_their_size() -> None:
-    for pair in read_mistakes().pairs:
+    pairs = read_mistakes().pairs
+    assert len(pairs) == 2
+    for pair in pairs:
         assert pair.more_bytes > 0
         assert (pair.two.fit.most_context or 0) < (pair.one.fit.most_context or 0)
 
@@ -56,5 +60,6 @@ def test_facts_are_those_that_were_recorded() -> None:
     share = next(each.share_bytes for each in found.macs if each.ram_gib == 32)
     assert abs(share / 2**20 - MAC_32) < 1
     assert [file.bytes for file in found.alike[0].files] == [5_027_783_488, 5_225_374_496]
+    assert len(found.alike) == 3
     assert all(len(each.files) > 1 for each in found.alike)
     assert [facts.bandwidth_gbs for facts, _ in found.cards] == [1008, 1792]
