@@ -91,14 +91,7 @@ def _is_watched(server: Server, since: datetime, *, now: datetime) -> bool:
         return False
     if told_at is None or now - told_at > UNWATCHED_AFTER:
         return False
-    reading = next(
-        (
-            each
-            for each in (server.view.sample.instances if server.view.sample else ())
-            if each.name == server.instance.name
-        ),
-        None,
-    )
+    reading = server.view.reading_of(server.instance.name)
     is_told = reading is not None and reading.state == "ok" and reading.loaded is not None
     return is_told and node.watched_since <= since
 

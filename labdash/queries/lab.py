@@ -48,6 +48,11 @@ class NodeView:
     other_protocol: int | None = None
     rival: str | None = None
 
+    def reading_of(self, instance: str) -> wire.InstanceReading | None:
+        """Return what the node tells of one of its servers."""
+        readings = self.sample.instances if self.sample else ()
+        return next((each for each in readings if each.name == instance), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabView:

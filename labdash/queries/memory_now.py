@@ -44,7 +44,7 @@ class InMemory:
 
 def models_on(view: NodeView, instance: str) -> tuple[InMemory, ...] | None:
     """Return what a server has in memory; None where it does not answer."""
-    reading = _reading(view, instance)
+    reading = view.reading_of(instance)
     if view.sample is None or reading is None or reading.state != "ok" or reading.loaded is None:
         return None
     return tuple(_model(view.sample, view.node.slug, instance, each) for each in reading.loaded)
@@ -105,17 +105,12 @@ def devices_of(sizes: Iterable[str]) -> frozenset[str]:
 
 def why_down(view: NodeView, instance: str) -> str:
     """Say why a server of a node that reports cannot be asked, nothing where it answers."""
-    reading = _reading(view, instance)
+    reading = view.reading_of(instance)
     if reading is None:
         return f"Waits: {view.node.slug} has not told of {instance} yet."
     if reading.state != "ok":
         return f"Waits: Ollama ({instance}) on {view.node.slug} does not answer."
     return ""
-
-
-def _reading(view: NodeView, instance: str) -> wire.InstanceReading | None:
-    readings = view.sample.instances if view.sample else ()
-    return next((each for each in readings if each.name == instance), None)
 
 
 def _is_runner(process: wire.GpuProcess) -> bool:

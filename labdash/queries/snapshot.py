@@ -177,16 +177,11 @@ def _away(view: NodeView, answering: Sequence[StoredInstance]) -> str:
 
 def _why_silent(view: NodeView, row: StoredInstance) -> str:
     """Say why a server cannot be planned with, nothing where it can."""
-    reading = _reading(view, row)
+    reading = view.reading_of(row.name)
     if reading is None or reading.state == "ok":
         return ""
     why = f": {reading.reason}" if reading.reason else ""
     return f"its Ollama ({row.name}) does not answer{why}"
-
-
-def _reading(view: NodeView, row: StoredInstance) -> wire.InstanceReading | None:
-    readings = view.sample.instances if view.sample else ()
-    return next((each for each in readings if each.name == row.name), None)
 
 
 def _ram(
@@ -213,7 +208,7 @@ def _disk_free(view: NodeView) -> int | None:
 def _instance(
     view: NodeView, row: StoredInstance, cards: Sequence[Card], installed: Iterable[InstalledModel]
 ) -> Instance:
-    reading = _reading(view, row)
+    reading = view.reading_of(row.name)
     version = (reading.version if reading else None) or row.version or None
     rows = list(installed)
     # Ollama lists them in another order each time.

@@ -92,7 +92,7 @@ class Server:
     @property
     def keeps_remains(self) -> bool:
         """Whether its Ollama deletes neither remains nor left-over files when it starts."""
-        return bool(keeps_unfinished(self.instance, _reading(self.view, self.instance)))
+        return bool(keeps_unfinished(self.instance, self.view.reading_of(self.instance.name)))
 
     @property
     def shown(self) -> tuple[Row, ...]:
@@ -242,7 +242,7 @@ def _server(
     shelf = [kept for _, kept in pairs]
     frees = freed_by_each(shelf)
     rows = tuple(_row(row, kept, shelf, frees[kept.name], known) for row, kept in pairs)
-    reading = _reading(view, instance)
+    reading = view.reading_of(instance.name)
     disk = reading.disk if reading else None
     keep = keep_free_bytes(instance.node, known.settings)
     told = shelf_of(instance)
@@ -315,11 +315,6 @@ def _proposal(group: Group, by_name: Mapping[str, Row], why: str, *, is_old: boo
         is_exact=group.is_exact,
         why=why,
     )
-
-
-def _reading(view: NodeView, instance: Instance) -> wire.InstanceReading | None:
-    readings = view.sample.instances if view.sample else ()
-    return next((each for each in readings if each.name == instance.name), None)
 
 
 def _why_unread(
