@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -28,6 +27,7 @@ from labdash.models import (
     UpdateState,
 )
 from labdash.models.schedule import USUAL_PRIORITY
+from labdash.queries.limits import zone_of
 from labdash.queries.radar import Copy, read_radar
 
 log = logging.getLogger(__name__)
@@ -131,10 +131,7 @@ def tonight(*, now: datetime) -> When:
 
 def lab_zone() -> ZoneInfo:
     """Return the zone in which the lab sleeps."""
-    try:
-        return ZoneInfo(PullSettings.read().zone or settings.TIME_ZONE)
-    except (ZoneInfoNotFoundError, ValueError):
-        return ZoneInfo(settings.TIME_ZONE)
+    return zone_of(PullSettings.read())
 
 
 def cancel(*, update: Update) -> None:
