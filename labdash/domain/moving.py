@@ -241,5 +241,7 @@ def _fail(job: Move, reason: str, *, now: datetime) -> bool:
 
 def _end(job: Move, state: MoveState, reason: str, *, now: datetime) -> bool:
     changes = {"state": state, "reason": reason[:REASON_LENGTH], "finished_at": now}
-    log.info("move ended move=%d state=%s", job.pk, state)
-    return bool(_still(job).update(**changes))
+    ended = bool(_still(job).update(**changes))
+    if ended:
+        log.info("move ended move=%d state=%s", job.pk, state)
+    return ended

@@ -314,9 +314,11 @@ def _move(row: Update, state: UpdateState, *, now: datetime, **changes: Any) -> 
 def _finish(
     row: Update, state: UpdateState, *, now: datetime, reason: str = "", **changes: Any
 ) -> bool:
-    log.info("update ended update=%d state=%s reason=%s", row.pk, state, reason)
     reason = reason[:REASON_LENGTH]
-    return _move(row, state, now=now, finished_at=now, reason=reason, **changes)
+    ended = _move(row, state, now=now, finished_at=now, reason=reason, **changes)
+    if ended:
+        log.info("update ended update=%d state=%s reason=%s", row.pk, state, reason)
+    return ended
 
 
 def _change(row: Update, **changes: Any) -> bool:
