@@ -23,6 +23,7 @@ from redis import WatchError
 from labdash import live
 from labdash.domain.errors import LabDashError
 from labdash.domain.readiness import STORE_AWAY
+from labdash.domain.reconcile import SILENT_AFTER_S
 from labdash.models import (
     InstalledModel,
     Instance,
@@ -58,8 +59,8 @@ from workers.wire.caching import (
 
 log = logging.getLogger(__name__)
 
-# As ``reconcile`` reckons: who was not heard of for so long sleeps, or is away.
-SILENT_AFTER = timedelta(seconds=20)
+# Who was not heard of for so long sleeps, or is away.
+SILENT_AFTER = timedelta(seconds=SILENT_AFTER_S)
 SECRET_LENGTH = 32
 # As far as the cache would say it to a registry.
 _VERSION = re.compile(r"[0-9A-Za-z.+_\-]{1,40}")

@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from labdash import live
+from labdash.domain.reconcile import SILENT_AFTER_S
 from labdash.models import Node, PullJob, ScheduleRun
 from labdash.queries.run_words import Part
 from labdash.queries.turns import Candidate, turn_words, whose_turn
 
-# As ``reconcile`` reckons: who was not heard of for so long cannot be counted on.
-SILENT_AFTER = timedelta(seconds=20)
+# Who was not heard of for so long cannot be counted on.
+SILENT_AFTER = timedelta(seconds=SILENT_AFTER_S)
 
 
 def awake(*, now: datetime) -> frozenset[str]:
