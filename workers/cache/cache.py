@@ -261,7 +261,9 @@ class Cache:
 
     def _lacks(self, manifest: Manifest) -> str:
         """Say what a model takes more than there can be; nothing where it has room."""
-        blobs = manifest.blobs
+        # For what is on its way, the room is taken already.
+        busy = self.arrivals.busy()
+        blobs = [blob for blob in manifest.blobs if blob.digest not in busy]
         missing = sum(blob.size_bytes - self.files.here_bytes(blob) for blob in blobs)
         room = self.arrivals.room_bytes()
         return f"{missing} bytes are missing and {room} can be taken" if missing > room else ""

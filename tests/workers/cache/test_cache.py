@@ -249,6 +249,15 @@ def test_what_has_no_room_is_refused_before_the_first_byte(bench: Bench) -> None
     assert (answer.status_code, bench.registry.given_bytes) == (507, 0)
 
 
+def test_what_is_on_its_way_needs_no_room_a_second_time(bench: Bench) -> None:
+    bench.grant(limit_bytes=len(LAYER) + len(CONFIG))
+    bench.registry.gate_at = 1000
+    bench.manifest()
+    bench.blob(LAYER, 0, 500)
+    assert bench.cache.arrivals.busy() == {digest_of(LAYER)}
+    assert bench.manifest().status_code == 200
+
+
 def test_what_was_not_asked_for_the_longest_makes_room(bench: Bench) -> None:
     bench.manifest()
     bench.blob(LAYER)
