@@ -104,7 +104,7 @@ class Keeper:
                 if self._spec and 0 < self._spec.made_at - spec.made_at < SPECS_APART_S:
                     return
                 self._cache.follow(spec)
-            except (ValidationError, BadAddress) as error:
+            except ValidationError as error:
                 log.warning("the hub's wishes are not understood: %s", type(error).__name__)
                 return
             self._text, self._spec = text, spec

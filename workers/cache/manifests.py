@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 MOST_BYTES = 2**20
 MOST_BLOBS = 512
 # No file of a model is as large; what says so is wrong.

@@ -10,7 +10,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from workers.cache.addresses import SERVICES, Address, Service
-from workers.cache.manifests import MANIFEST_TYPE, MOST_BYTES
+from workers.cache.manifests import MOST_BYTES
+from workers.mirror.shelf import MANIFEST_TYPE
 
 # A read waits no longer than this for the next byte, so that a hung line is asked anew.
 TIMEOUT = httpx.Timeout(30, connect=10)

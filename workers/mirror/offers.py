@@ -92,8 +92,7 @@ class Offers:
 
 def make_offer(files: StoreFiles, name: str, *, digest: str, bytes_per_s: float | None) -> Offer:
     """Read what a name stands for, and all that belongs to it. Raises ``CannotGive``."""
-    path, *_ = canonical_name(name).rpartition(":")
-    tag = canonical_name(name).rpartition(":")[2]
+    path, _, tag = canonical_name(name).rpartition(":")
     try:
         require_plain(files.folder / "manifests", files.folder / "blobs")
         raw = read_manifest(str(_find(files.folder / "manifests", [*path.split("/"), tag])))

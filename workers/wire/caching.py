@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from workers.values import Each, Figure, Maybe, Name, Text
 from workers.wire.base import PROTOCOL_VERSION, Message, ModelName, Protocol
+from workers.wire.origins import Secret
 
 CACHE_PORT = 11481
 # Where a Windows node can pull from: no name with a port can be a folder there.
@@ -24,8 +25,6 @@ EVERYTHING = "*"
 MOST_GRANTS = 1000
 MOST_CACHED = 2000
 
-# 128 bits, as a registry's namespace: nobody guesses one.
-Secret = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 
 
