@@ -16,6 +16,7 @@ from labdash.catalog.hardware import (
     mac_share_bytes,
 )
 from labdash.catalog.models import CatalogModel, find_model
+from labdash.catalog.own import kept
 from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
 from labdash.queries.fit_places import Place
@@ -135,7 +136,7 @@ class PhoneRow:
     name: str
 
 
-@cache
+@kept(1)
 def sizes() -> tuple[Size, ...]:
     """Return the columns."""
     return tuple(_size(name) for name in SIZES)
@@ -285,7 +286,7 @@ def mixtures(context: int) -> tuple[MixtureRow, ...]:
     )
 
 
-@cache
+@kept(1)
 def phones() -> tuple[PhoneRow, ...]:
     """Return small models at four bits on each phone."""
     return tuple(_phone_row(name) for name in PHONE_MODELS)

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from math import prod
 
 from labdash.catalog.gpus import GpuFacts, find_gpu
 from labdash.catalog.hardware import mac_limit_mib, mac_share_bytes
 from labdash.catalog.models import PublishedFile, find_model, models
+from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.model import Model
 from labdash.planner.ollama import CONTEXT_TIERS
@@ -150,7 +150,7 @@ class Mistakes:
         return sum(count for _, count in self.defaults)
 
 
-@cache
+@kept(1)
 def read_mistakes() -> Mistakes:
     """Work out all numbers; they follow from the catalog alone."""
     big, small = _place("RTX 3090"), _place("RTX 4060")

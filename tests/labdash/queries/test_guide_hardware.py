@@ -2,9 +2,11 @@
 
 import pytest
 
+from labdash.catalog.files import read_lines
+from labdash.catalog.own import own_rows, take
 from labdash.planner.errors import PlannerError
-from labdash.queries.guide_cells import Cell, best_cell, variant_at
-from labdash.queries.guide_hardware import curve, mixtures, one_and_two_cards, phones, rows
+from labdash.queries.guide_cells import SIZES, Cell, best_cell, variant_at
+from labdash.queries.guide_hardware import curve, mixtures, one_and_two_cards, phones, rows, sizes
 from labdash.queries.guide_places import usual_places
 
 GIB = 2**30
@@ -80,3 +82,15 @@ def test_phones_hold_small_models_alone() -> None:
 
 def test_quant_below_the_ladder_is_still_told_when_asked() -> None:
     assert variant_at("qwen3:8b", "Q2_K").quant == "Q2_K"
+
+
+def test_columns_follow_an_entry_of_the_labs_own() -> None:
+    before, kept = sizes(), own_rows()
+    row = next(each for each in read_lines("models.jsonl") if each.get("ollama") == SIZES[0])
+    take((*kept, {**row, "params_total": 5_000_000_000}))
+    try:
+        assert before[0].total == pytest.approx(1.24, abs=0.01)
+        assert sizes()[0].total == pytest.approx(5)
+    finally:
+        take(kept)
+    assert sizes() == before
