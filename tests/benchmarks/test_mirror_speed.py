@@ -54,8 +54,10 @@ def serving(*arguments: str) -> Iterator[tuple[int, psutil.Process]]:
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=root) as process:  # noqa: S603 - ours
         assert process.stdout
-        yield int(process.stdout.readline()), psutil.Process(process.pid)
-        process.kill()
+        try:
+            yield int(process.stdout.readline()), psutil.Process(process.pid)
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -73,8 +75,10 @@ def nginx(folder: Path) -> Iterator[int]:
                 break
             except OSError:
                 time.sleep(0.05)
-        yield port
-        process.terminate()
+        try:
+            yield port
+        finally:
+            process.terminate()
 
 
 def fetch(port: int, path: str, start: int, count: int) -> None:
