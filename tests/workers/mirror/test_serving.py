@@ -214,5 +214,7 @@ def _greeted(host: str, port: int, source: str = "") -> socket.socket:
     line.sendall(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
     answer = b""
     while not answer.endswith(b"not found"):
-        answer += line.recv(1000)
+        got = line.recv(1000)
+        assert got, answer
+        answer += got
     return line
