@@ -17,13 +17,11 @@ from labdash.domain.errors import LabDashError
 from labdash.domain.names import parse_model_name
 from labdash.domain.readiness import STORE_AWAY, require_ready
 from labdash.models import NAME_ENDED, InstalledModel, Instance, NameAct, NameJob, NameState
-from labdash.models.library import KEPT_FOLDER, REPLACED_FOLDER
 from labdash.planner.placing.inventory import plain
-from labdash.planner.telling.names import FOLDER
+from labdash.queries.radar import OWN_FOLDERS
 from labdash.queries.trying import may_be_named
 from workers import wire
 
-OWN_FOLDERS = (FOLDER, KEPT_FOLDER, REPLACED_FOLDER)
 log = logging.getLogger(__name__)
 
 _MANIFEST = re.compile(r"[0-9a-f]{64}")

@@ -107,7 +107,8 @@ def read_radar(instances: Iterable[Instance] | None = None) -> tuple[Line, ...]:
     """Compare all names of the servers, or of some, by the last good answers."""
     rows = _installed()
     if instances is not None:
-        rows = [row for row in rows if row.instance_id in {each.pk for each in instances}]
+        keys = {each.pk for each in instances}
+        rows = [row for row in rows if row.instance_id in keys]
     tags = {tag.name.lower(): tag for tag in UpstreamTag.objects.select_related("manifest")}
     shelves = _shelves(rows)
     active, held = _updates()

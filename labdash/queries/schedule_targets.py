@@ -14,8 +14,7 @@ from labdash.models import (
     PullSchedule,
     ScheduleWhat,
 )
-from labdash.models.library import KEPT_FOLDER, REPLACED_FOLDER
-from labdash.planner.telling.names import FOLDER
+from labdash.queries.radar import is_own
 
 type Pair = tuple[Instance, str]
 
@@ -91,15 +90,10 @@ def _wanted(
         return
     for instance in instances:
         if schedule.what == ScheduleWhat.INSTALLED:
-            names = [each for each in installed[instance.pk].values() if _has_source(each)]
+            names = [each for each in installed[instance.pk].values() if not is_own(each)]
         else:
             names = schedule.model_names
         yield from ((instance, name) for name in names)
-
-
-def _has_source(name: str) -> bool:
-    """Whether a name was pulled from somewhere, and not made here."""
-    return not name.startswith((FOLDER, KEPT_FOLDER, REPLACED_FOLDER))
 
 
 def _planned(instances: dict[int, Instance]) -> Iterator[Pair]:
