@@ -29,6 +29,19 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     assert [name_of(path) for path in TEMPLATES if re.search(outside, path.read_text())] == []
 
 
+def test_what_loads_by_itself_gives_way_to_the_form_that_asks_for_something_else() -> None:
+    found = []
+    for path in TEMPLATES:
+        text = path.read_text()
+        for tag in re.findall(r'<\w+[^>]*hx-trigger="load"[^>]*>', re.sub(r"{%.*?%}", "", text)):
+            target = re.search(r'hx-target="#([\w-]+)"', tag)
+            form = re.search(r'hx-sync="#([\w-]+):abort"', tag)
+            if target:
+                found.append((name_of(path), bool(form and f'<form id="{form[1]}"' in text)))
+    assert found
+    assert [name for name, is_synced in found if not is_synced] == []
+
+
 # Django finds these by their names, and the guide its chapters.
 FOUND_BY_NAME = {"403.html", "403_csrf.html", "404.html", "500.html"} | {
     f"guide/{chapter.template}.html" for chapter in CHAPTERS
