@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import prod
 
 from labdash.catalog.gpus import GpuFacts, find_gpu
 from labdash.catalog.hardware import mac_limit_mib, mac_share_bytes
@@ -15,6 +14,7 @@ from labdash.planner.ollama import CONTEXT_TIERS
 from labdash.planner.speed import Speed
 from labdash.queries.fit_loads import Fit, Load, fit, speed_of
 from labdash.queries.fit_places import Place, what_if_place
+from labdash.queries.guide_models import elements_of
 from labdash.queries.opening import open_model
 from labdash.queries.tag_names import hub_name, library_name
 
@@ -225,7 +225,7 @@ def _pull(name: str, quant: str) -> str:
 
 
 def _bits(model: Model) -> float:
-    return model.weight_bytes * 8 / sum(prod(each.shape) for each in model.tensors)
+    return model.weight_bytes * 8 / elements_of(model)
 
 
 def _mix(quant: str) -> Mix:
