@@ -159,7 +159,7 @@ class Arrivals:
         return Vessel(self._files.partial_path(blob.digest), blob.size_bytes)
 
     def _pay(self, so_many: int) -> None:
-        """Wait until the limit lets so much through; a few seconds at most, then go on."""
+        """Wait until the limit lets so much through; ten minutes at most, then go on."""
         with self._paying:
             wait_s = self._bucket.book(so_many)
         if wait_s > 0:
@@ -168,20 +168,25 @@ class Arrivals:
     def _end(self, arrival: Arrival) -> None:
         blob = arrival.blob
         with self._lock:
-            if arrival.is_verified:
-                self._failures.pop(blob.digest, None)
+            if arrival.is_verified or arrival.is_damaged:
                 try:
-                    self._files.finish(blob)
+                    self._settle(blob, arrival)
                 except OSError as error:
                     self._fail(blob, f"the cache cannot write: {error.strerror}")
-            elif arrival.is_damaged:
-                self._files.delete(blob.digest)
-                self._fail(blob, arrival.failure or "")
             else:
                 self._files.arrived(blob.digest, arrival.here_bytes)
                 if arrival.failure:
                     self._fail(blob, arrival.failure)
             self._running.pop(blob.digest, None)
+
+    def _settle(self, blob: Blob, arrival: Arrival) -> None:
+        """Keep or delete what came to its end. Raises ``OSError``."""
+        if arrival.is_verified:
+            self._failures.pop(blob.digest, None)
+            self._files.finish(blob)
+        else:
+            self._files.delete(blob.digest)
+            self._fail(blob, arrival.failure or "")
 
     def _fail(self, blob: Blob, reason: str) -> None:
         before = self._failures.get(blob.digest)

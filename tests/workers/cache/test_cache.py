@@ -210,6 +210,20 @@ def test_wrong_bytes_are_never_given_whole_and_are_thrown_away(bench: Bench) -> 
     assert bench.blob(LAYER).content == LAYER
 
 
+def test_a_disk_that_deletes_nothing_leaves_no_download_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(bench.files, "delete", refuse)
+    bench.manifest()
+    bench.registry.blobs[digest_of(LAYER)] = LAYER[:-1] + b"!"
+    with pytest.raises(httpx.RemoteProtocolError):
+        bench.blob(LAYER)
+    assert eventually(lambda: not bench.cache.arrivals.busy())
+
+
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
@@ -251,9 +265,9 @@ def test_what_has_no_room_is_refused_before_the_first_byte(bench: Bench) -> None
 
 def test_what_is_on_its_way_needs_no_room_a_second_time(bench: Bench) -> None:
     bench.grant(limit_bytes=len(LAYER) + len(CONFIG))
-    bench.registry.gate_at = 1000
+    bench.registry.gate_at = 150000
     bench.manifest()
-    bench.blob(LAYER, 0, 500)
+    bench.blob(LAYER, 0, 140000)
     assert bench.cache.arrivals.busy() == {digest_of(LAYER)}
     assert bench.manifest().status_code == 200
 
