@@ -43,7 +43,8 @@ CHAPTERS: tuple[Chapter, ...] = (
         slug="memory",
         title="Why memory decides",
         sentence="A model runs fast only where all of it fits: bits times parameters say how much.",
-        words="VRAM graphics card size GB GiB quantization fp8 float half precision context window",
+        words="VRAM graphics card size GB GiB quantization fp8 float half precision context window "
+        "7B 13B 70B flash attention",
     ),
     Chapter(
         slug="quality",
@@ -67,7 +68,8 @@ CHAPTERS: tuple[Chapter, ...] = (
         slug="hardware",
         title="What to run where",
         sentence="Models of all sizes on your machines and on usual ones: file, context, speed.",
-        words="rtx 3060 3090 4090 5090 4060 p40 mac m2 m3 m4 max unified memory wired limit sysctl "
+        words="rtx 3060 3080 3090 4060 4090 5090 p40 8 10 12 16 24 32 64 GB mac m1 m2 m3 m4 pro "
+        "max unified memory wired limit sysctl "
         "nvlink phone android iphone mini-pc cpu offload layers moe",
     ),
     Chapter(
@@ -81,7 +83,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         title="Start in a minute",
         sentence="What to pull, where it answers, and the same by hand with other programs.",
         words="ollama llama.cpp llama-server lm studio lms mlx command openai api base url port "
-        "autogptq autoawq gptqmodel llm-compressor convert quantize privacy",
+        "11434 autogptq autoawq gptqmodel llm-compressor convert quantize privacy",
     ),
     Chapter(
         slug="mistakes",

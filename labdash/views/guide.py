@@ -45,8 +45,9 @@ def guide(request: Request) -> HttpResponse:
         "title": "Guide · LabDash",
         "chapters": [(each, headings(each)) for each in CHAPTERS],
         "search": wanted,
-        "hits": search(wanted),
+        "found": search(wanted),
         "tour": None if TourClosed.objects.filter(user=request.user).exists() else _stop(1),
+        "tour_url": _stop_url(1),
     }
     name = "guide/contents.html#found" if request.htmx.target == "found" else "guide/contents.html"
     return TemplateResponse(request, name, context)
