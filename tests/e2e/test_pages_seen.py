@@ -25,6 +25,9 @@ PAGES = (
 MORE_PAGES = (
     *("/pulls/new/?model=qwen3:8b", "/pulls/schedules/", "/pulls/schedules/new/"),
     *("/pulls/updates/", "/pulls/storage/", "/pulls/cache/", "/pulls/settings/"),
+    *("/guide/?q=how much vram", "/guide/memory/?tour=1", "/guide/quality/", "/guide/formats/"),
+    *("/guide/one-model/", "/guide/start/", "/guide/mistakes/"),
+    *("/catalog/", "/catalog/family/Qwen3/", "/catalog/new/"),
 )
 DOORS = ("/sign-in/", "/reset/")
 WIDTHS = (320, 390, 768, 1440, 2560)
