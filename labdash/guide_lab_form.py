@@ -10,9 +10,9 @@ from labdash.forms import PlainForm
 from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.fit_models import LONGEST_NAME
 from labdash.queries.fit_places import Place
+from labdash.queries.guide_memory import CONTEXTS
 from labdash.queries.guide_places import room_of, usual_places
 
-CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 FIRST_PLACE = "rtx-4060"
 WRONG_MACHINE = "There is no such machine any more: choose one of the list."
 

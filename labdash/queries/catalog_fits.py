@@ -11,15 +11,13 @@ from labdash.planner.memory.result import Estimate
 from labdash.planner.speed import Speed
 from labdash.queries.fit_loads import Load, missing_bytes, speed_of
 from labdash.queries.fit_models import choose_stock
-from labdash.queries.fit_places import Place, places_of
+from labdash.queries.fit_places import Place, places_of, steady
 from labdash.queries.lab import LabView
 from labdash.queries.library import Library
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.shelf import default_quant
 
-# What is free wavers: so much less changes no verdict that anybody would notice.
-STEP_BYTES = 256 * 2**20
 CONTEXT = 8192
 
 type Kind = Literal["whole", "part", "no", "unknown"]
@@ -48,7 +46,7 @@ class LabFit:
 def lab_places(lab: LabView, library: Library) -> tuple[Place, ...]:
     """Return where a model could be loaded."""
     found = [p for view in lab.nodes for p in places_of(view, library, without_models=True)]
-    return tuple(map(_steady, found))
+    return tuple(map(steady, found))
 
 
 def usual_quant(known: CatalogModel) -> str:
@@ -115,15 +113,3 @@ def _judge(here: LabFit, place: Place, found: Estimate) -> LabFit:
         return replace(here, kind="no", short_bytes=short)
     lacking = sum(device.short_bytes or 0 for device in found.devices)
     return replace(here, kind="part", short_bytes=lacking)
-
-
-def _steady(place: Place) -> Place:
-    """Return a place that is equal to itself a second later."""
-    cards = tuple(
-        replace(card, room_bytes=_floor(card.room_bytes), held=(), doubt="") for card in place.cards
-    )
-    return replace(place, cards=cards, ram_bytes=_floor(place.ram_bytes))
-
-
-def _floor(size_bytes: int | None) -> int | None:
-    return None if size_bytes is None else size_bytes // STEP_BYTES * STEP_BYTES

@@ -1,7 +1,7 @@
 """Where a model could be loaded: each GPU of the lab, those of a server together, or RAM alone."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labdash.catalog.engines import Build, build_of_ollama, newest_engine
 from labdash.catalog.gpus import GpuFacts, find_gpu
@@ -14,6 +14,9 @@ from labdash.queries.library import Library
 from labdash.queries.visible import seen_by
 from labdash.wording import age
 from workers import wire
+
+# What is free wavers: so much less changes no verdict that anybody would notice.
+STEP_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,18 @@ class Place:
     def doubt(self) -> str:
         """Say why what is free here is a guess."""
         return next((card.doubt for card in self.cards if card.doubt), "")
+
+
+def steady(place: Place) -> Place:
+    """Return a place that is equal to itself a second later: so it is reckoned once."""
+    cards = tuple(
+        replace(card, room_bytes=_floor(card.room_bytes), held=(), doubt="") for card in place.cards
+    )
+    return replace(place, cards=cards, ram_bytes=_floor(place.ram_bytes))
+
+
+def _floor(size_bytes: int | None) -> int | None:
+    return None if size_bytes is None else size_bytes // STEP_BYTES * STEP_BYTES
 
 
 def places_of(view: NodeView, library: Library, *, without_models: bool) -> tuple[Place, ...]:

@@ -29,7 +29,8 @@ K = 1024
 class Cell:
     """A model on a place. ``context`` is what was tried: at most what the model was trained with.
 
-    ``short_bytes`` is what GPU and RAM lack together where nothing fits.
+    ``short_bytes`` is what GPU and RAM lack together where nothing fits. ``speed`` is None where
+    it is not known, and of a model that makes no text.
     """
 
     model: str
@@ -83,11 +84,17 @@ def best_cell(name: str, place: Place, context: int) -> Cell:
     quants = quants_for(name)
     for quant in quants:
         variant = variant_at(name, quant)
-        load = load_of(variant.model, context)
-        if fits_whole(variant.model, place, load):
-            return cell_of(name, variant, place, load)
-    usual = variant_at(name, DEFAULT_QUANT if DEFAULT_QUANT in quants else quants[0])
-    return cell_of(name, usual, place, load_of(usual.model, context))
+        if fits_whole(variant.model, place, load_of(variant.model, context)):
+            return cell_at(name, quant, place, context)
+    usual = DEFAULT_QUANT if DEFAULT_QUANT in quants else quants[0]
+    return cell_at(name, usual, place, context)
+
+
+@kept(8192)
+def cell_at(name: str, quant: str, place: Place, context: int) -> Cell:
+    """Try one quant at a context. Raises ``PlannerError`` where the engine would refuse it."""
+    variant = variant_at(name, quant)
+    return cell_of(name, variant, place, load_of(variant.model, context))
 
 
 def load_of(model: Model, context: int) -> Load:
@@ -114,7 +121,7 @@ def cell_of(name: str, variant: Variant, place: Place, load: Load) -> Cell:
         most_context=_rounded(found.most_context),
         layers=found.layers,
         all_layers=found.all_layers,
-        speed=found.speed if found.verdict != "no" else None,
+        speed=None if variant.embedding or found.verdict == "no" else found.speed,
         short_bytes=found.short_bytes,
         used_bytes=_used(found, place),
         by_card=tuple(device.total_bytes for device in found.used),

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.models import CatalogModel, find_model
-from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_cells import Cell, cell_of, load_of, quants_for, variant_at
+from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, variant_at
 from labdash.queries.guide_places import usual_places
 
 QUANTS = ("BF16", "Q8_0", "Q4_K_M")
@@ -101,10 +100,8 @@ def _way(known: CatalogModel, variant: Variant, context: int) -> Way:
     )
 
 
-@kept(4096)
 def _tried(name: str, quant: str, place: Place, context: int) -> Cell | None:
-    variant = variant_at(name, quant)
     try:
-        return cell_of(name, variant, place, load_of(variant.model, context))
+        return cell_at(name, quant, place, context)
     except PlannerError:
         return None

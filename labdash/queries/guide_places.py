@@ -9,13 +9,11 @@ from labdash.catalog.gpus import GpuFacts, find_gpu
 from labdash.catalog.hardware import GIB, HARDWARE, PC_SYSTEM_BYTES, PHONE_SHARE, TIMES, Hardware
 from labdash.catalog.hardware import mac_share_bytes as share_of
 from labdash.planner.memory.overhead import driver_reserve
-from labdash.queries.fit_places import Card, Place, places_of
+from labdash.queries.fit_places import Card, Place, places_of, steady
 from labdash.queries.lab import LabView
 from labdash.queries.lab_of_entries import system_bytes
 from labdash.queries.library import Library
 
-# What is free changes by the second: so rounded, the same place is reckoned once.
-STEP_BYTES = 256 << 20
 MOST_OWN = 12
 
 
@@ -68,7 +66,7 @@ def own_places(lab: LabView, library: Library) -> tuple[Place, ...]:
     for view in lab.nodes[:MOST_OWN]:
         places = places_of(view, library, without_models=True)
         best = max(places, key=lambda each: (room_of(each), -len(each.cards)))
-        found.append(_rounded(replace(best, key=view.node.slug, label=_label(best.cards))))
+        found.append(steady(replace(best, key=view.node.slug, label=_label(best.cards))))
     return tuple(found)
 
 
@@ -82,16 +80,6 @@ def _label(cards: Iterable[Card]) -> str:
     counts = {name: names.count(name) for name in names}
     told = [f"{count} {TIMES} {name}" if count > 1 else name for name, count in counts.items()]
     return " + ".join(told) or "no GPU"
-
-
-def _rounded(place: Place) -> Place:
-    ram = None if place.ram_bytes is None else place.ram_bytes // GIB * GIB
-    cards = tuple(replace(card, room_bytes=_down(card.room_bytes), held=()) for card in place.cards)
-    return replace(place, cards=cards, ram_bytes=ram)
-
-
-def _down(size: int | None) -> int | None:
-    return None if size is None else size // STEP_BYTES * STEP_BYTES
 
 
 def find_place(key: str, own: Iterable[Place]) -> Place | None:
