@@ -11,11 +11,13 @@ TIMES = "\u00d7"
 # llama.cpp logs recommendedMaxWorkingSetSize: 10,922.67 of 16 GiB and 21,845 of 32 GiB on M1 and
 # M2 (ollama #434, llama.cpp #2011), 49,152 MiB of 64 and 73,728 of 96 (llama.cpp #1870, #3213).
 SMALL_MAC_GIB = 32
-# Newer chips and macOS give more: 17.76 of 24 GiB and 107.52 of 128 were reported.
-SEEN_MAC_GIB = {24: 17.76, 128: 107.52}
-# What macOS needs beside a GPU that may use all the rest.
+# 5,461.34 MiB of 8 GiB on an M2 (chatglm.cpp #76). Newer chips and macOS give more: of 16 GiB an
+# M3 11.84 (llmfit #754), yet an M4 10.67 (exo #1672); 17.76 of 24, 107.52 of 128 (ds4 #893).
+SEEN_MAC_GIB = {16: 11.84, 24: 17.76, 128: 107.52}
+# What macOS needs beside a GPU that may use all the rest: on a small Mac what the system alone
+# holds, on others programs too. Of 64 GiB it was seen to keep 6 whatever was asked (omlx #1533).
 LEFT_FOR_MACOS_GIB = 8
-LEFT_ON_SMALL_GIB = 5
+LEFT_ON_SMALL_GIB = 4
 MAC_SIZES_GIB = (8, 16, 24, 32, 36, 48, 64, 96, 128, 192)
 
 
@@ -90,5 +92,6 @@ def mac_share_bytes(ram_gib: float) -> int:
 def mac_limit_mib(ram_gib: int) -> int | None:
     """Tell what ``iogpu.wired_limit_mb`` may be raised to, None where nothing is to be gained."""
     kept = LEFT_ON_SMALL_GIB if ram_gib <= SMALL_MAC_GIB / 2 else LEFT_FOR_MACOS_GIB
-    limit = (ram_gib - kept) * 1024
-    return limit if limit * MIB > mac_share_bytes(ram_gib) else None
+    limit_mib = (ram_gib - kept) * 1024
+    usual_bytes = max(mac_share_bytes(ram_gib), SEEN_MAC_GIB.get(ram_gib, 0) * GIB)
+    return limit_mib if limit_mib * MIB > usual_bytes else None

@@ -25,7 +25,7 @@ def usual_places() -> tuple[Place, ...]:
 
 def place_of(hardware: Hardware) -> Place:
     """Return an empty machine."""
-    facts = find_gpu(hardware.gpu, (hardware.gpu_gb or hardware.ram_gib) * GIB)
+    facts = find_gpu(hardware.gpu, _gpu_bytes(hardware))
     cards = tuple(_card(hardware, facts, i) for i in range(hardware.count)) if facts else ()
     return Place(
         key=hardware.key,
@@ -39,8 +39,7 @@ def place_of(hardware: Hardware) -> Place:
 
 
 def _card(hardware: Hardware, facts: GpuFacts, index: int) -> Card:
-    mac = hardware.kind == "mac"
-    total = share_of(hardware.ram_gib) if mac else hardware.gpu_gb * GIB
+    total = _gpu_bytes(hardware)
     return Card(
         label=f"GPU {index}",
         name=facts.name,
@@ -49,8 +48,13 @@ def _card(hardware: Hardware, facts: GpuFacts, index: int) -> Card:
         held=(),
         doubt="",
         facts=facts,
-        unified=mac,
+        unified=hardware.kind == "mac",
     )
+
+
+def _gpu_bytes(hardware: Hardware) -> int:
+    """Tell what a GPU reports as its own: of a Mac's RAM its share."""
+    return share_of(hardware.ram_gib) if hardware.kind == "mac" else hardware.gpu_gb * GIB
 
 
 def _free_ram(hardware: Hardware) -> int:
