@@ -17,8 +17,7 @@ from labdash.planner.errors import PlannerError
 from labdash.queries.catalog import read_catalog, read_family
 from labdash.queries.catalog_making import File, draft_of, entry_of, file_at, file_of_facts
 from labdash.queries.own_catalog import entries_trouble
-from labdash.views.guide import sentence
-from labdash.views.http import Request, button
+from labdash.views.http import Request, button, first_error, sentence
 
 TARGET = "families"
 # A page shows what it has, and asks again for the rest.
@@ -29,7 +28,7 @@ PATIENCE_S = 0.8
 def catalog(request: Request) -> HttpResponse:
     """Show the families that the filters leave. All that was chosen stands in the address."""
     form = CatalogForm(request.GET)
-    error = "" if form.is_valid() else str(next(iter(form.errors.values()))[0])
+    error = "" if form.is_valid() else first_error(form)
     context = {
         "title": "Catalog · LabDash",
         "form": form,
@@ -110,7 +109,7 @@ def _file(sent: QueryDict) -> File:
     """Open what is to be an entry. Raises ``PlannerError``."""
     form = SourceForm(sent)
     if not form.is_valid():
-        raise PlannerError(str(next(iter(form.errors.values()))[0]))
+        raise PlannerError(first_error(form))
     if form.cleaned_data["facts"]:
         return file_of_facts(form.cleaned_data["facts"])
     return file_at(form.cleaned_data["model"])

@@ -16,6 +16,8 @@ PAGES = (
     ("pulls", "Pulls"),
     ("guide", "Guide"),
 )
+# Pages without an entry of their own, and the one that leads to them.
+UNDER = {"catalog": "models"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ def shell(request: HttpRequest) -> dict[str, object]:
 
 def pages(request: HttpRequest) -> list[Page]:
     """Return the pages that this user may open."""
+    path = _page_of(request.path)
     entries = [(reverse(name), label) for name, label in PAGES]
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated and user.is_staff:
@@ -43,7 +46,12 @@ def pages(request: HttpRequest) -> list[Page]:
         Page(
             url=url,
             label=label,
-            is_here=request.path == url or (url != home and request.path.startswith(url)),
+            is_here=path == url or (url != home and path.startswith(url)),
         )
         for url, label in entries
     ]
+
+
+def _page_of(path: str) -> str:
+    """Return the address of the entry that a page without one stands under, else its own."""
+    return next((reverse(to) for name, to in UNDER.items() if path.startswith(reverse(name))), path)

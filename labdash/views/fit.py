@@ -19,7 +19,7 @@ from labdash.planner.show import model_of_show
 from labdash.queries.fit import Answer, read_fit
 from labdash.queries.fit_files import pack, pack_model
 from labdash.queries.fit_models import suggestions
-from labdash.views.http import Request, button, watch
+from labdash.views.http import Request, button, first_error, sentence, watch
 from labdash.views.uploads import Upload
 
 TARGET = "answer"
@@ -112,21 +112,16 @@ def _values(sent: QueryDict) -> dict[str, str]:
 def _answer(form: FitForm) -> tuple[Answer | None, str]:
     """Return the answer, or the one line that says what is wrong, or neither without a model."""
     if not form.is_valid():
-        return None, str(next(iter(form.errors.values()))[0])
+        return None, first_error(form)
     asked = form.asked()
     if not asked.name and not asked.facts:
         return None, ""
     try:
         found = read_fit(asked, now=timezone.now())
     except PlannerError as error:
-        return None, _sentence(str(error))
+        return None, sentence(str(error))
     watch(node.slug for node in found.nodes)
     return found, ""
-
-
-def _sentence(text: str) -> str:
-    """Begin with a capital, but for names as llama.cpp or hf.co."""
-    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def _slider(values: Mapping[str, str], found: Answer | None) -> Slider:

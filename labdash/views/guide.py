@@ -89,12 +89,6 @@ def asked_context(request: Request, first: int) -> int:
     )
 
 
-def sentence(text: str) -> str:
-    """Begin with a capital and end with a full stop, but for names such as hf.co."""
-    begun = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
-    return begun if begun.endswith((".", "?")) else f"{begun}."
-
-
 def _beside(chapter: Chapter) -> dict[str, Chapter | None]:
     """Return the chapters before and after."""
     at = CHAPTERS.index(chapter)

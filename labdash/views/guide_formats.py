@@ -7,8 +7,8 @@ from labdash.catalog.gpus import known_names
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_models import suggestions
 from labdash.queries.guide_formats import MEASURED, gguf_qualities, read_formats
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, sentence
 
 SLUG = "formats"
 FIRST_MODEL, FIRST_CARD = "qwen3:8b", "RTX 3090"

@@ -11,8 +11,8 @@ from labdash.queries.fit_models import suggestions
 from labdash.queries.guide_places import find_place, own_places
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, first_error, sentence
 
 USUAL_CONTEXT = 8192
 
@@ -27,7 +27,7 @@ def guide_hardware(request: Request) -> HttpResponse:
     if form.is_valid():
         context = form.cleaned_data["context"]
     else:
-        error = str(next(iter(form.errors.values()))[0])
+        error = first_error(form)
     rows = tables.rows(own, context)
     place = find_place(values["at"], own)
     shown = next((row for row in rows if row.place == place), None)

@@ -8,8 +8,8 @@ from labdash.planner.ggml import row_bytes
 from labdash.queries.guide_memory import CARD, CONTEXTS, PRESETS, read_memory
 from labdash.queries.guide_models import catalog_names
 from labdash.queries.guide_numbers import number_formats
-from labdash.views.guide import asked_context, chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import asked_context, chapter_page
+from labdash.views.http import Request, sentence
 
 # Bits a number of the cache's types: q8_0 keeps a scale beside each group of 32.
 KV_SHARE = row_bytes("q8_0", 32) / row_bytes("f16", 32)

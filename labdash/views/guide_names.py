@@ -7,8 +7,8 @@ from labdash.planner.errors import PlannerError
 from labdash.queries.guide_decode import LONGEST_NAME
 from labdash.queries.guide_models import catalog_names
 from labdash.queries.guide_names import STAND_IN, read_ladder, read_name
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, sentence
 
 FIRST_NAME = "qwen2.5:14b-instruct-q8_0"
 EXAMPLES = (

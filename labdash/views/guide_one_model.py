@@ -11,8 +11,8 @@ from labdash.queries.guide_one_model import read_model
 from labdash.queries.guide_places import own_places
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, first_error, sentence
 
 
 @require_safe
@@ -27,7 +27,7 @@ def guide_one_model(request: Request) -> HttpResponse:
         except PlannerError as refusal:
             error = sentence(str(refusal))
     else:
-        error = str(next(iter(form.errors.values()))[0])
+        error = first_error(form)
     return chapter_page(
         request, "one-model", error=error, form=form, seen=seen, suggestions=suggestions()
     )

@@ -11,8 +11,8 @@ from labdash.queries.guide_models import catalog_names, open_guide_model
 from labdash.queries.guide_numbers import OUTLIER_SIGMAS, block_types, rounding
 from labdash.queries.guide_quality import find_row, points, read_quality
 from labdash.queries.opening import requantized
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, sentence
 
 FIRST_MODEL, FIRST_QUANT = "llama3.1:8b", "Q4_K_M"
 

@@ -12,8 +12,8 @@ from labdash.queries.guide_commands import GONE
 from labdash.queries.guide_places import find_place, own_places, usual_places
 from labdash.queries.guide_start import read_start
 from labdash.queries.library import read_library
-from labdash.views.guide import chapter_page, sentence
-from labdash.views.http import Request
+from labdash.views.guide import chapter_page
+from labdash.views.http import Request, first_error, sentence
 
 
 @require_safe
@@ -32,7 +32,7 @@ def guide_start(request: Request) -> HttpResponse:
         except PlannerError as refusal:
             error = sentence(str(refusal))
     else:
-        error = str(next(iter(form.errors.values()))[0])
+        error = first_error(form)
     return chapter_page(
         request,
         "start",

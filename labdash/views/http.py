@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.request import split_domain_port
 from django.shortcuts import redirect, resolve_url
@@ -195,6 +196,17 @@ def by_https(request: HttpRequest) -> str | None:
 def posted(request: HttpRequest) -> QueryDict | None:
     """Return what a form shall judge; nothing before it was sent, were it sent empty."""
     return request.POST if request.method == "POST" else None
+
+
+def first_error(form: BaseForm) -> str:
+    """Return the one line that says what is wrong with a form."""
+    return str(next(iter(form.errors.values()))[0])
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital and end with a full stop, but for names such as hf.co."""
+    begun = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return begun if begun.endswith((".", "?")) else f"{begun}."
 
 
 def next_url(request: HttpRequest, *, default: str = "overview") -> str:

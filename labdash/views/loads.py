@@ -20,6 +20,7 @@ from labdash.views.http import (
     Request,
     button,
     done,
+    first_error,
     fragment,
     live_page,
     refused,
@@ -117,7 +118,7 @@ def _load_form(page: ModelPage, data: QueryDict | None = None) -> LoadForm:
 
 def _invalid(request: Request, page: ModelPage, form: KeepForm) -> HttpResponse:
     """Say in one line what is wrong; without HTMX on the page itself."""
-    reason = next(iter(form.errors.values()))[0]
+    reason = first_error(form)
     if request.htmx:
         return refused(request, LabDashError(reason), default=address(page))
     response = _page(request, page, form)

@@ -22,7 +22,16 @@ from labdash.models import PullJob
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.problems import find_problems
 from labdash.queries.pulls import PullsView, pull_targets, read_pulls
-from labdash.views.http import Fragment, Request, button, done, fragment, live_page, refused
+from labdash.views.http import (
+    Fragment,
+    Request,
+    button,
+    done,
+    first_error,
+    fragment,
+    live_page,
+    refused,
+)
 
 FORM_ID = "pull-form"
 
@@ -42,7 +51,7 @@ def pull_new(request: Request) -> HttpResponse:
     if request.htmx.target == FORM_ID:
         return TemplateResponse(request, "pulls.html#form", _form_context(form), status=422)
     if request.htmx:
-        reason = next(iter(form.errors.values()))[0]
+        reason = first_error(form)
         return refused(request, LabDashError(reason), default="pulls")
     response = _page(request, form)
     response.status_code = 422

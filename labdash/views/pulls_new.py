@@ -20,7 +20,7 @@ from labdash.queries.before_pull import Verdicts, read_verdicts
 from labdash.queries.fit_models import suggestions
 from labdash.queries.published import forget_dead
 from labdash.views import pulls
-from labdash.views.http import Request, button, watch
+from labdash.views.http import Request, button, first_error, sentence, watch
 
 TARGET = "verdict"
 # More than any page proposes: a lab's servers times a few quants.
@@ -112,20 +112,13 @@ def _values(sent: QueryDict) -> dict[str, str]:
 def _answer(form: BeforePullForm) -> tuple[Verdicts | None, str]:
     """Return the answer, or the one line that says what is wrong."""
     if not form.is_valid():
-        return None, str(next(iter(form.errors.values()))[0])
+        return None, first_error(form)
     question = form.question()
     if form.cleaned_data["look"] == "again":
         forget_dead((question.name, ANY_HUB_NAME))
     try:
         found = read_verdicts(question, now=timezone.now())
     except PlannerError as error:
-        return None, _sentence(str(error))
+        return None, sentence(str(error))
     watch({column.view.node.slug for column in found.columns})
     return found, ""
-
-
-def _sentence(text: str) -> str:
-    """Write an error as a sentence; names as hf.co keep their letters."""
-    first = text.partition(" ")[0]
-    written = text[:1].upper() + text[1:] if first.isalpha() else text
-    return written if written.endswith((".", "?")) else f"{written}."

@@ -28,7 +28,7 @@ from labdash.queries.trying import (
     read_run,
 )
 from labdash.queries.verdict import judge
-from labdash.views.http import Request, button, watch
+from labdash.views.http import Request, button, first_error, watch
 from workers.wire.tries import MOST_S, MOST_TOKENS
 
 PROMPT = "Why is the sky blue? Answer in three sentences."
@@ -125,7 +125,7 @@ def _stop(request: Request, slug: str, run_id: str) -> None:
 
 
 def _refused(request: Request, node: Node, form: TryForm) -> HttpResponse:
-    reason = next(iter(form.errors.values()))[0]
+    reason = first_error(form)
     if request.htmx.target == TARGET:
         template, context = "nodes/try.html#refused", {"reason": reason}
         return TemplateResponse(request, template, context, status=422)
