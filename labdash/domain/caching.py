@@ -42,6 +42,7 @@ from labdash.queries.cache import (
     port_error,
     read_state,
 )
+from labdash.queries.heard import heard_at
 from labdash.queries.limits import limit_now
 from workers.wire.caching import (
     DROPS_KEPT_S,
@@ -226,7 +227,7 @@ def _awake(instances: Collection[Instance], now: datetime) -> set[int]:
 
 
 def _answers(instance: Instance, state: live.NodeState | None, now: datetime) -> bool:
-    at = state.arrived_at if state else instance.node.last_seen_at
+    at = heard_at(instance.node, state)
     if at is None or now - at > SILENT_AFTER:
         return False
     readings = state.sample.instances if state else ()

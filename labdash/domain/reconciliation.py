@@ -16,9 +16,10 @@ from labdash import live
 from labdash.domain import orders, reconcile, sourcing
 from labdash.domain.cancelling import lower_cancel_flag, raise_cancel_flag
 from labdash.domain.pace import pace
-from labdash.models import Instance, Node, PullJob, PullState
+from labdash.models import Instance, PullJob, PullState
 from labdash.models.pull import ARRIVED, PullJobQuerySet
 from labdash.queries import resting
+from labdash.queries.heard import heard_at
 from labdash.queries.limits import Limits, read_limits
 from labdash.queries.room import missing_bytes, room_for
 
@@ -155,16 +156,9 @@ def _place(
         node=instance.node.slug,
         instance=str(instance),
         paused=instance.node.paused,
-        seen_age_s=_seen_age_s(instance.node, state, now=now),
+        seen_age_s=_age_s(heard_at(instance.node, state), now),
         jobs=tuple(_facts(job, waits.get(job.pk), is_closed=is_closed, now=now) for job in jobs),
     )
-
-
-def _seen_age_s(node: Node, state: live.NodeState | None, *, now: datetime) -> float | None:
-    """Return the age of the newest sample; a store that was restarted may have forgotten it."""
-    moments = [node.last_seen_at, state.arrived_at if state else None]
-    ages = [_age_s(moment, now) for moment in moments if moment is not None]
-    return min((age for age in ages if age is not None), default=None)
 
 
 def _facts(

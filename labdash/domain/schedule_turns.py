@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from labdash import live
 from labdash.domain.reconcile import SILENT_AFTER_S
 from labdash.models import Node, PullJob, ScheduleRun
+from labdash.queries.heard import heard_at
 from labdash.queries.run_words import Part
 from labdash.queries.turns import Candidate, turn_words, whose_turn
 
@@ -15,16 +16,13 @@ SILENT_AFTER = timedelta(seconds=SILENT_AFTER_S)
 
 def awake(*, now: datetime) -> frozenset[str]:
     """Return the nodes that can be counted on; all of them where the store cannot tell."""
-    rows = Node.objects.filter(paused=False).values_list("slug", "last_seen_at")
-    ready = dict(rows)
+    nodes = {each.slug: each for each in Node.objects.filter(paused=False)}
     try:
-        states = live.read_states(ready)
+        states = live.read_states(nodes)
     except live.StoreDown:
-        return frozenset(ready)
-    seen = {slug: states[slug].arrived_at if slug in states else at for slug, at in ready.items()}
-    return frozenset(
-        slug for slug, at in seen.items() if at is not None and now - at <= SILENT_AFTER
-    )
+        return frozenset(nodes)
+    heard = {slug: heard_at(node, states.get(slug)) for slug, node in nodes.items()}
+    return frozenset(slug for slug, at in heard.items() if at and now - at <= SILENT_AFTER)
 
 
 def first_turn(*, run: ScheduleRun, nodes: Iterable[str], now: datetime) -> frozenset[str]:

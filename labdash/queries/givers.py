@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from labdash import live
 from labdash.models import InstalledModel, Instance, Manifest, PullJob, PullState, Transfer
 from labdash.models.node import Node
+from labdash.queries.heard import heard_at
 from labdash.queries.trying import may_be_named
 
 # Later than pages say it, as for pulls.
@@ -120,8 +121,5 @@ def may_give(instance: Instance) -> bool:
 def _seen(nodes: Iterable[Node], now: datetime) -> set[str]:
     by_slug = {node.slug: node for node in nodes}
     states = live.read_states(by_slug)
-    at = {
-        slug: states[slug].arrived_at if slug in states else node.last_seen_at
-        for slug, node in by_slug.items()
-    }
-    return {slug for slug, moment in at.items() if moment and now - moment <= SEEN_WITHIN}
+    heard = {slug: heard_at(node, states.get(slug)) for slug, node in by_slug.items()}
+    return {slug for slug, at in heard.items() if at and now - at <= SEEN_WITHIN}
