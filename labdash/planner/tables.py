@@ -12,7 +12,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Value, count_or
 from labdash.planner.ggml import tensor_bytes
 from labdash.planner.model import Tensor
-from labdash.planner.shape import Layer, Shape, read_shape
+from labdash.planner.shape import UNCACHED, Layer, Shape, read_shape
 
 type Named = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -216,7 +216,7 @@ class _Reader:
             wide = (layer.heads * layer.key_length, layer.key_width)
             q, k = wide if has.wide_norm else (layer.key_length, layer.key_length)
             yield "attn_q_norm.weight", (q,)
-            if layer.owns_cache:
+            if not self._reads_another(layer):
                 yield "attn_k_norm.weight", (k,)
 
     def _projections(self, layer: Layer) -> list[tuple[str, int]]:
@@ -227,9 +227,13 @@ class _Reader:
         if self._has.qkv:
             return [("attn_qkv", q + k + v)]
         parts = [("attn_q", q), ("attn_k", k), ("attn_v", v)]
-        if not layer.owns_cache:
+        if self._reads_another(layer):
             return parts[:1]
         return parts[:2] if self._shares_value(layer) else parts
+
+    def _reads_another(self, layer: Layer) -> bool:
+        """Tell the layers that make no K and V, as they use an earlier one's."""
+        return not layer.owns_cache and self._shape.arch not in UNCACHED
 
     def _shares_value(self, layer: Layer) -> bool:
         """Tell the layers of gemma4 that look at all tokens with few heads: V is K."""

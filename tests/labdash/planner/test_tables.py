@@ -62,6 +62,14 @@ def test_known_sizes_to_the_byte() -> None:
     assert _stock("Llama-3.3-70B-Instruct", "Q4_K_M").weight_bytes == 42_512_531_712
 
 
+def test_an_encoder_keeps_no_cache_and_has_matrices_for_k_and_v() -> None:
+    found = next(each for each in models() if each.arch == "gemma-embedding")
+    names = {each.name for each in tensors_of(found.metadata, tied=True)}
+    assert {"blk.0.attn_k.weight", "blk.0.attn_v.weight", "blk.0.attn_k_norm.weight"} <= names
+    (file,) = found.files
+    assert 0 < file.bytes - _stock(found.name, "Q8_0").weight_bytes < 12_000_000
+
+
 def test_architectures_without_a_table_are_refused_in_one_line() -> None:
     with pytest.raises(PlannerError, match=r"give the model's GGUF file$"):
         _stock("Llama-3.2-11B-Vision-Instruct", "Q4_K_M")
