@@ -47,6 +47,22 @@ def test_each_file_has_a_size_and_a_source() -> None:
     assert [file for file in files if not file.source or file.bytes < 10_000_000] == []
 
 
+def test_what_sees_has_more_than_its_language_model() -> None:
+    """The library lists what a family can: its smallest sizes are often of text alone."""
+    blind = [
+        model.name
+        for model in models()
+        if "vision" in model.capabilities
+        and (model.params_check or "").startswith("exact")
+        and not any(file.projector_bytes for file in model.files)
+    ]
+    assert blind == []
+
+
+def test_each_model_has_a_licence_and_a_number_of_parameters() -> None:
+    assert [m.name for m in models() if not (m.license and m.params_total)] == []
+
+
 def test_lists_have_an_entry_for_each_block() -> None:
     lengths = {
         (model.name, key): (len(value), model.metadata[f"{model.arch}.block_count"])
