@@ -1,5 +1,6 @@
 """The catalog's pages: what the filters leave, what fits the lab, and a family's files."""
 
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -96,6 +97,12 @@ def test_the_page_asks_little_of_the_database(page: Client) -> None:
     one = count_queries(page, asked)
     empty_card("tower")
     assert count_queries(page, asked) == one
+
+
+@pytest.mark.parametrize("path", ["/catalog/", "/catalog/new/", "/catalog/family/Yi/"])
+def test_the_navigation_shows_where_the_catalog_stands(page: Client, path: str) -> None:
+    here = re.findall(r'<a href="([^"]+)" aria-current="page"', page.get(path).content.decode())
+    assert here == ["/models/"]
 
 
 def test_a_stranger_sees_nothing(stranger: Client) -> None:
