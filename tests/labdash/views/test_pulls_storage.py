@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -158,6 +159,9 @@ def test_what_nobody_used_is_proposed_and_deleted_by_a_button(page: Client) -> N
     text = text_of(page.get("/pulls/storage/"))
     assert "Could go" in text
     assert "LabDash deletes nothing by itself" in text
+    asked = re.search(r"<details[^>]*><summary[^>]*>Delete….*?</details>", text, re.DOTALL)
+    assert asked, "a click alone deletes nothing"
+    assert "proposed/" in asked[0]
     page.post(url("qwen3:8b", "proposed/"), headers=HTMX)
     assert sorted(order["model"] for order in orders()) == ["labdash/chat", "qwen3:8b"]
 
