@@ -32,22 +32,30 @@ WORDS: tuple[tuple[str, str], ...] = (
     (r"meta|google|microsoft|nvidia|ibm|openai|alibaba", "who made the model"),
     (r"v(\d+(?:\.\d+)*)", "version {}"),
     (r"(\d+)k", "trained for {}k tokens of context"),
+    (r"(\d+)t", "trained on {} trillion tokens"),
+    (r"l(\d+)", "{} layers"),
     (r"(2[0-9])(0[1-9]|1[0-2])", "made in {1}/20{0}"),
-    (r"(0[1-9]|1[0-2])(2[0-9])", "made in {}/20{}, or on that day of the year"),
+    (r"(0[1-9]|1[0-2])(2[3-6])", "made in {}/20{}, or on that day of the year"),
     (r"(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", "made in month {} on day {}"),
     (r"20[12]\d(?:\d{4})?|\d{6}", "a date"),
     (r"hf", "converted from the layout of Hugging Face"),
     (r"gguf", "in the format of llama.cpp and Ollama"),
-    (r"ggml", "in the format before GGUF: Ollama and llama.cpp no longer load it"),
+    (r"ggml(?:v\d)?", "in the format before GGUF: Ollama and llama.cpp no longer load it"),
     (r"mlx", "in the format of Apple's MLX: Ollama and llama.cpp do not load it"),
     (r"gptq", "quantized by GPTQ: for vLLM, not for llama.cpp"),
     (r"awq", "quantized by AWQ: for vLLM, not for llama.cpp"),
     (r"exl[23]", "in the format of ExLlama, for graphics cards alone"),
     (r"bnb", "quantized by bitsandbytes, not for llama.cpp"),
     (r"(\d+(?:\.\d+)?)bpw", "{} bits a weight on average"),
-    (r"(?:int)?([2-8])-?bits?|int([248])", "{} bits a weight, and scales beside them"),
+    (r"b?1\.58(?:-?bits?)?", "trained with three values a weight, which are 1.58 bits"),
+    (r"(\d+(?:\.\d+)?)-?bits?|int([248])", "{} bits a weight, and scales beside them"),
+    (r"nf4", "four bits in even quantiles, as bitsandbytes keeps them"),
     (r"w(\d)a(\d+)", "weights in {} bits, numbers in between in {}"),
     (r"fp8|mxfp8|nvfp4", "small floating-point numbers for new cards: not made by llama-quantize"),
+    (r"quantized|quants?", "stored in fewer bits than the original"),
+    (r"dynamic", "scales of the numbers in between are found as it runs"),
+    (r"static", "scales of the numbers in between were fixed beforehand"),
+    (r"bin|pth|pytorch", "a file of PyTorch, from before safetensors"),
     (r"i1|imat|imatrix", "made with an importance matrix"),
     (r"ud", "Unsloth's own mix, which the tensors of the file alone tell"),
     (r"mmproj", "only the part that reads pictures, to be loaded beside a model"),
@@ -80,6 +88,15 @@ LETTERS = (
     (r"(?<=_)0", "a scale for each group, centred on zero"),
     (r"(?<=_)1", "a scale and an offset for each group of 32"),
 )  # fmt: skip
+# Formats that are no GGUF by the words that say so; of several the first here counts.
+FORMATS = (
+    (r"gptq", "GPTQ"), (r"awq", "AWQ"), (r"exl[23]", "ExLlama"), (r"bnb|nf4", "bitsandbytes"),
+    (r"mlx|mlx-community", "MLX"), (r"nvfp4", "NVFP4"), (r"fp8|mxfp8", "FP8"),
+    (r"w\da\d+|quantized", "compressed-tensors"), (r"ggml(?:v\d)?", "GGML"),
+    (r"safetensors", "safetensors"), (r"bin|pth|pytorch", "PyTorch"),
+)  # fmt: skip
+# Bits a weight as names write them, of what is no GGUF.
+BITS = re.compile(r"int(\d)|(\d)(?:\.\d+)?-?(?:bits?|bpw)|w(\d)a\d+|.*fp(\d)")
 # A quant as names write it, with what publishers put around it.
 QUANT = re.compile(
     r"(?<![a-z0-9])"

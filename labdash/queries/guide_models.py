@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from math import log, prod
 
-from labdash.catalog.models import CatalogModel, find_model, models
+from labdash.catalog.models import CatalogModel, PublishedFile, find_model, models
 from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
+from labdash.planner.file_types import find_file_type
 from labdash.planner.model import Model
 from labdash.queries.fit_models import choose
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name
@@ -30,20 +31,46 @@ class GuideModel:
         return elements_of(self.plain)
 
     def pull_name(self, quant: str) -> str:
-        """Return the name under which a quant is usually published."""
+        """Return the name under which a quant is usually published.
+
+        The library's own tag, where that is known to stand for a file of this quant: that there
+        is such a tag is certain, of longer ones it is usual.
+        """
         if self.known is None:
             return f"{self.name.partition(':')[0]}:{quant}" if is_on_hub(self.name) else self.name
+        default = self.known.default_file
+        if default and self.known.ollama and _is_of(default, quant):
+            return self.known.ollama
         return library_name(self.known, quant) or hub_name(self.known, quant, self.name)
 
-    def published_bytes(self, quant: str) -> int | None:
-        """Return the size of a published file, None where the catalog has none of this quant.
+    def published_bytes(self, quant: str, pull: str) -> int | None:
+        """Return the size of the file that ``pull`` stands for, None where it is not known.
 
-        Publishers' files of one quant differ: that of the name to pull counts before others.
+        Publishers' files of one quant differ, so that of another one does not count.
         """
-        files = [each for each in self.known.files if each.quant == quant] if self.known else []
-        place = self.pull_name(quant).partition(":")[0].removeprefix("hf.co/") if files else ""
-        files.sort(key=lambda each: not each.file.startswith(place))
-        return files[0].bytes if files else None
+        files = [each for each in self.known.files if _is_of(each, quant)] if self.known else []
+        return next((each.bytes for each in files if self._is_named(each, quant, pull)), None)
+
+    def _is_named(self, file: PublishedFile, quant: str, pull: str) -> bool:
+        """Tell whether a file is what a name stands for."""
+        place, _, tag = pull.partition(":")
+        if is_on_hub(pull):
+            owner = place.partition("/")[2].partition("/")[0]
+            return file.file.startswith(f"{owner}/") and tag.upper() in ("", quant)
+        known = self.known
+        if known is None or file != known.default_file:
+            return file.file == pull
+        # The library has this one under its full tag too, and the usual size without any.
+        usual = known.latest and tag in ("", "latest")
+        return usual or pull in (known.ollama, library_name(known, quant))
+
+
+def _is_of(file: PublishedFile, quant: str) -> bool:
+    """Tell whether a file is of a quant, by whatever name its publisher calls that."""
+    try:
+        return bool(file.quant) and find_file_type(file.quant or "").name == quant
+    except PlannerError:
+        return False
 
 
 def elements_of(model: Model) -> int:

@@ -4,9 +4,10 @@ from django.http import HttpResponse
 from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
-from labdash.queries.guide_decode import LONGEST_NAME
+from labdash.queries.guide_ladder import read_ladder
 from labdash.queries.guide_models import catalog_names
-from labdash.queries.guide_names import STAND_IN, read_ladder, read_name
+from labdash.queries.guide_names import STAND_IN, read_name
+from labdash.queries.guide_paste import LONGEST_NAME
 from labdash.views.guide import chapter_page
 from labdash.views.http import Request, sentence
 

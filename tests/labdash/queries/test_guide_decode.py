@@ -6,7 +6,8 @@ from labdash.catalog.name_words import letters_of
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.guide_decode import decode
-from labdash.queries.guide_names import BEST_USE, _base, read_name
+from labdash.queries.guide_ladder import BEST_USE
+from labdash.queries.guide_names import _base, read_name
 
 ADDRESS = (
     "https://huggingface.co/bartowski/google_gemma-3-12b-it-GGUF/resolve/main/"
@@ -61,9 +62,16 @@ def test_nothing_pasted_says_what_to_paste(text: str) -> None:
         decode(text)
 
 
-@pytest.mark.parametrize("text", [":::", "///:", "a" * 5000, "-.-.-:-", "\x00<b>", "Q4_K_M"])
-def test_strange_names_are_taken_apart_all_the_same(text: str) -> None:
-    decode(text)
+@pytest.mark.parametrize("text", [":::", "///:", "-.-.-:-", "\x00<b>", "<b></b>", "''"])
+def test_what_holds_no_name_says_what_to_paste(text: str) -> None:
+    with pytest.raises(PlannerError, match=r"[Pp]aste a name.*, such as qwen2\.5"):
+        read_name(text)
+
+
+@pytest.mark.parametrize("text", ["x" * 301, "Qwen3-8B-" * 1200 + "Q4_K_M.gguf", "a b " * 3000])
+def test_no_name_is_cut_short_and_read_wrong(text: str) -> None:
+    with pytest.raises(PlannerError, match="No name is longer than 300 characters"):
+        read_name(text)
 
 
 def test_letters_of_every_type_are_told() -> None:
@@ -83,11 +91,11 @@ def test_letters_promise_no_group_of_32_where_groups_are_larger(quant: str) -> N
     [
         ("gemma3:12b-it-qat", "LabDash does not know which file"),
         ("gpt-oss:20b", "has MXFP4 under this tag, 13.8 GB."),
-        ("qwen3:8b", "has Q4_K_M under this tag."),
+        ("qwen3:8b", "has Q4_K_M under this tag, 5.2 GB."),
     ],
 )
 def test_file_of_a_tag_without_a_quant_is_told_where_it_is_known(name: str, said: str) -> None:
-    assert said in read_name(name).quant_notice
+    assert said in " ".join(read_name(name).notices)
 
 
 def test_every_type_has_a_use() -> None:

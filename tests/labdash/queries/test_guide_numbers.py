@@ -7,7 +7,7 @@ from labdash.planner.ggml import TYPES
 from labdash.queries.guide_memory import least_card_gb, read_memory, read_params
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import open_guide_model
-from labdash.queries.guide_names import read_ladder
+from labdash.queries.guide_ladder import read_ladder
 from labdash.queries.guide_numbers import block_types, number_formats, rounding
 from labdash.queries.guide_quality import read_quality
 from labdash.queries.opening import requantized
