@@ -76,4 +76,12 @@
     }
   });
   window.setInterval(beat, ACTIVE_MS);
+  // A request that a newer one takes the place of was ended on purpose: no error for the console.
+  // htmx aborts within this event, and tells its logger before it prints.
+  let aborting = false;
+  document.addEventListener("htmx:abort", () => {
+    aborting = true;
+    window.queueMicrotask(() => { aborting = false; });
+  }, true);
+  window.htmx.logger = (_element, _name, detail) => { if (aborting) delete detail.error; };
 })();
