@@ -1,6 +1,7 @@
 """The best that a place can do with a model: quant, context, layers and speed."""
 
 from dataclasses import dataclass
+from math import sqrt
 
 from labdash.catalog.own import kept
 from labdash.catalog.quality import find_quality
@@ -22,6 +23,7 @@ SIZES = (
 )  # fmt: skip
 # A reader waits for slower answers.
 READING_TOKENS_PER_S = 8.0
+LEAST_GOOD_QUANT = "Q4_K_S"
 K = 1024
 
 
@@ -49,8 +51,17 @@ class Cell:
     @property
     def is_good(self) -> bool:
         """Whether somebody would want it: whole, at four bits or more, as fast as one reads."""
-        fast = self.speed is None or self.speed.low >= READING_TOKENS_PER_S
-        return self.verdict == "whole" and fast and _loss(self.variant) <= _loss_of(DEFAULT_QUANT)
+        return (
+            self.verdict == "whole"
+            and not self.is_slow
+            and _loss(self.variant) <= _loss_of(LEAST_GOOD_QUANT)
+        )
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the middle of its speed, which may differ by factors, is below reading."""
+        middle = sqrt(self.speed.low * self.speed.high) if self.speed else None
+        return middle is not None and middle < READING_TOKENS_PER_S
 
 
 def _loss(variant: Variant) -> float:
