@@ -3,12 +3,27 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from math import prod
 from time import monotonic
 
-from labdash.catalog.models import CatalogModel, models
-from labdash.queries.catalog_fits import CONTEXT, ORDER, Kind, LabFit, lab_fit, lab_places
+from labdash.catalog.models import CatalogModel, PublishedFile, models
+from labdash.planner.errors import PlannerError
+from labdash.queries.catalog_fits import (
+    CONTEXT,
+    ORDER,
+    Kind,
+    LabFit,
+    lab_fit,
+    lab_places,
+    quant_fit,
+    usual_quant,
+)
+from labdash.queries.catalog_making import idle_params
+from labdash.queries.fit_models import choose_stock
+from labdash.queries.fit_places import Place
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
+from labdash.queries.quant_ladder import known_quant
 
 # What people look for; nearly all can chat.
 SOUGHT = ("tools", "vision", "thinking", "code", "embedding")
@@ -33,11 +48,32 @@ class Filters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class File:
+    """A published file in this lab. ``quant`` is as llama-quantize writes it.
+
+    ``fit`` is None where the quant is not told. ``pull`` names it for Ollama, where it can.
+    """
+
+    known: PublishedFile
+    quant: str | None
+    fit: LabFit | None
+
+    @property
+    def pull(self) -> str:
+        """Return the name by which it is pulled, nothing where the catalog has none."""
+        return self.known.file if ":" in self.known.file and " " not in self.known.file else ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A model of the catalog in this lab. ``fit`` is None until it is worked out."""
+    """A model of the catalog in this lab. ``fit`` is None until it is worked out.
+
+    ``files`` are told of where one family is looked at.
+    """
 
     model: CatalogModel
     fit: LabFit | None
+    files: tuple[File, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -53,6 +89,11 @@ class Entry:
     def is_published(self) -> bool:
         """Whether there is a name to pull it by: of what LabDash comes with, the usual one."""
         return not self.model.own or self.name != self.model.name or "/" in self.model.hf_repo
+
+    @property
+    def can_more(self) -> bool:
+        """Whether more than its capabilities is likely: only the library tells all of them."""
+        return not self.model.own and not self.model.ollama
 
     @property
     def context(self) -> int | None:
@@ -79,7 +120,8 @@ class Entry:
     @property
     def active(self) -> str:
         """Write how many of them a token uses, nothing where it uses all."""
-        return _billions(self.model.params_active) if self.model.params_active else ""
+        told = self.model.params_active or _active(self.model)
+        return _billions(told) if told else ""
 
     @property
     def _published(self) -> str | None:
@@ -144,11 +186,10 @@ def read_catalog(filters: Filters, *, now: datetime, patience_s: float) -> Catal
     patience is over stays open, and is done when the same is asked again.
     """
     places = lab_places(read_lab(now=now), read_library())
-    left = [model for model in models() if _is_wanted(model, filters)]
     until = monotonic() + patience_s
     entries = [
         Entry(model=model, fit=lab_fit(model, places) if monotonic() < until else None)
-        for model in left
+        for model in _in_order(model for model in models() if _is_wanted(model, filters))
     ]
     shown = [each for each in entries if each.kind == "whole"] if filters.fits else entries
     return Catalog(
@@ -167,8 +208,13 @@ def read_family(name: str, *, now: datetime) -> Family | None:
     if not members:
         return None
     places = lab_places(read_lab(now=now), read_library())
-    entries = [Entry(model=model, fit=lab_fit(model, places)) for model in members]
-    return Family(name=members[0].family, entries=tuple(sorted(entries, key=_size)))
+    return Family(
+        name=members[0].family,
+        entries=tuple(
+            Entry(model=model, fit=lab_fit(model, places), files=_files(model, places))
+            for model in sorted(members, key=_size)
+        ),
+    )
 
 
 def licences() -> tuple[str, ...]:
@@ -177,18 +223,34 @@ def licences() -> tuple[str, ...]:
     return tuple(sorted(set(found), key=lambda each: (-found.count(each), each)))
 
 
+def _files(model: CatalogModel, places: tuple[Place, ...]) -> tuple[File, ...]:
+    found = [(file, known_quant(file.quant)) for file in model.files]
+    return tuple(
+        File(known=file, quant=quant, fit=quant_fit(model, quant, places) if quant else None)
+        for file, quant in found
+    )
+
+
 def _families(entries: Iterable[Entry]) -> tuple[Family, ...]:
     found: dict[str, list[Entry]] = {}
     for each in entries:
         found.setdefault(each.model.family, []).append(each)
-    families = [Family(name=n, entries=tuple(sorted(e, key=_size))) for n, e in found.items()]
-    return tuple(sorted(families, key=_newest, reverse=True))
+    return tuple(Family(name=name, entries=tuple(each)) for name, each in found.items())
 
 
-def _newest(family: Family) -> tuple[bool, str]:
+def _in_order(found: Iterable[CatalogModel]) -> list[CatalogModel]:
+    """Put families in the order of the page, so that what is seen first is worked out first."""
+    families: dict[str, list[CatalogModel]] = {}
+    for model in found:
+        families.setdefault(model.family, []).append(model)
+    newest = sorted(families.values(), key=_newest, reverse=True)
+    return [model for family in newest for model in sorted(family, key=_size)]
+
+
+def _newest(family: list[CatalogModel]) -> tuple[bool, str]:
     """Put what somebody brought before all: few of these tell their day."""
-    own = any(each.model.own for each in family.entries)
-    return own, max(each.model.released or "" for each in family.entries)
+    own = any(model.own for model in family)
+    return own, max(model.released or "" for model in family)
 
 
 def _is_wanted(model: CatalogModel, filters: Filters) -> bool:
@@ -212,13 +274,24 @@ def _is_sized(parameters: int | None, most: str) -> bool:
     return parameters <= int(most) * 10**9
 
 
-def _size(entry: Entry) -> tuple[int, str]:
-    return entry.model.params_total or 0, entry.model.name
+def _size(model: CatalogModel) -> tuple[int, str]:
+    return model.params_total or 0, model.name
 
 
 def _worth(entry: Entry) -> tuple[int, int, str]:
-    size, name = _size(entry)
+    size, name = _size(entry.model)
     return ORDER.index(entry.kind), -size if entry.kind == "whole" else size, name
+
+
+def _active(model: CatalogModel) -> int | None:
+    """Count what a token uses of a mixture by its shape, None for others."""
+    if f"{model.arch}.expert_count" not in model.metadata:
+        return None
+    try:
+        found = choose_stock(model.name, usual_quant(model))
+    except PlannerError:
+        return None
+    return sum(prod(tensor.shape) for tensor in found.tensors) - idle_params(found)
 
 
 def _billions(parameters: int | None) -> str:

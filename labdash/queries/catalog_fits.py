@@ -55,8 +55,13 @@ def usual_quant(known: CatalogModel) -> str:
 
 
 def lab_fit(known: CatalogModel, places: tuple[Place, ...]) -> LabFit:
-    """Tell whether a lab can serve a model. One that makes no text has no speed of making it."""
-    found = _fit(known.name, usual_quant(known), places)
+    """Tell whether a lab can serve a model at its usual quant."""
+    return quant_fit(known, usual_quant(known), places)
+
+
+def quant_fit(known: CatalogModel, quant: str, places: tuple[Place, ...]) -> LabFit:
+    """Tell it of one quant. What makes no text has no speed of making it."""
+    found = _fit(known.name, quant, places)
     return replace(found, speed=None) if "embedding" in known.capabilities else found
 
 

@@ -102,7 +102,7 @@ def draft_of(file: File) -> Draft:
         arch=shape.arch,
         quant=model.quant,
         params_total=total,
-        params_active=total - _idle(model),
+        params_active=total - idle_params(model),
         context=shape.ctx_train,
         layers=shape.block_count,
         weight_bytes=model.weight_bytes,
@@ -214,7 +214,7 @@ def _has_output(model: Model) -> bool:
     return any(tensor.name == "output.weight" for tensor in model.tensors)
 
 
-def _idle(model: Model) -> int:
+def idle_params(model: Model) -> int:
     """Count the parameters of experts that a token does not use."""
     experts = model.shape.experts
     if experts is None or not experts.count:

@@ -15,6 +15,7 @@ from labdash.domain.catalog import import_entries, remove_entry
 from labdash.domain.errors import LabDashError
 from labdash.planner.errors import PlannerError
 from labdash.queries.catalog import read_catalog, read_family
+from labdash.queries.catalog_fits import CONTEXT
 from labdash.queries.catalog_making import File, draft_of, entry_of, file_at, file_of_facts
 from labdash.queries.own_catalog import entries_trouble
 from labdash.views.http import Request, button, first_error, sentence
@@ -36,6 +37,7 @@ def catalog(request: Request) -> HttpResponse:
         if error
         else read_catalog(form.filters(), now=timezone.now(), patience_s=PATIENCE_S),
         "error": error,
+        "context": CONTEXT,
         "trouble": entries_trouble(),
         "again": f"{request.path}?{request.GET.urlencode()}",
     }
@@ -50,7 +52,12 @@ def catalog_family(request: Request, name: str) -> HttpResponse:
     family = read_family(name, now=timezone.now())
     if family is None:
         raise Http404
-    context = {"title": f"{family.name} · Catalog · LabDash", "family": family}
+    context = {
+        "title": f"{family.name} · Catalog · LabDash",
+        "family": family,
+        "context": CONTEXT,
+        "can_more": any(entry.can_more for entry in family.entries),
+    }
     return TemplateResponse(request, "catalog/family.html", context)
 
 

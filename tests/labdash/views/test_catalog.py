@@ -48,6 +48,17 @@ def test_what_fits_nowhere_whole_is_left_out_where_that_is_asked(page: Client) -
     assert "0 of 178 models" in fitting
 
 
+def test_of_what_the_library_lacks_more_may_be_true(page: Client) -> None:
+    text = bare(text_of(page.get("/catalog/family/VibeThinker/"))).text
+    assert text.count("Can chat; what else is not known") == 2
+    assert "what else is not known" not in text_of(page.get("/catalog/family/Yi/"))
+
+
+def test_without_a_node_the_way_to_one_is_shown(page: Client) -> None:
+    _, text = shown(page, q="tinyllama", fits="on")
+    assert "No machine yet Add one , and see here what fits it." in text
+
+
 def test_without_a_node_nothing_is_promised(page: Client) -> None:
     _, text = shown(page, q="tinyllama")
     assert "1 of 178 models." in text
@@ -88,6 +99,10 @@ def test_a_family_shows_its_files_and_one_that_is_none_is_not_found(page: Client
     assert "Llama-3.1-70B-Instruct" in text
     assert 'title="42520398176 bytes"' in response.content.decode()
     assert "/pulls/new/?model=llama3.1%3A70b" in response.content.decode()
+    assert "model=llama3.1%3A70b&amp;quant_floor=Q4_K_M" in response.content.decode()
+    # Each file with what becomes of it, and where its size is from.
+    assert "Q4_K_M llama3.1:70b 39.6 GiB in part on rog, " in text
+    assert "llama3.1:70b: 42,520,398,176 bytes; josh/ollama-models-nix" in text
     assert page.get("/catalog/family/none/").status_code == 404
 
 
