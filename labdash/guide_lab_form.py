@@ -57,6 +57,15 @@ class HardwareForm(PlaceForm):
     model = ModelField(label="Model of the curve", max_length=LONGEST_NAME, required=False)
 
     FIRST: ClassVar = {"context": "8192", "model": ""}
+    # Its fields stand where their answer does, apart from the rest.
+    APART: ClassVar = ("at", "model")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Join the fields that stand apart to the form."""
+        super().__init__(*args, **kwargs)
+        for name in self.APART:
+            self.fields[name].widget.attrs["form"] = "hardware-form"
+        self.fields["model"].widget.attrs["placeholder"] = "chosen for the machine"
 
 
 class ModelForm(ContextForm):

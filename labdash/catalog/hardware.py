@@ -26,6 +26,7 @@ class Hardware:
     """A machine. ``gpu`` is a name of the catalog, empty for none; ``gpu_gb`` the size of one.
 
     ``ram_gbs`` is what its RAM reads in GB/s, None where home machines differ too much to say.
+    ``plain`` is the chip that a short name would mean, which was not sold with so much RAM.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Hardware:
     count: int = 1
     ram_gib: int = 32
     ram_gbs: tuple[float, float] | None = None
+    plain: str = ""
 
 
 # RAM of a mini-PC: one channel of DDR4-3200 to two of DDR5-5600. RAM of a phone: LPDDR4X and
@@ -66,7 +68,14 @@ HARDWARE: tuple[Hardware, ...] = (
         count=2,
         ram_gib=64,
     ),
-    Hardware(key="m2-32", label="Mac M2 Pro, 32 GB", kind="mac", gpu="Apple M2 Pro", ram_gib=32),
+    Hardware(
+        key="m2-32",
+        label="Mac M2 Pro, 32 GB",
+        kind="mac",
+        gpu="Apple M2 Pro",
+        ram_gib=32,
+        plain="Apple M2",
+    ),
     Hardware(
         key="m3-max-64", label="Mac M3 Max, 64 GB", kind="mac", gpu="Apple M3 Max", ram_gib=64
     ),

@@ -1,9 +1,10 @@
 """What to run where: models of all sizes on the reader's machines and on usual ones."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from labdash.catalog.gpus import gpus
 from labdash.catalog.hardware import (
     GIB,
     HARDWARE,
@@ -17,49 +18,40 @@ from labdash.catalog.hardware import (
 )
 from labdash.catalog.models import CatalogModel, find_model
 from labdash.catalog.own import kept
-from labdash.planner.lab import Variant
-from labdash.planner.memory.estimate import estimate
 from labdash.queries.fit_places import Place
-from labdash.queries.fit_table import contexts_of
-from labdash.queries.guide_cells import (
-    SIZES,
-    Cell,
-    best_cell,
-    cell_of,
-    fits_whole,
-    load_of,
-    quants_for,
-    variant_at,
-)
+from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, variant_at
 from labdash.queries.guide_places import place_of, usual_places
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.tag_names import hub_name
 
 PHONES = tuple(each for each in HARDWARE if each.kind == "phone")
+PHONE_KEYS = frozenset(each.key for each in PHONES)
 PHONE_MODELS = ("llama3.2:1b", "qwen2.5:1.5b", "llama3.2:3b", "qwen2.5:7b")
 PHONE_CONTEXT = 4096
-ONE_CARD, TWO_CARDS = "rtx-3090", "2-rtx-3090"
-TWO_CARD_MODELS = ("qwen3:32b", "llama3.3:70b")
-DENSE, MIXTURE = "qwen3:32b", "qwen3:30b"
-MIXTURE_PLACES = ("rtx-3090", "m4-max-64", "mini-pc")
-# A drawing of this size, whose lines end a little below its top.
-WIDTH, HEIGHT, HEAD = 400, 200, 16
-MOST_LINES = 4
-USUAL_MODEL = "qwen3:8b"
+SHOW_LIMIT = "sysctl iogpu.wired_limit_mb"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A machine with a cell for each size. ``advice`` is what to run on it, None for nothing."""
+    """A machine with a cell for each size. ``advice`` is what to run on it, None for nothing.
+
+    ``note`` says what its name may hide.
+    """
 
     place: Place
     is_own: bool
     cells: tuple[Cell, ...]
+    note: str = ""
 
     @property
     def advice(self) -> Cell | None:
         """Return the largest model that runs well."""
         return next((each for each in reversed(self.cells) if each.is_good), None)
+
+    @property
+    def is_phone(self) -> bool:
+        """Whether it can be no machine of a lab."""
+        return self.place.key in PHONE_KEYS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,42 +61,6 @@ class Size:
     model: str
     total: float
     active: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """A quant with the longest context at which it fits whole. ``line`` draws it."""
-
-    variant: Variant
-    most_context: int
-    used_bytes: int
-    line: str
-    colour: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Memory by context for each quant of a model on a place; ``room_bytes`` is all there is.
-
-    ``halved_bytes`` is what half of the longest context saves, ``stepped_bytes`` what the last
-    step of the quants does, None for a model of one quant.
-    """
-
-    place: Place
-    model: str
-    top_context: int
-    top_bytes: int
-    room_bytes: int
-    room_y: float
-    halved_bytes: int
-    stepped_bytes: int | None
-    steps: tuple[Step, ...]
-    held: tuple[tuple[int, Cell], ...]
-
-    @property
-    def last_quants(self) -> tuple[str, ...]:
-        """Return the quants of the last step."""
-        return tuple(step.variant.quant for step in self.steps[-2:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +74,18 @@ class MacSize:
 
     @property
     def command(self) -> str:
-        """Return the command that raises the limit until the next restart."""
-        return f"sudo sysctl iogpu.wired_limit_mb={self.limit_mib}" if self.limit_mib else ""
+        """Return the command that raises the limit until the next restart, else shows it."""
+        return f"sudo {SHOW_LIMIT}={self.limit_mib}" if self.limit_mib else SHOW_LIMIT
 
     @property
     def raised_bytes(self) -> int | None:
         """Tell what the GPU may use then."""
         return self.limit_mib * MIB if self.limit_mib else None
+
+    @property
+    def left_bytes(self) -> int:
+        """Tell what is left for macOS as long as nobody raises it."""
+        return round(self.ram_gib * GIB - max(self.share_bytes, (self.seen_gib or 0) * GIB))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,86 +115,27 @@ def _billions(known: CatalogModel) -> float:
 
 
 def rows(own: Iterable[Place], context: int) -> tuple[Row, ...]:
-    """Return the reader's machines, then the usual ones; phones have a table of their own."""
-    phones = {each.key for each in PHONES}
-    others = [place for place in usual_places() if place.key not in phones]
-    pairs = [*((place, True) for place in own), *((place, False) for place in others)]
-    return tuple(
-        Row(
-            place=place,
-            is_own=is_own,
-            cells=tuple(best_cell(name, place, context) for name in SIZES),
-        )
-        for place, is_own in pairs
-    )
+    """Return the reader's machines, then the usual ones."""
+    notes = {each.key: _note(each) for each in HARDWARE if each.plain}
+    mine = (_row(each, context, is_own=True) for each in own)
+    others = (_row(each, context, note=notes.get(each.key, "")) for each in usual_places())
+    return (*mine, *others)
 
 
-def advised(row: Row | None) -> str:
-    """Return the model whose curve is shown where none was asked for: a dense one, as most are."""
-    cells = reversed(row.cells) if row else ()
-    dense = (each for each in cells if each.variant.model.shape.experts is None)
-    return next((each.model for each in dense if each.is_good), USUAL_MODEL)
+def row(place: Place, context: int) -> Row:
+    """Return one machine; those of the reader alone are a node."""
+    return _row(place, context, is_own=bool(place.node))
 
 
-def curve(place: Place, name: str) -> Curve:
-    """Tell how memory grows with the context. Raises ``PlannerError`` for an unknown model."""
-    variants = [variant_at(name, quant) for quant in quants_for(name)][:MOST_LINES]
-    contexts = contexts_of(variants[0].model, load_of(variants[0].model, 8192).context)
-    used = [[_used(place, each, context) for context in contexts] for each in variants]
-    top = max(used[0][-1], _room(place)) * HEIGHT // (HEIGHT - HEAD)
-    stepped = used[-2][-1] - used[-1][-1] if len(used) > 1 else None
-    return Curve(
-        place=place,
-        model=name,
-        top_context=contexts[-1],
-        top_bytes=top,
-        room_bytes=_room(place),
-        room_y=_y(_room(place), top),
-        halved_bytes=used[-1][-1] - _used(place, variants[-1], contexts[-1] // 2),
-        stepped_bytes=stepped,
-        steps=tuple(
-            Step(
-                variant=variant,
-                most_context=_most(place, variant),
-                used_bytes=sizes_of[0],
-                line=_line(contexts, sizes_of, top),
-                colour=index + 1,
-            )
-            for index, (variant, sizes_of) in enumerate(zip(variants, used, strict=True))
-        ),
-        held=tuple((context, best_cell(name, place, context)) for context in contexts),
-    )
+def _row(place: Place, context: int, *, is_own: bool = False, note: str = "") -> Row:
+    cells = tuple(best_cell(name, place, context) for name in SIZES)
+    return Row(place=place, is_own=is_own, cells=cells, note=note)
 
 
-def _used(place: Place, variant: Variant, context: int) -> int:
-    found = estimate(variant.model, load_of(variant.model, context).on(place))
-    if not place.cards:
-        return found.host.total_bytes
-    return sum(device.total_bytes for device in found.devices)
-
-
-def _most(place: Place, variant: Variant) -> int:
-    load = load_of(variant.model, 2048)
-    if not fits_whole(variant.model, place, load):
-        return 0
-    return cell_of(variant.name, variant, place, load).most_context or 0
-
-
-def _room(place: Place) -> int:
-    rooms = [card.room_bytes for card in place.cards] or [place.ram_bytes]
-    return sum(each or 0 for each in rooms)
-
-
-def _line(contexts: Sequence[int], used: Sequence[int], top: int) -> str:
-    points = [
-        f"{context * WIDTH / contexts[-1]:.1f},{_y(size, top)}"
-        for context, size in zip(contexts, used, strict=True)
-    ]
-    return "M" + "L".join(points)
-
-
-def _y(size: int, top: int) -> float:
-    return round(HEIGHT - size * HEIGHT / top, 1) if top else HEIGHT
+def _note(hardware: Hardware) -> str:
+    """Say where the memory of the plain chip ends."""
+    most = max(max(each.vram_gb) for each in gpus() if each.name == hardware.plain)
+    return f"a plain {hardware.plain.removeprefix('Apple ')} ends at {most:g} GB"
 
 
 @cache
@@ -250,42 +152,6 @@ def macs() -> tuple[MacSize, ...]:
     )
 
 
-def _usual(key: str) -> Place:
-    return next(place for place in usual_places() if place.key == key)
-
-
-def one_and_two_cards(context: int) -> tuple[tuple[Cell, Cell], ...]:
-    """Return models at four bits on one card and on two of its kind."""
-    return tuple((_at_four(name, ONE_CARD, context), _at_four(name, TWO_CARDS, context))
-                 for name in TWO_CARD_MODELS)  # fmt: skip
-
-
-def _at_four(name: str, key: str, context: int) -> Cell:
-    variant = variant_at(name, DEFAULT_QUANT)
-    return cell_of(name, variant, _usual(key), load_of(variant.model, context))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixtureRow:
-    """A dense model and a mixture of experts of about its size, on one machine."""
-
-    place: Place
-    dense: Cell
-    mixture: Cell
-
-
-def mixtures(context: int) -> tuple[MixtureRow, ...]:
-    """Return both models at four bits on several machines."""
-    return tuple(
-        MixtureRow(
-            place=_usual(key),
-            dense=_at_four(DENSE, key, context),
-            mixture=_at_four(MIXTURE, key, context),
-        )
-        for key in MIXTURE_PLACES
-    )
-
-
 @kept(1)
 def phones() -> tuple[PhoneRow, ...]:
     """Return small models at four bits on each phone."""
@@ -294,9 +160,8 @@ def phones() -> tuple[PhoneRow, ...]:
 
 def _phone_row(name: str) -> PhoneRow:
     variant, known = variant_at(name, DEFAULT_QUANT), find_model(name).model
-    load = load_of(variant.model, PHONE_CONTEXT)
     return PhoneRow(
-        cells=tuple(cell_of(name, variant, place_of(each), load) for each in PHONES),
+        cells=tuple(cell_at(name, DEFAULT_QUANT, place_of(each), PHONE_CONTEXT) for each in PHONES),
         params=_billions(known),
         name=hub_name(known, variant.quant, ""),
     )

@@ -4,9 +4,8 @@ import pytest
 
 from labdash.catalog.files import read_lines
 from labdash.catalog.own import own_rows, take
-from labdash.planner.errors import PlannerError
 from labdash.queries.guide_cells import SIZES, Cell, best_cell, variant_at
-from labdash.queries.guide_hardware import curve, mixtures, one_and_two_cards, phones, rows, sizes
+from labdash.queries.guide_hardware import macs, phones, row, rows, sizes
 from labdash.queries.guide_places import usual_places
 
 GIB = 2**30
@@ -45,34 +44,28 @@ def test_advice_is_the_largest_model_that_runs_well() -> None:
     advised = found["rtx-4060"]
     assert advised is not None
     assert (advised.model, advised.verdict) == ("qwen3:8b", "whole")
-    assert not any(key.startswith("phone") for key in found)
 
 
-def test_curve_gives_smaller_files_longer_contexts() -> None:
-    place = next(each for each in usual_places() if each.key == "rtx-3060")
-    found = curve(place, "qwen3:14b")
-    longest = [step.most_context for step in found.steps]
-    assert longest == sorted(longest)
-    assert longest[-1] > longest[1] > 0
-    with pytest.raises(PlannerError):
-        curve(place, "no-such-model")
+def test_phone_is_told_from_what_can_be_a_machine_of_a_lab() -> None:
+    found = {each.place.key: each.is_phone for each in rows((), 8192)}
+    assert [key for key, is_phone in found.items() if is_phone] == ["phone-6", "phone-8"]
 
 
-def test_mixture_takes_as_much_and_answers_faster() -> None:
-    rows = mixtures(8192)
-    assert rows
-    for row in rows:
-        assert row.mixture.used_bytes == pytest.approx(row.dense.used_bytes, rel=0.2)
-        assert row.mixture.speed is not None
-        assert row.dense.speed is not None
-        assert row.mixture.speed.low > 2 * row.dense.speed.low
+def test_name_that_hides_the_chip_gets_a_note() -> None:
+    notes = {each.place.key: each.note for each in rows((), 8192) if each.note}
+    assert notes == {"m2-32": "a plain M2 ends at 24 GB"}
 
 
-def test_second_card_answers_no_faster() -> None:
-    one, two = one_and_two_cards(8192)[0]
-    assert one.speed is not None
-    assert two.speed is not None
-    assert two.speed.high <= one.speed.high
+def test_one_machine_is_told_as_among_all() -> None:
+    place = usual_places()[0]
+    assert row(place, 8192) == next(each for each in rows((), 8192) if each.place == place)
+
+
+@pytest.mark.parametrize("ram_gib", [8, 24])
+def test_mac_whose_limit_is_best_left_shows_it_and_says_why(ram_gib: int) -> None:
+    found = next(each for each in macs() if each.ram_gib == ram_gib)
+    assert (found.command, found.raised_bytes) == ("sysctl iogpu.wired_limit_mb", None)
+    assert 0 < found.left_bytes < 8 * GIB
 
 
 def test_phones_hold_small_models_alone() -> None:

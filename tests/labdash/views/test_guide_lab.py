@@ -18,13 +18,46 @@ def two_machines() -> None:
     add(sample("bare", [], [reading()]))
 
 
-def test_own_machines_come_first_and_the_roomiest_is_looked_at(page: Client) -> None:
+def test_own_machines_come_first_and_one_is_looked_at_closer(page: Client) -> None:
     two_machines()
     text = bare(text_of(page.get("/guide/hardware/"))).text
     table = text[text.index("Runs well") :]
     assert table.index("rog") < table.index("RTX 4060, 8 GB")
     assert "rog RTX 3090 at 8k" in text
     assert "what a file of qwen3:32b takes of rog" in text
+    assert "the best that fits whole is" in text
+
+
+def test_every_row_ends_in_an_act(page: Client) -> None:
+    two_machines()
+    for chapter in ("hardware", "one-model"):
+        text = text_of(page.get(f"/guide/{chapter}/"))
+        rows = [row for body in text.split("<tbody>")[1:] for row in _rows(body)]
+        assert rows
+        assert all('class="btn' in row for row in rows)
+
+
+def _rows(body: str) -> list[str]:
+    return body.partition("</tbody>")[0].split("</tr>")[:-1]
+
+
+def test_other_machine_renews_what_hangs_on_it_alone(page: Client) -> None:
+    headers = {**PART, "HX-Target": "machine"}
+    part = text_of(page.get("/guide/hardware/?at=rtx-3060&context=16384", headers=headers))
+    assert "RTX 3060, 12 GB at 16k" in bare(part).text
+    assert "Reduce context before quant" in part
+    assert "Runs well" not in part
+    refused = page.get("/guide/hardware/?model=no-such-model", headers=headers)
+    assert refused.status_code == 422
+    assert "The catalog has no model no-such-model" in bare(text_of(refused)).text
+
+
+def test_model_that_was_asked_for_is_drawn_and_none_is_put_in_its_place(page: Client) -> None:
+    text = text_of(page.get("/guide/hardware/?at=rtx-5090&model=qwen3:4b"))
+    assert "what a file of qwen3:4b takes of RTX 5090" in bare(text).text
+    assert 'value="rtx-5090" selected' in text
+    assert 'value="qwen3:4b"' in text
+    assert 'name="model" value=' not in text_of(page.get("/guide/hardware/?at=rtx-5090"))
 
 
 def test_context_that_was_asked_for_by_htmx_is_reckoned(page: Client) -> None:
