@@ -136,7 +136,9 @@ def most_context(model: Model, place: Place, load: Load) -> int:
             return bool(found.fits)
         return found.host.total_bytes <= (place.ram_bytes or 0)
 
-    return min(most(fits, -(-top // STEP)) * STEP, top)
+    steps = -(-top // STEP)
+    # Small models fit up to the end: that is asked first.
+    return top if fits(steps) else most(fits, steps - 1) * STEP
 
 
 def speed_of(model: Model, place: Place, settings: Settings) -> Speed | None:
