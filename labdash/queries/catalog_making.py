@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 
+from django.conf import settings
 from django.core.cache import cache
 
 from labdash.catalog.entries import KEY, MOST_LISTED, NAME, QUANT
@@ -17,12 +18,20 @@ from labdash.planner.facts import Length, Value
 from labdash.planner.model import Model
 from labdash.planner.tables import tensors_of
 from labdash.queries.fit_files import pack_model, unpack
-from labdash.queries.registries import may_be_asked, ollama_registry
+from labdash.queries.registries import ollama_registry
 from labdash.queries.tag_names import is_on_hub
 from labdash.sources.registry import address_of, open_remote
 
 KEPT_S = 3600
 LONGEST_WORD = 60
+# What people paste beside an address: a command, the page of a model, of a file.
+COMMAND = re.compile(r"^(\$ )?ollama (run|pull|show) ", re.IGNORECASE)
+LIBRARY_PAGE = re.compile(r"^(www\.)?ollama\.com/(library/)?", re.IGNORECASE)
+FILE_PAGE = re.compile(r"([^/]+/[^/]+/[^/]+)/(?:blob|resolve|tree)/[^/]+/?(.*)")
+FILE_QUANT = re.compile(
+    r"[-._]((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP4\w*)|B?F16|F32)(?:-\d{5}-of-\d{5})?\.gguf$",
+    re.IGNORECASE,
+)
 # The quantization at the end of a file's name.
 ENDING = re.compile(r"[-._](I?Q\d\w*|TQ\d\w*|MXFP4\w*|B?F16|F32|GGUF)$", re.IGNORECASE)
 
@@ -74,10 +83,11 @@ def file_at(address: str) -> File:
 
     It is kept for an hour: who looks at it first keeps it afterwards.
     """
-    name = " ".join(address.split()).removeprefix("https://")
+    name = plain_address(address)
     registry = ollama_registry()
-    if not may_be_asked(address_of(name, ollama=registry).service.name):
-        raise PlannerError("the demo asks nothing of the internet: choose a file instead")
+    address_of(name, ollama=registry)
+    if settings.DEMO:
+        raise PlannerError("the simulated lab has no header to read: choose a file instead")
     key = f"catalog:{sha256(name.encode()).hexdigest()}"
     found: tuple[str, int, int] | None = cache.get(key)
     if found is None:
@@ -88,6 +98,18 @@ def file_at(address: str) -> File:
     facts, size, projector = found
     model = unpack(facts).model
     return File(model=model, facts=facts, address=name, file_bytes=size, projector_bytes=projector)
+
+
+def plain_address(text: str) -> str:
+    """Return the name in what was pasted: a command, the page of a model or of a file."""
+    name = COMMAND.sub("", " ".join(text.split()), count=1)
+    name = name.removeprefix("https://").removeprefix("http://").partition("?")[0].rstrip("/")
+    name = LIBRARY_PAGE.sub("", name, count=1)
+    page = FILE_PAGE.fullmatch(name)
+    if page is None:
+        return name
+    quant = FILE_QUANT.search(page[2])
+    return f"{page[1]}:{quant[1]}" if quant else page[1]
 
 
 def draft_of(file: File) -> Draft:
@@ -232,7 +254,8 @@ def _doubt(model: Model) -> str:
     try:
         made = tensors_of(named, tied=not _has_output(model))
     except PlannerError as error:
-        return f"It can be listed and not estimated: {error}"
+        # Where it is advised to give the file: that was done.
+        return f"It can be listed and not estimated: {str(error).partition(': give ')[0]}."
     has = {each.name: prod(each.shape) for each in model.tensors}
     would = {each.name: prod(each.shape) for each in made}
     if has == would:

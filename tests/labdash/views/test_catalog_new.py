@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from labdash.catalog.models import find_model
 from labdash.catalog.own import take
@@ -17,6 +18,7 @@ from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
 from labdash.planner.stock import stock_model
 from labdash.queries import own_catalog
+from labdash.queries.catalog_making import plain_address
 from labdash.sources.registry import PREFIXES
 from tests.labdash.sources.test_registry import registry
 from tests.labdash.views.polling import text_of
@@ -89,6 +91,45 @@ def test_an_address_is_read_once_and_its_file_known_to_the_byte(
     (file,) = known.files
     assert (known.name, known.hf_repo) == ("House-8B", "someone/Tiny")
     assert (file.file, file.projector_bytes) == ("hf.co/someone/Tiny-GGUF:Q4_K_M", 77)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "name"),
+    [
+        ("  qwen3:8b\n", "qwen3:8b"),
+        ("ollama run  hf.co/me/Tiny-GGUF:Q4_0", "hf.co/me/Tiny-GGUF:Q4_0"),
+        ("https://ollama.com/library/qwen3:8b", "qwen3:8b"),
+        ("ollama.com/someone/mine", "someone/mine"),
+        ("https://huggingface.co/me/Tiny-GGUF/?show=1", "huggingface.co/me/Tiny-GGUF"),
+        (
+            "https://huggingface.co/me/Tiny-GGUF/blob/main/Tiny-UD-Q4_K_XL.gguf",
+            "huggingface.co/me/Tiny-GGUF:UD-Q4_K_XL",
+        ),
+        (
+            "hf.co/me/Big-GGUF/resolve/main/Q8_0/Big-Q8_0-00001-of-00002.gguf?download=true",
+            "hf.co/me/Big-GGUF:Q8_0",
+        ),
+        ("hf.co/me/Tiny-GGUF/tree/main", "hf.co/me/Tiny-GGUF"),
+    ],
+)
+def test_what_people_paste_is_taken_for_the_address_in_it(pasted: str, name: str) -> None:
+    assert plain_address(pasted) == name
+
+
+def test_the_demo_says_that_it_has_no_headers(page: Client, settings: Settings) -> None:
+    settings.DEMO = True
+    for address in ("qwen3:8b", "hf.co/me/Tiny-GGUF:Q4_0"):
+        response = page.get("/catalog/new/", {"model": address})
+        assert "The simulated lab has no header to read: choose a file" in text_of(response)
+        assert f'value="{address}"' in response.content.decode()
+
+
+def test_of_an_unheard_of_architecture_no_file_is_asked_that_was_given(page: Client) -> None:
+    content = header().replace(b"qwen3.", b"zwen3.").replace(b"qwen3", b"zwen3", 1)
+    facts = send(page, content, SCRIPT, file_bytes="5000000000").json()["facts"]
+    shown = bare(text_of(page.get("/catalog/new/", {"facts": facts}))).text
+    assert "It can be listed and not estimated: the tensors of zwen3 are not known" in shown
+    assert "give the model's GGUF file" not in unescape(shown)
 
 
 @pytest.mark.parametrize(
