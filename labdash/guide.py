@@ -24,19 +24,6 @@ class Chapter:
         return self.slug.replace("-", "_")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """A place where the tour halts: a section of a chapter, and what to look at there.
-
-    ``model`` is what the chapter shows then, a small one that most cards hold.
-    """
-
-    slug: str
-    anchor: str
-    text: str
-    model: str = ""
-
-
 # In the order in which they are read.
 CHAPTERS: tuple[Chapter, ...] = (
     Chapter(
@@ -93,34 +80,8 @@ CHAPTERS: tuple[Chapter, ...] = (
     ),
 )
 
-TOUR: tuple[Stop, ...] = (
-    Stop(
-        slug="memory",
-        anchor="sum",
-        text="A file must fit on the card whole. For each row the table names the least card that "
-        "holds a model of this size: find yours, and see which rows it can carry.",
-    ),
-    Stop(
-        slug="quality",
-        anchor="measured",
-        text="Fewer bits lose more, and each line of the drawing is ten times the loss of the one "
-        "below it: little down to about five bits, much below four. Of the rows that fit, take the "
-        "one that loses least.",
-    ),
-    Stop(
-        slug="names",
-        anchor="ladder",
-        model="qwen3:8b",
-        text="Both meet here, for one model: from the top, the first row whose least card is yours "
-        "or smaller, and that is not grey. Its name is what stands at the end of a file's name.",
-    ),
-    Stop(
-        slug="hardware",
-        anchor="table",
-        text="The same sum done for whole machines, yours first: the line of your card says which "
-        "file to pull for each size of model, with how much context.",
-    ),
-)
+# The chapters at which the tour halts.
+TOUR = ("memory", "quality", "names", "start")
 
 
 def find_chapter(slug: str) -> Chapter:

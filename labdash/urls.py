@@ -18,6 +18,7 @@ from labdash.views import (
     guide_one_model,
     guide_quality,
     guide_start,
+    guide_tour,
     health,
     join,
     joining,
@@ -157,7 +158,8 @@ guide_urls = [
     path("names/", guide_names.guide_names, name="guide_names"),
     path("formats/", guide_formats.guide_formats, name="guide_formats"),
     path("mistakes/", guide_mistakes.guide_mistakes, name="guide_mistakes"),
-    path("tour/close/", guide.guide_tour_close, name="guide_tour_close"),
+    path("tour/", guide_tour.guide_tour, name="guide_tour"),
+    path("tour/close/", guide_tour.guide_tour_close, name="guide_tour_close"),
 ]
 join_urls = [
     path("", join.join, name="join"),

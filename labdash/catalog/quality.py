@@ -21,6 +21,11 @@ class Quality:
     rms_delta_p: float
     ppl_70b: float | None = None
 
+    @property
+    def rise_8b(self) -> float:
+        """Tell by which share the perplexity is above that of F16."""
+        return self.ppl_8b / next(row.ppl_8b for row in qualities() if row.quant == "F16") - 1
+
 
 @cache
 def qualities() -> tuple[Quality, ...]:

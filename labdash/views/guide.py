@@ -1,40 +1,26 @@
 """The guide: contents, search and tour, and the frame of its chapters."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 from django.http import HttpResponse
-from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from labdash.domain.guide import close_tour
 from labdash.forms import LEAST_CONTEXT
 from labdash.guide import CHAPTERS, TOUR, Chapter, find_chapter
 from labdash.models import TourClosed
 from labdash.planner.errors import PlannerError
 from labdash.queries.guide import LONGEST_SEARCH, headings, search
-from labdash.views.http import Request, button
+from labdash.queries.guide_reader import read_reader
+from labdash.views.guide_tour import asked_stop
+from labdash.views.http import Request
 from workers.wire.loads import MOST_CONTEXT
 
 # The element that a chapter's form renews.
 TARGET = "answer"
 # No number that is asked with is longer.
 MOST_DIGITS = 18
-
-
-@dataclass(frozen=True, kw_only=True)
-class TourStop:
-    """A stop of the tour as a page shows it, numbered from one."""
-
-    number: int
-    of: int
-    text: str
-    here: str
-    back: str
-    on: str
 
 
 @require_safe
@@ -46,18 +32,12 @@ def guide(request: Request) -> HttpResponse:
         "chapters": [(each, headings(each)) for each in CHAPTERS],
         "search": wanted,
         "found": search(wanted),
-        "tour": None if TourClosed.objects.filter(user=request.user).exists() else _stop(1),
-        "tour_url": _stop_url(1),
+        "stops": len(TOUR),
+        "is_toured": TourClosed.objects.filter(user=request.user).exists(),
+        "reader": read_reader("", now=timezone.now()),
     }
     name = "guide/contents.html#found" if request.htmx.target == "found" else "guide/contents.html"
     return TemplateResponse(request, name, context)
-
-
-@button("guide")
-def guide_tour_close(request: Request) -> HttpResponse:
-    """Offer the tour no more."""
-    close_tour(user=request.user)
-    return redirect("guide")
 
 
 def chapter_page(
@@ -73,7 +53,7 @@ def chapter_page(
     shown = {"title": f"{chapter.title} · Guide · LabDash", "chapter": chapter, "error": error}
     if request.htmx.target == TARGET:
         return TemplateResponse(request, f"{template}#answer", shown | context, status=status)
-    shown |= {"chapters": CHAPTERS, "headings": headings(chapter), "stop": _asked_stop(request)}
+    shown |= {"chapters": CHAPTERS, "headings": headings(chapter), "stop": asked_stop(request)}
     shown |= _beside(chapter)
     return TemplateResponse(request, template, shown | context, status=status)
 
@@ -96,29 +76,3 @@ def _beside(chapter: Chapter) -> dict[str, Chapter | None]:
         "before": CHAPTERS[at - 1] if at else None,
         "after": CHAPTERS[at + 1] if at + 1 < len(CHAPTERS) else None,
     }
-
-
-def _asked_stop(request: Request) -> TourStop | None:
-    number = request.GET.get("tour", "")
-    return _stop(int(number)) if number in {str(each + 1) for each in range(len(TOUR))} else None
-
-
-def _stop(number: int) -> TourStop:
-    return TourStop(
-        number=number,
-        of=len(TOUR),
-        text=TOUR[number - 1].text,
-        here=_stop_url(number),
-        back=_stop_url(number - 1),
-        on=_stop_url(number + 1),
-    )
-
-
-def _stop_url(number: int) -> str:
-    """Return the address of a stop, nothing before the first and after the last."""
-    if not 1 <= number <= len(TOUR):
-        return ""
-    stop = TOUR[number - 1]
-    url = reverse(find_chapter(stop.slug).url_name)
-    asked = {"tour": number} | ({"model": stop.model} if stop.model else {})
-    return f"{url}?{urlencode(asked)}#{stop.anchor}"

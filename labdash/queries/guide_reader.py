@@ -1,0 +1,42 @@
+"""The machine that a reader of the guide looks for: one of the lab, or a usual one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from labdash.queries.fit_places import Place
+from labdash.queries.guide_places import find_place, own_places, room_of, usual_places
+from labdash.queries.lab import read_lab
+from labdash.queries.library import read_library
+
+USUAL_PLACE = "rtx-4060"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """``place`` is the machine; ``own`` are those of the lab, which are offered first."""
+
+    place: Place
+    own: tuple[Place, ...]
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """Return what can be chosen: key and title."""
+        return [(each.key, title(each)) for each in (*self.own, *usual_places())]
+
+    @property
+    def title(self) -> str:
+        """Name the machine."""
+        return title(self.place)
+
+
+def title(place: Place) -> str:
+    """Name a machine in a list."""
+    return f"{place.node}: {place.label}" if place.node else place.label
+
+
+def read_reader(key: str, *, now: datetime) -> Reader:
+    """Find the machine of a key, else the roomiest of the lab, else a usual one."""
+    own = own_places(read_lab(now=now), read_library())
+    roomiest = max(own, key=room_of).key if own else USUAL_PLACE
+    place = find_place(key, own) or find_place(roomiest, own) or usual_places()[0]
+    return Reader(place=place, own=own)
