@@ -11,7 +11,7 @@ from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.fit_models import LONGEST_NAME
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_memory import CONTEXTS
-from labdash.queries.guide_places import room_of, usual_places
+from labdash.queries.guide_places import machine_choices, room_of
 
 FIRST_PLACE = "rtx-4060"
 WRONG_MACHINE = "There is no such machine any more: choose one of the list."
@@ -20,6 +20,9 @@ WRONG_MACHINE = "There is no such machine any more: choose one of the list."
 class ModelField(forms.CharField):
     """A name of the catalog."""
 
+    default_error_messages: ClassVar = {
+        "max_length": f"Write the name of a model, at most {LONGEST_NAME} characters long."
+    }
     widget = forms.TextInput(
         attrs={"list": "models", "autocapitalize": "none", "autocomplete": "off",
                "spellcheck": "false"}
@@ -47,8 +50,7 @@ class PlaceForm(ContextForm):
         super().__init__(*args, **kwargs)
         at = self.fields["at"]
         assert isinstance(at, forms.ChoiceField)  # noqa: S101 - declared above
-        mine = ((each.key, f"{each.node}: {each.label}") for each in own)
-        at.choices = [*mine, *((each.key, each.label) for each in usual_places())]
+        at.choices = machine_choices(own)
 
 
 class HardwareForm(PlaceForm):

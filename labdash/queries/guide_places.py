@@ -1,11 +1,13 @@
 """Where the guide tries models: the reader's own machines as if they were empty, and usual ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
+from django.utils.text import slugify
+
 from labdash.catalog.engines import newest_engine
-from labdash.catalog.gpus import GpuFacts, find_gpu
+from labdash.catalog.gpus import GpuFacts, find_gpu, gpus
 from labdash.catalog.hardware import GIB, HARDWARE, PC_SYSTEM_BYTES, PHONE_SHARE, TIMES, Hardware
 from labdash.catalog.hardware import mac_share_bytes as share_of
 from labdash.planner.memory.overhead import driver_reserve
@@ -15,12 +17,54 @@ from labdash.queries.lab_of_entries import system_bytes
 from labdash.queries.library import Library
 
 MOST_OWN = 12
+YOURS, USUAL = "Your lab", "Usual machines"
+VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Macs"}
+# The RAM that is assumed beside a card: more where the card is large.
+USUAL_RAM_GIB, MUCH_RAM_GIB, LARGE_CARD_GB = 32, 64, 24
 
 
 @cache
 def usual_places() -> tuple[Place, ...]:
     """Return the machines of the catalog, each as a place."""
     return tuple(place_of(each) for each in HARDWARE)
+
+
+@cache
+def _by_chip() -> Mapping[str, Hardware]:
+    """Return a machine for each GPU of the catalog that has a memory, or a Mac, of its own."""
+    found = (_machine(facts, size) for facts in gpus() for size in facts.vram_gb)
+    return {each.key: each for each in found if each}
+
+
+def _machine(facts: GpuFacts, size_gb: float) -> Hardware | None:
+    is_mac = facts.vendor == "apple"
+    if size_gb != int(size_gb) or (facts.unified and not is_mac):
+        return None
+    label = f"{_short(facts.name)}, {size_gb:g} GB"
+    usual = MUCH_RAM_GIB if size_gb >= LARGE_CARD_GB else USUAL_RAM_GIB
+    return Hardware(
+        key=f"chip-{slugify(label)}",
+        label=label,
+        kind="mac" if is_mac else "cards",
+        gpu=facts.name,
+        gpu_gb=0 if is_mac else int(size_gb),
+        ram_gib=int(size_gb) if is_mac else usual,
+    )
+
+
+def machine_choices(own: Iterable[Place]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what a reader may look for, in groups: key and title of each."""
+    groups = [(YOURS, [(each.key, f"{each.node}: {each.label}") for each in own])]
+    groups.append((USUAL, [(each.key, each.label) for each in HARDWARE]))
+    for vendor, title in VENDORS.items():
+        chips = _by_chip().items()
+        groups.append((title, [(key, each.label) for key, each in chips if _is_of(each, vendor)]))
+    return [(title, choices) for title, choices in groups if choices]
+
+
+def _is_of(hardware: Hardware, vendor: str) -> bool:
+    facts = find_gpu(hardware.gpu)
+    return facts is not None and facts.vendor == vendor
 
 
 def place_of(hardware: Hardware) -> Place:
@@ -80,12 +124,17 @@ def room_of(place: Place) -> int:
 
 
 def _label(cards: Iterable[Card]) -> str:
-    names = [card.name.removeprefix("NVIDIA ").removeprefix("GeForce ") for card in cards]
+    names = [_short(card.name) for card in cards]
     counts = {name: names.count(name) for name in names}
     told = [f"{count} {TIMES} {name}" if count > 1 else name for name, count in counts.items()]
     return " + ".join(told) or "no GPU"
 
 
+def _short(name: str) -> str:
+    return name.removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
 def find_place(key: str, own: Iterable[Place]) -> Place | None:
     """Find a place by the key that an address carries."""
-    return next((each for each in (*own, *usual_places()) if each.key == key), None)
+    usual = next((each for each in (*own, *usual_places()) if each.key == key), None)
+    return place_of(_by_chip()[key]) if usual is None and key in _by_chip() else usual

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_places import find_place, own_places, room_of, usual_places
+from labdash.queries.guide_places import (
+    find_place,
+    machine_choices,
+    own_places,
+    room_of,
+    usual_places,
+)
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
 
@@ -19,19 +25,15 @@ class Reader:
     own: tuple[Place, ...]
 
     @property
-    def choices(self) -> list[tuple[str, str]]:
-        """Return what can be chosen: key and title."""
-        return [(each.key, title(each)) for each in (*self.own, *usual_places())]
+    def choices(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return what can be chosen, in groups."""
+        return machine_choices(self.own)
 
     @property
     def title(self) -> str:
         """Name the machine."""
-        return title(self.place)
-
-
-def title(place: Place) -> str:
-    """Name a machine in a list."""
-    return f"{place.node}: {place.label}" if place.node else place.label
+        place = self.place
+        return f"{place.node}: {place.label}" if place.node else place.label
 
 
 def read_reader(key: str, *, now: datetime) -> Reader:
