@@ -12,6 +12,7 @@ from labdash.planner.memory.result import DeviceUse
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, variant_at
 from labdash.queries.guide_places import usual_places
+from labdash.queries.quant_ladder import known_quant
 
 QUANTS = ("BF16", "Q8_0", "Q4_K_M")
 # What a card of this kind needs beside weights and cache is told for the table of sizes.
@@ -23,12 +24,14 @@ PHONE_KEYS = frozenset(each.key for each in HARDWARE if each.kind == "phone")
 class Way:
     """A quant of the model with what it takes of a GPU that holds all of it.
 
-    ``published``: its file is known to be published with just that size.
+    ``published``: its file is known to be published, and with what size. ``plan_context`` is what
+    to plan it with.
     """
 
     variant: Variant
     use: DeviceUse
     published: bool
+    plan_context: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,21 @@ class OneModel:
     context: int
     ways: tuple[Way, ...]
     carried: tuple[Carried, ...]
+
+    @property
+    def images_bytes(self) -> int:
+        """Tell how much of each download reads images."""
+        return self.ways[0].variant.projector_bytes
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it makes no text."""
+        return self.ways[0].variant.embedding
+
+
+def params_of(name: str) -> float:
+    """Tell how many billion parameters a model of the catalog has."""
+    return (find_model(name).model.params_total or 0) / 1e9
 
 
 def read_model(name: str, own: Iterable[Place], context: int) -> OneModel:
@@ -91,12 +109,13 @@ def quants_of(name: str) -> tuple[str, ...]:
 
 
 def _way(known: CatalogModel, variant: Variant, context: int) -> Way:
-    exact = {file.bytes for file in known.files}
     place = next(each for each in usual_places() if each.key == MEASURE)
+    load = load_of(variant.model, context)
     return Way(
         variant=variant,
-        use=estimate(variant.model, load_of(variant.model, context).on(place)).devices[0],
-        published=variant.file_bytes in exact,
+        use=estimate(variant.model, load.on(place)).devices[0],
+        published=any(known_quant(file.quant) == variant.quant for file in known.files),
+        plan_context=load.context,
     )
 
 

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 from labdash.guide_lab_form import ModelForm, filled
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_models import suggestions
-from labdash.queries.guide_one_model import read_model
+from labdash.queries.guide_one_model import params_of, read_model
 from labdash.queries.guide_places import own_places
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
@@ -29,5 +29,11 @@ def guide_one_model(request: Request) -> HttpResponse:
     else:
         error = first_error(form)
     return chapter_page(
-        request, "one-model", error=error, form=form, seen=seen, suggestions=suggestions()
+        request,
+        "one-model",
+        error=error,
+        form=form,
+        seen=seen,
+        example_params=params_of(ModelForm.FIRST["model"]),
+        suggestions=suggestions(),
     )

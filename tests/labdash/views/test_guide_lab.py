@@ -72,6 +72,8 @@ def test_context_that_was_asked_for_by_htmx_is_reckoned(page: Client) -> None:
         ("hardware/?model=no-such-model", "The catalog has no model no-such-model"),
         ("hardware/?context=7", "There is no such context"),
         ("one-model/?model=no-such-model", "The catalog has no model no-such-model"),
+        (f"one-model/?model={'x' * 10_000}", "Write the name of a model, at most 350 characters"),
+        ("one-model/?model=granite4:small-h", "Will it fit? also reads GGUF files"),
         ("start/?at=gone", "There is no such machine any more"),
         ("start/?quant=Q9_9", "There is no such quant"),
     ],
