@@ -101,15 +101,9 @@ class SourceForm(PlainForm):
     )
 
 
-class EntryForm(PlainForm):
-    """What a file does not say of itself."""
+class ChangeForm(PlainForm):
+    """What of an entry is told by hand."""
 
-    name = forms.CharField(
-        label="Name",
-        max_length=100,
-        help_text="Of an entry that is there already: it takes its place.",
-        error_messages={"required": "Give it a name."},
-    )
     family = forms.CharField(
         label="Family",
         max_length=100,
@@ -128,3 +122,20 @@ class EntryForm(PlainForm):
             "invalid_choice": "Tick what is in the list.",
         },
     )
+
+    def told(self) -> dict[str, object]:
+        """Return it as keys of an entry."""
+        told = {**self.cleaned_data, "license": self.cleaned_data["license"] or None}
+        told.pop("replace", None)
+        return told
+
+
+class EntryForm(ChangeForm):
+    """What a file does not say of itself. ``replace`` is ticked where the name is taken."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        error_messages={"required": "Give it a name."},
+    )
+    replace = forms.BooleanField(label="Put this in its place", required=False)

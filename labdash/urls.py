@@ -145,6 +145,8 @@ catalog_urls = [
     path("", catalog.catalog, name="catalog"),
     path("new/", catalog.catalog_new, name="catalog_new"),
     path("keep/", catalog.catalog_keep, name="catalog_keep"),
+    path("edit/", catalog.catalog_edit, name="catalog_edit"),
+    path("change/", catalog.catalog_change, name="catalog_change"),
     path("remove/", catalog.catalog_remove, name="catalog_remove"),
     path("family/<str:name>/", catalog.catalog_family, name="catalog_family"),
 ]

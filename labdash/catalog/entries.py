@@ -18,6 +18,8 @@ MOST_FILES = 200
 # A list has an entry for each layer, of which the engine takes 512.
 MOST_LISTED = 512
 LONGEST_SHOWN = 60
+LONGEST_REPOSITORY = 96
+LONGEST_SOURCE = 1000
 NAME = re.compile(r"\w[\w .+()-]{0,99}")
 REPOSITORY = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}(/[a-z0-9][a-z0-9._-]{0,79})?:[A-Za-z0-9][\w.-]{0,79}")
@@ -53,7 +55,7 @@ def check_entry(entry: object, where: str = "the entry") -> Row:
         where = f"{where} ({_short(entry['name'])})"
     _check_keys(entry, ENTRY, REQUIRED, where)
     name = entry["name"]
-    row = {"hf_repo": name, "files": [], "source": "the lab's own entry", **entry}
+    row = {"hf_repo": _repository(name), "files": [], "source": "the lab's own entry", **entry}
     row["files"] = [
         _file(each, f"{where}: files[{at}]", str(row["source"]))
         for at, each in enumerate(row["files"])
@@ -62,6 +64,11 @@ def check_entry(entry: object, where: str = "the entry") -> Row:
         raise PlannerError(f"{where}: latest says which tag a bare name means: give ollama, too")
     _check_metadata(row, where)
     return row
+
+
+def _repository(name: str) -> str:
+    """Write a name as repositories are, for an entry that has none: what is kept is read again."""
+    return re.sub(r"[^\w.-]+", "-", name)[:LONGEST_REPOSITORY].strip("-")
 
 
 def _check_keys(
@@ -228,7 +235,7 @@ def _fact(value: Any) -> str:
 
 def _is_fact(value: Any) -> bool:
     if isinstance(value, str):
-        return len(value) <= LONGEST_SHOWN
+        return len(value) <= LONGEST_SHOWN and value.isprintable()
     return isinstance(value, int | float) and isfinite(value) and abs(value) <= MOST
 
 
@@ -253,12 +260,12 @@ ENTRY: Mapping[str, Check] = {
     "metadata": _object,
     "files": _files,
     "notes": _or_nothing(_text(2000)),
-    "source": _text(1000),
+    "source": _text(LONGEST_SOURCE),
 }
 FILE: Mapping[str, Check] = {
     "quant": _or_nothing(_like(QUANT, "Q4_K_M")),
     "bytes": _count,
     "file": _text(300),
-    "source": _text(500),
+    "source": _text(LONGEST_SOURCE),
     "projector_bytes": _or_nothing(_count),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from labdash.catalog.entries import MOST_ENTRIES
+from labdash.catalog.entries import MOST_ENTRIES, check_entry, read_entries
 from labdash.catalog.models import given_tags
 from labdash.catalog.own import Row
 from labdash.domain.errors import LabDashError
@@ -54,6 +54,21 @@ def remove_entry(*, name: str) -> bool:
         if after == before:
             return False
         _write(path, after.values())
+    return True
+
+
+def change_entry(*, name: str, told: Row) -> bool:
+    """Change what an own entry says of itself. Returns False where it is gone."""
+    with _held() as path:
+        before = _by_name(_read(path))
+        row = before.get(name.lower())
+        if row is None:
+            return False
+        try:
+            changed = check_entry({**row, **told})
+        except PlannerError as error:
+            raise LabDashError(str(error)) from None
+        _write(path, {**before, name.lower(): changed}.values())
     return True
 
 
@@ -154,6 +169,7 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if len(content := text.encode()) > LONGEST_BYTES:
         raise LabDashError(f"the lab's own entries would take more than {LONGEST_BYTES >> 20} MiB")
+    _check_readable(text)
     draft = path.with_suffix(".draft")
     try:
         with draft.open("wb") as file:
@@ -171,6 +187,16 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
         draft.unlink(missing_ok=True)
         raise LabDashError(
             f"cannot write {path}, so nothing was changed: {error.strerror}"
+        ) from None
+
+
+def _check_readable(text: str) -> None:
+    """Let nothing be kept that would not be read again, as all entries would go with it."""
+    try:
+        read_entries(text) if text else ()
+    except PlannerError as error:
+        raise LabDashError(
+            f"this would not be read again, so nothing was changed: {error}"
         ) from None
 
 

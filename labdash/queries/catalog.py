@@ -202,6 +202,11 @@ def read_catalog(filters: Filters, *, now: datetime, patience_s: float) -> Catal
     )
 
 
+def find_named(name: str) -> CatalogModel | None:
+    """Find the model of exactly this name, in any case, None where there is none."""
+    return next((each for each in models() if each.name.lower() == name.lower()), None)
+
+
 def read_family(name: str, *, now: datetime) -> Family | None:
     """Read one family with all its models, None where there is none of the name."""
     members = [model for model in models() if model.family.lower() == name.lower()]
@@ -297,6 +302,8 @@ def _active(model: CatalogModel) -> int | None:
 def _billions(parameters: int | None) -> str:
     if parameters is None:
         return "size unknown"
+    if parameters < 10**6:
+        return "under 1 M"
     billions = parameters / 10**9
     if billions < 0.95:  # noqa: PLR2004 - what would be written as 0.9 B
         return f"{1000 * billions:.0f} M"

@@ -140,7 +140,7 @@ def entry_of(file: File, *, source: str, **told: object) -> Row:
         "family": draft.family,
         "capabilities": list(draft.capabilities),
         **{key: value for key, value in told.items() if value},
-        "hf_repo": _repository(file) or told.get("name") or draft.name,
+        **({"hf_repo": repository} if (repository := _repository(file)) else {}),
         "arch": draft.arch,
         "params_total": draft.params_total,
         "tied": not _has_output(file.model),

@@ -10,11 +10,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.catalog.entries import check_entry
-from labdash.catalog_form import CatalogForm, EntryForm, SourceForm
-from labdash.domain.catalog import import_entries, remove_entry
+from labdash.catalog.models import CatalogModel
+from labdash.catalog_form import CatalogForm, ChangeForm, EntryForm, SourceForm
+from labdash.domain.catalog import change_entry, import_entries, remove_entry
 from labdash.domain.errors import LabDashError
 from labdash.planner.errors import PlannerError
-from labdash.queries.catalog import read_catalog, read_family
+from labdash.queries.catalog import find_named, read_catalog, read_family
 from labdash.queries.catalog_fits import CONTEXT
 from labdash.queries.catalog_making import File, draft_of, entry_of, file_at, file_of_facts
 from labdash.queries.own_catalog import entries_trouble
@@ -85,17 +86,50 @@ def catalog_keep(request: Request) -> HttpResponse:
         draft = draft_of(file)
     except PlannerError as error:
         return _new_page(request, SourceForm(request.POST), error=sentence(str(error)))
-    if form.is_valid():
+    taken = find_named(form.data.get("name", "").strip())
+    if form.is_valid() and (taken is None or form.cleaned_data["replace"]):
         try:
             source = f"{file.address or draft.name}: header read {timezone.localdate():%Y-%m-%d}"
-            row = check_entry(entry_of(file, source=source, **form.cleaned_data))
+            row = check_entry({**_tags(taken), **entry_of(file, source=source, **form.told())})
             import_entries(rows=[row])
         except (PlannerError, LabDashError) as error:
             form.add_error(None, sentence(str(error)))
         else:
             messages.success(request, f"{row['name']} is in the catalog.")
             return redirect("catalog_family", row["family"])
-    return _new_page(request, SourceForm(request.POST), file=file, draft=draft, form=form)
+    elif taken and not form.errors:
+        form.add_error("name", _standing(taken))
+    context = {"file": file, "draft": draft, "form": form, "taken": taken}
+    return _new_page(request, SourceForm(request.POST), **context)
+
+
+@require_safe
+def catalog_edit(request: Request) -> HttpResponse:
+    """Show what is told of an own entry by hand."""
+    model = find_named(request.GET.get("name", ""))
+    if model is None or not model.own:
+        raise Http404
+    told = {"family": model.family, "license": model.license, "capabilities": model.capabilities}
+    return _edit_page(request, model.name, ChangeForm(initial=told))
+
+
+@button("catalog")
+def catalog_change(request: Request) -> HttpResponse:
+    """Change what is told of an own entry."""
+    name = request.POST.get("name", "")
+    form = ChangeForm(request.POST)
+    if not form.is_valid():
+        return _edit_page(request, name, form)
+    try:
+        done = change_entry(name=name, told=form.told())
+    except LabDashError as error:
+        form.add_error(None, sentence(str(error)))
+        return _edit_page(request, name, form)
+    if not done:
+        messages.error(request, f"{name[:100]} is no entry of yours any more.")
+        return redirect("catalog")
+    messages.success(request, f"{name} is changed.")
+    return redirect("catalog_family", form.cleaned_data["family"])
 
 
 @button("catalog")
@@ -110,6 +144,27 @@ def catalog_remove(request: Request) -> HttpResponse:
         text = "is no longer in the catalog" if done else "was not in the catalog any more"
         messages.success(request, f"{name[:100]} {text}.")
     return redirect("catalog")
+
+
+def _tags(taken: CatalogModel | None) -> dict[str, object]:
+    """Return by which names of the library an entry was found whose place another takes."""
+    if taken is None or not taken.ollama:
+        return {}
+    return {"ollama": taken.ollama, "latest": taken.latest}
+
+
+def _standing(model: CatalogModel) -> str:
+    """Say of which entry the name is."""
+    if model.own:
+        return f"{model.name} is an entry of yours already: tick below to put this in its place."
+    tag = f", also for {model.ollama}" if model.ollama else ""
+    return f"{model.name} comes with LabDash: tick below to put this in its place{tag}."
+
+
+def _edit_page(request: Request, name: str, form: ChangeForm) -> HttpResponse:
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
+    context = {"title": f"{name} · Catalog · LabDash", "name": name, "form": form}
+    return TemplateResponse(request, "catalog/edit.html", context, status=status)
 
 
 def _file(sent: QueryDict) -> File:

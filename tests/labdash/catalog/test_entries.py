@@ -51,6 +51,12 @@ def test_a_file_may_be_one_entry_a_list_or_lines(text: str) -> None:
     assert (row["hf_repo"], row["files"]) == ("Home-8B", [])
 
 
+@pytest.mark.parametrize("name", ["Tiny Home", "Command-R (08-2024)", "a" * 100, "Größe+1"])
+def test_what_is_kept_of_an_entry_can_be_read_again(name: str) -> None:
+    kept = read_entries(json.dumps({**ENTRY, "name": name}))
+    assert read_entries(json.dumps(kept[0])) == kept
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

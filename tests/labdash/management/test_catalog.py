@@ -56,6 +56,28 @@ def test_an_import_is_used_at_once_and_again_changes_nothing(
     assert (row["name"], row["params_total"]) == ("Home-8B", 8_190_735_360)
 
 
+def test_what_was_exported_is_there_already(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = {**ENTRY, "name": "Home (2) of nine hundred letters", "source": "x" * 900}
+    file = {"bytes": 5_000_000_000, "file": "hf.co/me/Home-8B-GGUF:Q4_K_M"}
+    run(capsys, "import", written(folder, ENTRY, {**long, "files": [file]}))
+    call_command("catalog", "export")
+    text = capsys.readouterr().out
+    (folder / "mine.jsonl").write_text(text)
+    assert run(capsys, "import", str(folder / "mine.jsonl"), "--prune") == {
+        "added": [],
+        "changed": [],
+        "removed": [],
+        "same": 2,
+        "notes": [],
+        "dry_run": False,
+    }
+    call_command("catalog", "export")
+    assert capsys.readouterr().out == text
+    assert own_catalog.entries_trouble() == ""
+
+
 def test_the_file_before_is_kept_and_a_damaged_one_is_not_written_over(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
 from django.test import Client
 from pytest_django.fixtures import Settings
 
@@ -63,6 +64,60 @@ def test_a_header_becomes_an_entry_of_exactly_its_size_until_it_is_removed(page:
     assert "1 of 179 models" in text_of(page.get("/catalog/?own=on"))
     page.post("/catalog/remove/", {"name": "House-8B"})
     assert page.get("/catalog/family/House/").status_code == 404
+
+
+def keep(page: Client, content: bytes, **told: object) -> HttpResponse:
+    """Keep what a header says of itself, and somebody of it."""
+    facts = send(page, content, SCRIPT, file_bytes="5000000000").json()["facts"]
+    response = page.post("/catalog/keep/", {"facts": facts, **TOLD, **told})
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+def test_what_takes_the_place_of_another_does_so_when_that_was_meant(page: Client) -> None:
+    refused = keep(page, header(), name="qwen3-14b")
+    assert refused.status_code == 422
+    assert "Qwen3-14B comes with LabDash: tick below to put this in its place, also for" in text_of(
+        refused
+    )
+    assert not find_model("qwen3:14b").model.own
+    assert keep(page, header(), name="Qwen3-14B", replace="on").status_code == 302
+    assert find_model("qwen3:14b-q8_0").model.own
+    assert "is an entry of yours already" in text_of(keep(page, header(), name="Qwen3-14B"))
+
+
+@pytest.mark.parametrize("name", ["Tiny Home", "Größe (2)", "a" * 100])
+def test_any_name_that_is_taken_can_be_kept(page: Client, name: str) -> None:
+    assert keep(page, header(), name=name).status_code == 302
+    assert own_catalog.entries_trouble() == ""
+    assert find_model(name).model.own
+
+
+def test_what_is_told_of_an_own_entry_can_be_changed(page: Client) -> None:
+    keep(page, header())
+    before = find_model("House-8B").model
+    shown = page.get("/catalog/edit/", {"name": "House-8B"}).content.decode()
+    assert 'value="House"' in shown
+    assert 'value="mit"' in shown
+    told = {"name": "house-8b", "family": "Home", "license": "", "capabilities": ["chat", "code"]}
+    response = page.post("/catalog/change/", told)
+    assert response.headers["Location"] == "/catalog/family/Home/"
+    after = find_model("House-8B").model
+    assert (after.family, after.license, after.capabilities) == ("Home", None, ("chat", "code"))
+    assert after.metadata == before.metadata
+    wrong = page.post("/catalog/change/", {**told, "family": "a/b", "license": "kept"})
+    assert wrong.status_code == 422
+    assert "family is written like Qwen3, not 'a/b'." in unescape(bare(text_of(wrong)).text)
+    assert 'value="kept"' in wrong.content.decode()
+
+
+def test_what_is_no_own_entry_cannot_be_changed(page: Client) -> None:
+    for name in ("Qwen3-8B", "none", ""):
+        assert page.get("/catalog/edit/", {"name": name}).status_code == 404
+        told = {"name": name, "family": "Home", "capabilities": ["chat"]}
+        shown = page.post("/catalog/change/", told, follow=True)
+        assert "is no entry of yours any more." in text_of(shown)
+    assert find_model("qwen3:8b").model.family == "Qwen3"
 
 
 def test_a_saved_show_is_read_whole(page: Client) -> None:
