@@ -9,6 +9,7 @@ from labdash.forms import LEAST_CONTEXT, PlainForm
 from labdash.planner.file_types import FILE_TYPES
 from labdash.planner.settings import CACHE_TYPES
 from labdash.queries.fit import Asked
+from labdash.queries.fit_described import LONGEST
 from labdash.queries.fit_files import PACKED_LIMIT
 from labdash.queries.fit_loads import Load
 from labdash.queries.fit_models import LONGEST_NAME
@@ -91,11 +92,21 @@ class FitForm(PlainForm):
         "Choose what counts as free.",
     )
     card = forms.CharField(
-        label="What if there were a",
-        max_length=100,
+        label="Other hardware to try",
+        max_length=LONGEST,
         required=False,
+        error_messages={
+            "max_length": f"Describe the hardware in at most {LONGEST} characters, as RTX 4060 "
+            "or Mac 16 GB."
+        },
+        help_text="Any card, Mac or machine, such as 3060 12 GB, M2 16 GB, mini-PC 32 GB.",
         widget=forms.TextInput(
-            attrs={"list": "gpus", "placeholder": "RTX 5090", "autocomplete": "off"}
+            attrs={
+                "list": "gpus",
+                "placeholder": "RTX 4060",
+                "autocomplete": "off",
+                "spellcheck": "false",
+            }
         ),
     )
     at = forms.CharField(max_length=200, required=False)

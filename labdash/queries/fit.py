@@ -7,14 +7,14 @@ from hashlib import sha256
 
 from django.core.cache import cache
 
-from labdash.catalog.gpus import find_gpu
 from labdash.planner.errors import PlannerError
 from labdash.planner.speed import Speed
 from labdash.queries.bars import Bar, Segment
+from labdash.queries.fit_described import Described, describe
 from labdash.queries.fit_files import pack_model, unpack
-from labdash.queries.fit_loads import Fit, Load, Verdict, fit
+from labdash.queries.fit_loads import RAM_GBS, Fit, Load, Verdict, fit
 from labdash.queries.fit_models import Chosen, choose
-from labdash.queries.fit_places import Card, Place, places_of, what_if_place
+from labdash.queries.fit_places import Card, Place, places_of
 from labdash.queries.fit_table import Table, make_table
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import Library, read_library
@@ -31,7 +31,7 @@ ORDER = ("whole", "part", "unknown", "no")
 class Asked:
     """What a page asks. ``facts`` are those of a file, ``name`` a model's name otherwise.
 
-    ``at`` is the key of the place that the table shows; ``card`` a GPU of the catalog to try.
+    ``at`` is the key of the place that the table shows; ``card`` describes hardware to try.
     ``far``: a model that is not known here is looked for where it is published.
     """
 
@@ -59,6 +59,19 @@ class PlaceFit:
     is_best: bool = False
 
     @property
+    def used_bytes(self) -> int:
+        """Tell what the parts take together."""
+        return sum(part.size_bytes for part in self.parts if part.kind == "model")
+
+    @property
+    def slow_ram_gbs(self) -> tuple[float, float] | None:
+        """Return how fast RAM is taken to be where it takes part and nobody tells."""
+        if self.fit is None or self.place.unified:
+            return None
+        takes_part = self.fit.verdict == "part" or not self.place.cards
+        return (self.place.ram_gbs or RAM_GBS) if takes_part else None
+
+    @property
     def parts(self) -> tuple[Segment, ...]:
         """Sum up what fills the bars, by name."""
         found: dict[tuple[str, str], Segment] = {}
@@ -79,12 +92,21 @@ class NodeFit:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The model and how it does on each node. ``table`` is of one place, ``None`` without any."""
+    """The model and how it does on each node. ``table`` is of one place, ``None`` without any.
+
+    ``described`` is what became of it on the hardware that was described, ``notes`` what was taken
+    for granted there, and ``not_known`` says what to write where the description was not
+    understood. ``is_at_gone``: the table's place was asked for, and is not there any more.
+    """
 
     chosen: Chosen
     nodes: tuple[NodeFit, ...]
     table: Table | None
     shown: PlaceFit | None
+    described: PlaceFit | None = None
+    notes: tuple[str, ...] = ()
+    not_known: str = ""
+    is_at_gone: bool = False
 
     @property
     def tried(self) -> int:
@@ -170,15 +192,39 @@ def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answ
     for view in lab.nodes:
         places = places_of(view, library, without_models=asked.without_models)
         nodes.append(_node(view.node.slug, places, chosen, asked.load))
-    if asked.card and (facts := find_gpu(asked.card)):
-        places = (what_if_place(facts, facts.vram_gb[-1]),)
-        nodes.append(_node("not in the lab", places, chosen, asked.load))
-    found = [place for node in nodes for place in node.places]
+    thought, not_known = read_described(asked.card)
+    described = _try(thought.place, chosen, asked.load) if thought else None
+    found = [*([described] if described else ()), *(each for node in nodes for each in node.places)]
     _refuse_what_all_refuse(found)
-    shown = next((each for each in found if each.place.key == asked.at and each.fit), None)
-    shown = shown or min((each for each in found if each.fit), key=_rank, default=None)
+    shown = _shown(asked, found, described)
     table = make_table(chosen, shown.place, asked.load, shown.fit) if shown and shown.fit else None
-    return Answer(chosen=chosen, nodes=tuple(nodes), table=table, shown=shown)
+    return Answer(
+        chosen=chosen,
+        nodes=tuple(nodes),
+        table=table,
+        shown=shown,
+        described=described,
+        notes=thought.notes if thought else (),
+        not_known=not_known,
+        is_at_gone=bool(asked.at) and all(each.place.key != asked.at for each in found),
+    )
+
+
+def read_described(card: str) -> tuple[Described | None, str]:
+    """Understand a description of hardware, or return the line that says what to write."""
+    try:
+        return (describe(card), "") if card else (None, "")
+    except PlannerError as error:
+        return None, str(error)
+
+
+def _shown(asked: Asked, found: list[PlaceFit], described: PlaceFit | None) -> PlaceFit | None:
+    """Choose the place of the table: the one asked for, what was described, else the best."""
+    tried = [each for each in found if each.fit]
+    wanted = next((each for each in tried if each.place.key == asked.at), None)
+    if wanted is None and described is not None and described.fit:
+        return described
+    return wanted or min(tried, key=_rank, default=None)
 
 
 def _refuse_what_all_refuse(found: list[PlaceFit]) -> None:

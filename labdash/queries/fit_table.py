@@ -1,5 +1,6 @@
 """Quants and contexts on one place: what fits whole, in part, or not, and by how much."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from labdash.planner.errors import PlannerError
@@ -16,6 +17,10 @@ from labdash.queries.fit_places import Place
 
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 MOST_COLUMNS = 7
+# More than 8 bits can hardly be told from them.
+PLAIN = ("F32", "F16", "BF16")
+# Published so and quantized no further.
+NATIVE = "MXFP4"
 # Compute buffers of two quants of one model differ by less.
 NEAR_BYTES = 192 * 2**20
 
@@ -46,12 +51,17 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All rows. ``all_layers`` counts the output layer too."""
+    """All rows. ``all_layers`` counts the output layer too.
+
+    ``best`` is the quant of the least loss that fits whole at the context asked for, empty where
+    none does.
+    """
 
     place: Place
     contexts: tuple[int, ...]
     rows: tuple[Row, ...]
     all_layers: int
+    best: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +93,27 @@ def make_table(chosen: Chosen, place: Place, load: Load, exact: Fit) -> Table:
         if quant == chosen.model.quant:
             cells = [_exact(cell, load, exact) for cell in cells]
         rows.append(Row(quant=quant, weight_bytes=model.weight_bytes, cells=tuple(cells)))
-    layers = chosen.model.shape.block_count + 1
-    return Table(place=place, contexts=contexts, rows=tuple(rows), all_layers=layers)
+    return Table(
+        place=place,
+        contexts=contexts,
+        rows=tuple(rows),
+        all_layers=chosen.model.shape.block_count + 1,
+        best=_best(chosen, rows, load.context),
+    )
+
+
+def _best(chosen: Chosen, rows: Iterable[Row], context: int) -> str:
+    """Choose the largest that fits whole: of 16 bits only what has no other."""
+    own = chosen.own_quant or ""
+    fitting = [
+        row.quant
+        for row in rows
+        if any(cell.context == context and cell.verdict == "whole" for cell in row.cells)
+    ]
+    if own.startswith(NATIVE):
+        return own if own in fitting else ""
+    smaller = [quant for quant in fitting if quant not in PLAIN]
+    return next(reversed(smaller or fitting), "")
 
 
 def contexts_of(model: Model, wanted: int) -> tuple[int, ...]:

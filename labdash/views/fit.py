@@ -13,12 +13,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.catalog.gpus import known_names
+from labdash.catalog.hardware import HARDWARE
 from labdash.fit_form import FitForm
 from labdash.planner.errors import PlannerError
 from labdash.planner.show import model_of_show
-from labdash.queries.fit import Answer, read_fit
+from labdash.queries.fit import Answer, read_described, read_fit
 from labdash.queries.fit_files import pack, pack_model
 from labdash.queries.fit_models import suggestions
+from labdash.queries.guide_cells import variant_at
 from labdash.views.http import Request, button, first_error, sentence, watch
 from labdash.views.uploads import Upload
 
@@ -86,6 +88,8 @@ def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
     form = FitForm(values)
     found, error = (None, refusal) if refusal else _answer(form)
     slider = _slider(values, found)
+    thought, not_known = read_described("" if found or error else values.get("card", ""))
+    best = found.table.best if found and found.table else ""
     context = {
         "title": "Will it fit? · LabDash",
         "form": form,
@@ -93,20 +97,38 @@ def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
         "answer": found,
         "error": error,
         "now": timezone.now(),
+        "thought": thought,
+        "not_known": found.not_known if found else not_known,
+        "best_query": urlencode({**values, "quant": best}),
+        "best_name": _name_at(values, best),
         "slider": slider,
         "is_other_slider": found is not None and sent.get("top") != str(slider.top),
     }
     status = HTTPStatus.UNPROCESSABLE_ENTITY if error else HTTPStatus.OK
     if request.htmx.target == TARGET:
         return TemplateResponse(request, "fit.html#update", context, status=status)
-    context |= {"suggestions": suggestions(), "gpus": known_names()}
+    hardware = (*(each.label for each in HARDWARE), *known_names())
+    context |= {"suggestions": suggestions(), "hardware": hardware}
     return TemplateResponse(request, "fit.html", context, status=status)
 
 
 def _values(sent: QueryDict) -> dict[str, str]:
     """Return what the form shows: what was sent, else how a page begins."""
     given = {name: str(sent[name]) for name in FitForm.base_fields if sent.get(name)}
+    if sent.get("was", given.get("card", "")) != given.get("card", ""):
+        # Other hardware was described since a place was chosen: the table is to be of that.
+        given.pop("at", None)
     return {**FitForm.FIRST, **given}
+
+
+def _name_at(values: Mapping[str, str], quant: str) -> str:
+    """Return the name to pull at a quant, empty where nobody here knows it."""
+    if not quant or values.get("facts"):
+        return ""
+    try:
+        return variant_at(values["model"], quant).name
+    except PlannerError:
+        return ""
 
 
 def _answer(form: FitForm) -> tuple[Answer | None, str]:

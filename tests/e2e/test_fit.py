@@ -32,6 +32,9 @@ def test_table_follows_model_slider_place_and_file(
     window.locator("#at-tower-0").click()
     expect(window.locator("#quants-title")).to_contain_text("of tower")
     expect(wanted).to_contain_text("of 65")
+    # What was described last has the table, whatever was chosen before.
+    window.locator("#id_card").fill("3060 12 GB")
+    expect(window.locator("#quants-title")).to_contain_text("on RTX 3060, 12 GB")
     content = gzip.decompress(HEADER.read_bytes())
     file = tmp_path / "mine.gguf"
     file.write_bytes(content + bytes(3 * 2**20))

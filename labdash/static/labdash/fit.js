@@ -2,6 +2,8 @@
 "use strict";
 (() => {
   const FIRST_BYTES = 2 * 2 ** 20;
+  // A half-written name of hardware is most often none.
+  const TYPED_MS = 700;
   const form = document.getElementById("fit-form");
   const fileForm = document.getElementById("file-form");
   const file = document.getElementById("id_file");
@@ -23,6 +25,13 @@
       file.value = "";
       said.textContent = "";
     }
+  });
+
+  let typed;
+  document.getElementById("id_card").addEventListener("input", (event) => {
+    event.stopPropagation();
+    clearTimeout(typed);
+    typed = setTimeout(() => form.requestSubmit(), TYPED_MS);
   });
 
   // The table that was asked for stands above the buttons that ask for it.

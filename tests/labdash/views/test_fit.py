@@ -112,10 +112,67 @@ def test_installed_model_of_another_name_is_known_by_its_family(page: Client) ->
     assert "installed on rog, whose node does not tell its tensors" in text
 
 
-def test_card_of_the_catalog_can_be_tried(page: Client) -> None:
-    _, text = shown(page, model="qwen3:32b", card="RTX 3090")
-    assert "not in the lab" in text
-    assert "an empty card that is not in the lab" in text
+def title_of_table(text: str) -> str:
+    return bare(text.partition('id="quants-title">')[2].partition("</h2>")[0]).text
+
+
+def test_hardware_that_was_described_comes_first_with_the_table(page: Client) -> None:
+    empty_card()
+    text = text_of(page.get("/fit/?model=qwen3:8b&card=4060+8gb"))
+    order = [text.index(part) for part in ('id="described-title"', 'id="quants"', 'id="node-1"')]
+    assert order == sorted(order)
+    assert title_of_table(text) == "Quants and contexts on RTX 4060, 8 GB"
+    words = bare(text).text
+    assert re.search(r"RTX 4060, 8 GB: fits whole up to [\dk,]+\. In the lab: fits whole", words)
+    assert "fits whole in 1 of 1 place." in words
+    assert "an empty card that is not in the lab" in words
+    assert "At 8k the best that fits whole is Q6_K" in words
+
+
+def test_described_hardware_takes_the_table_until_a_place_of_the_lab_is_chosen(
+    page: Client,
+) -> None:
+    empty_card()
+    asked = "/fit/?model=qwen3:8b&card={}&was={}&at=rog/0"
+    chosen = text_of(page.get(asked.format("RTX+4060", "RTX+4060")))
+    assert title_of_table(chosen) == "Quants and contexts on GPU of rog"
+    other = text_of(page.get(asked.format("Mac+16+GB", "RTX+4060")))
+    assert title_of_table(other) == "Quants and contexts on Mac, 16 GB"
+    assert 'name="at" id="at" value=""' in other
+
+
+def test_place_that_is_gone_is_told(page: Client) -> None:
+    empty_card()
+    assert "not there any more" in shown(page, model="qwen3:8b", at="away/0")[1]
+    assert "not there any more" not in shown(page, model="qwen3:8b", at="rog/0")[1]
+
+
+def test_hardware_that_is_not_understood_gets_a_line_and_the_lab_its_answer(page: Client) -> None:
+    empty_card()
+    status, text = shown(page, model="qwen3:8b", card="Voodoo 9")
+    assert status == 200
+    assert "Voodoo 9: not known, see below. Fits whole in 1 of 1 place." in text
+    assert "Not known: Voodoo 9. Write a graphics card as RTX 4060" in text
+
+
+def test_hardware_without_a_model_is_not_passed_over(page: Client) -> None:
+    assert "Not known: Voodoo 9." in shown(page, card="Voodoo 9")[1]
+    assert "RTX 4060, 8 GB is tried first then." in shown(page, card="4060")[1]
+
+
+def test_machine_without_a_gpu_tells_the_ram_that_its_speed_follows_from(page: Client) -> None:
+    _, text = shown(page, model="qwen3:8b", card="mini-pc")
+    assert "Mini-PC, 32 GB, no GPU: fits in RAM up to" in text
+    assert "(RAM of 26 to 90 GB/s)" in text
+    assert "There is no node yet" not in text
+
+
+def test_sum_in_memory_is_that_of_its_parts(page: Client) -> None:
+    _, text = shown(page, model="qwen3:8b", card="RTX 4060")
+    said = re.search(r"in memory ([\d.]+) GiB : ((?: ?[a-zKV ]+ [\d.]+ GiB)+)", text)
+    assert said
+    parts = re.findall(r"([\d.]+) GiB", said[2])
+    assert float(said[1]) == pytest.approx(sum(map(float, parts)), abs=0.05 * len(parts))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +192,7 @@ def test_card_of_the_catalog_can_be_tried(page: Client) -> None:
         ({"model": "qwen3:8b", "batch": "7"}, "Choose a batch of the list."),
         ({"model": "x" * 999}, "at most 350 characters"),
         ({"facts": "AAAA"}, "What this page kept of the file is damaged"),
+        ({"model": "qwen3:8b", "card": "x" * 999}, "Describe the hardware in at most 100"),
         ({"facts": "\x00"}, "Null characters are not allowed."),
     ],
 )
