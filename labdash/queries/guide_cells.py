@@ -101,6 +101,15 @@ def best_cell(name: str, place: Place, context: int) -> Cell:
     return cell_at(name, usual, place, context)
 
 
+@kept(256)
+def good_cell(place: Place, context: int) -> Cell | None:
+    """Find the largest model that runs well, in its best quant that does; None where none does."""
+    tries = (
+        cell_at(name, quant, place, context) for name in SIZES[::-1] for quant in quants_for(name)
+    )
+    return next((each for each in tries if each.is_good), None)
+
+
 @kept(8192)
 def cell_at(name: str, quant: str, place: Place, context: int) -> Cell:
     """Try one quant at a context. Raises ``PlannerError`` where the engine would refuse it."""

@@ -19,7 +19,7 @@ from labdash.catalog.hardware import (
 from labdash.catalog.models import CatalogModel, find_model
 from labdash.catalog.own import kept
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, variant_at
+from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, variant_at
 from labdash.queries.guide_places import place_of, usual_places
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.tag_names import hub_name
@@ -33,7 +33,7 @@ SHOW_LIMIT = "sysctl iogpu.wired_limit_mb"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A machine with a cell for each size. ``advice`` is what to run on it, None for nothing.
+    """A machine with a cell for each size. ``advice`` is the largest that runs well, if any does.
 
     ``note`` says what its name may hide.
     """
@@ -41,12 +41,8 @@ class Row:
     place: Place
     is_own: bool
     cells: tuple[Cell, ...]
+    advice: Cell | None
     note: str = ""
-
-    @property
-    def advice(self) -> Cell | None:
-        """Return the largest model that runs well."""
-        return next((each for each in reversed(self.cells) if each.is_good), None)
 
     @property
     def is_phone(self) -> bool:
@@ -129,7 +125,8 @@ def row(place: Place, context: int) -> Row:
 
 def _row(place: Place, context: int, *, is_own: bool = False, note: str = "") -> Row:
     cells = tuple(best_cell(name, place, context) for name in SIZES)
-    return Row(place=place, is_own=is_own, cells=cells, note=note)
+    advice = good_cell(place, context)
+    return Row(place=place, is_own=is_own, cells=cells, advice=advice, note=note)
 
 
 def _note(hardware: Hardware) -> str:

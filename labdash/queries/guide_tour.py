@@ -8,8 +8,10 @@ from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, quants_for
+from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, quants_for
+from labdash.queries.guide_hardware import PHONE_KEYS
 from labdash.queries.guide_places import room_of
+from labdash.queries.tag_names import hub_name
 
 # What the tour reckons with: a long talk, or some ten pages.
 CONTEXT = 8192
@@ -35,6 +37,13 @@ class Advice:
     def room_bytes(self) -> int:
         """Tell what there is for a model: on the GPUs, or in the RAM of a machine without any."""
         return room_of(self.place) if self.place.cards else self.place.ram_bytes or 0
+
+    @property
+    def phone_file(self) -> str:
+        """Name the file for an app of llama.cpp, nothing where Ollama pulls it."""
+        if self.place.key not in PHONE_KEYS:
+            return ""
+        return hub_name(find_model(self.cell.model).model, self.cell.variant.quant, "")
 
     @property
     def params(self) -> float | None:
@@ -63,10 +72,9 @@ class Advice:
 
 @kept(64)
 def advise(place: Place) -> Advice:
-    """Find the largest model that runs well, else the smallest, in the best quant that fits."""
-    cells = [best_cell(name, place, CONTEXT) for name in SIZES]
-    at = max((i for i, each in enumerate(cells) if each.is_good), default=0)
-    cell = cells[at]
+    """Find the largest model that runs well, else the smallest, in its best quant that does."""
+    cell = good_cell(place, CONTEXT) or best_cell(SIZES[0], place, CONTEXT)
+    beyond = SIZES[SIZES.index(cell.model) + 1 :]
     quants = quants_for(cell.model)
     number = quants.index(cell.variant.quant)
     near = [cell_at(cell.model, each, place, CONTEXT) for each in quants]
@@ -75,7 +83,7 @@ def advise(place: Place) -> Advice:
         cell=cell,
         larger=near[number - 1] if number else None,
         smaller=near[number + 1] if number + 1 < len(near) else None,
-        beyond=cells[at + 1] if at + 1 < len(cells) else None,
+        beyond=best_cell(beyond[0], place, CONTEXT) if beyond else None,
     )
 
 
