@@ -17,6 +17,5 @@ def make_command(quant: str, *, imatrix: bool = False, options: Iterable[str] = 
         outfile = f"model-{quant}.gguf"
         words = ["python", "convert_hf_to_gguf.py", "MODEL_FOLDER", "--outtype", quant.lower()]
         return command([*words, "--outfile", outfile])
-    matrix = ["--imatrix", "imatrix.gguf"] if imatrix else []
-    made = f"model-{quant}-mine.gguf" if options else f"model-{quant}.gguf"
-    return command(["llama-quantize", *matrix, *options, PLAIN, made, quant])
+    chosen = [*(["--imatrix", "imatrix.gguf"] if imatrix else []), *options]
+    return command(["llama-quantize", *chosen, PLAIN, f"model-{quant}.gguf", quant])

@@ -13,6 +13,7 @@ from labdash.planner.memory.result import DeviceUse
 from labdash.planner.model import Model
 from labdash.planner.settings import Gpu, Settings
 from labdash.queries.bars import Segment
+from labdash.queries.guide_making import CONVERTED, make_command
 from labdash.queries.guide_models import GuideModel, nearest, open_guide_model
 from labdash.queries.opening import requantized
 
@@ -20,8 +21,14 @@ PRESETS = ("7B", "13B", "70B")
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 LEAST_PARAMS, MOST_PARAMS = 1e6, 1e13
-# Bits a weight of the plain formats: nothing beside the numbers themselves.
-PLAIN = (("FP32", 32), ("FP16 or BF16", 16), ("INT8", 8), ("INT4", 4))
+# Bits a weight of the plain formats, nothing beside the numbers themselves, and the file types of
+# GGUF that keep weights so: what is published of them, or how it is made.
+PLAIN = (
+    ("FP32", 32, "F32"),
+    ("FP16 or BF16", 16, "BF16"),
+    ("INT8", 8, "Q8_0"),
+    ("INT4", 4, "Q4_0"),
+)
 # One of each kind; the chapter on names has all of them.
 SHOWN = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K",
@@ -37,8 +44,8 @@ class Row:
     """A format: what the weights take by themselves and everything on a card together.
 
     ``weight_bytes`` is the file's; of it the table of tokens stays in RAM. ``least_gb`` is the
-    smallest card that holds all, None where no single one does. ``quant`` is empty for a format
-    that is no GGUF.
+    smallest card that holds all, None where no single one does. ``quant`` is what is pulled, or
+    where ``pull`` is empty what ``command`` makes.
     """
 
     label: str
@@ -46,9 +53,14 @@ class Row:
     weight_bytes: float
     parts: tuple[Segment, ...]
     least_gb: float | None
-    quant: str = ""
+    quant: str
     pull: str = ""
     kld: float | None = None
+
+    @property
+    def command(self) -> str:
+        """How such a file is made."""
+        return make_command(self.quant)
 
     @property
     def total_bytes(self) -> int:
@@ -95,14 +107,15 @@ def read_memory(*, size: str, name: str, ctx: int) -> Memory:
         params=params,
         model=model,
         ctx=ctx,
-        plain=tuple(_plain_row(each, bits, params, model, ctx) for each, bits in PLAIN),
+        plain=tuple(_plain_row(kind, params, model, ctx) for kind in PLAIN),
         gguf=tuple(_rows(model, params, ctx)),
         beside=use_on_card(model, "Q4_K_M", ctx),
         is_chosen=bool(name),
     )
 
 
-def _plain_row(label: str, bits: int, params: float, model: GuideModel, ctx: int) -> Row:
+def _plain_row(kind: tuple[str, int, str], params: float, model: GuideModel, ctx: int) -> Row:
+    label, bits, quant = kind
     weight_bytes = params * bits / 8
     parts = _parts(int(weight_bytes), use_on_card(model, "F16", ctx))
     return Row(
@@ -111,6 +124,8 @@ def _plain_row(label: str, bits: int, params: float, model: GuideModel, ctx: int
         weight_bytes=weight_bytes,
         parts=parts,
         least_gb=least_card_gb(sum(part.size_bytes for part in parts)),
+        quant=quant,
+        pull="" if quant in CONVERTED else model.pull_name(quant),
     )
 
 

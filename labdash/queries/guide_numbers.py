@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from math import log10, sqrt
 from statistics import NormalDist, fmean
 
+from labdash.planner.file_types import FILE_TYPES
 from labdash.planner.ggml import TYPES
+from labdash.queries.guide_making import CONVERTED, make_command
 
 # Width of one bit in a drawing.
 BIT_WIDTH = 10
@@ -36,7 +38,10 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class NumberFormat:
-    """``digits`` are the decimal ones that are kept; ``step`` the largest relative rounding."""
+    """``digits`` are the decimal ones that are kept; ``step`` the largest relative rounding.
+
+    ``quant`` is the file type of GGUF that keeps weights so.
+    """
 
     name: str
     bits: int
@@ -45,6 +50,12 @@ class NumberFormat:
     smallest: str
     digits: float | None
     step: float | None
+    quant: str
+
+    @property
+    def command(self) -> str:
+        """How to make such a file, nothing where files of its kind are published."""
+        return make_command(self.quant) if self.quant in CONVERTED else ""
 
     @property
     def width(self) -> int:
@@ -82,6 +93,7 @@ def _float(name: str, *, exponent: int, mantissa: int) -> NumberFormat:
         largest=f"±{_power(largest)}",
         smallest=_power(2.0 ** (1 - bias)),
         digits=(mantissa + 1) * log10(2),
+        quant=name.replace("FP", "F"),
         step=2.0 ** -(mantissa + 1),
     )
 
@@ -99,6 +111,7 @@ def _integer(name: str, *, bits: int) -> NumberFormat:
         smallest="1, times the scale of its group",
         digits=None,
         step=None,
+        quant=f"Q{bits}_0",
     )
 
 
@@ -113,12 +126,16 @@ def _power(value: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockType:
-    """How a tensor type keeps a group: the bits of its numbers and those of its scales."""
+    """How a tensor type keeps a group: the bits of its numbers and those of its scales.
+
+    ``quant`` is the usual file type whose base it is.
+    """
 
     name: str
     block: int
     block_bytes: int
     number_bits: int
+    quant: str
 
     @property
     def bits(self) -> float:
@@ -140,9 +157,16 @@ def block_types() -> tuple[BlockType, ...]:
             block=TYPES[name].block,
             block_bytes=TYPES[name].block_bytes,
             number_bits=number_bits,
+            quant=_usual_of(name),
         )
         for name, number_bits in bits.items()
     )
+
+
+def _usual_of(base: str) -> str:
+    """Name the usual file type of a base: of several the medium mix."""
+    names = [kind.name for kind in FILE_TYPES.values() if kind.base == base]
+    return next((name for name in names if name.endswith("_M")), names[0])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import row_bytes
-from labdash.queries.guide_memory import CARD, CONTEXTS, PRESETS, read_memory
-from labdash.queries.guide_models import catalog_names
+from labdash.queries.guide_memory import CARD, CONTEXTS, PRESETS, read_memory, read_params
+from labdash.queries.guide_models import catalog_names, nearest
 from labdash.queries.guide_numbers import number_formats
 from labdash.views.guide import asked_context, chapter_page
 from labdash.views.http import Request, sentence
@@ -30,6 +30,7 @@ def guide_memory(request: Request) -> HttpResponse:
         found = read_memory(size=size, name=name, ctx=ctx)
     except PlannerError as problem:
         error = sentence(str(problem))
+    usual = found.model if found else nearest(read_params(FIRST_SIZE))
     return chapter_page(
         request,
         "memory",
@@ -42,7 +43,8 @@ def guide_memory(request: Request) -> HttpResponse:
         presets=PRESETS,
         card=CARD,
         names=catalog_names(),
-        formats=number_formats(),
+        formats=[(each, usual.pull_name(each.quant)) for each in number_formats()],
+        usual=usual,
         kv_share=KV_SHARE,
         q8_step=Q8_STEP,
     )

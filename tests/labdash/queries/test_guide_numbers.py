@@ -4,10 +4,10 @@ import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import TYPES
+from labdash.queries.guide_ladder import read_ladder
 from labdash.queries.guide_memory import least_card_gb, read_memory, read_params
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import open_guide_model
-from labdash.queries.guide_ladder import read_ladder
 from labdash.queries.guide_numbers import block_types, number_formats, rounding
 from labdash.queries.guide_quality import read_quality
 from labdash.queries.opening import requantized
@@ -81,6 +81,37 @@ def test_mix_of_q4_k_m_protects_values_and_output() -> None:
     guarded = {part.label for part in mix.parts if part.is_protected}
     assert guarded == {"Attention: values", "Feed forward: down", "Output head"}
     assert sum(part.share for part in mix.parts) == pytest.approx(1, abs=1e-3)
+
+
+def test_ladder_tells_the_file_that_its_button_pulls() -> None:
+    _, rungs = read_ladder("gpt-oss:20b")
+    rung = next(each for each in rungs if each.quant == "MXFP4_MOE")
+    # The catalog's record of Ollama's file, and llama-quantize's rules: attention in 8 bits there.
+    assert (rung.pull, rung.file_bytes) == ("gpt-oss:20b", 13_780_154_624)
+    assert rung.made_bytes / 1e9 == pytest.approx(12.1, abs=0.05)
+    assert rung.is_other_mix
+    assert rung.least_gb == 16
+
+
+def test_steps_that_nobody_publishes_are_made() -> None:
+    _, rungs = read_ladder("qwen3:8b")
+    made = {rung.quant for rung in rungs if not rung.is_pulled}
+    assert made == {"F32", "BF16", "MXFP4_MOE", "Q1_0", "Q2_0", "TQ1_0", "TQ2_0"}
+
+
+def test_plain_formats_lead_to_the_type_that_keeps_weights_so() -> None:
+    rows = {row.label: row for row in read_memory(size="", name="qwen3:8b", ctx=8192).plain}
+    assert rows["INT8"].pull == "qwen3:8b-q8_0"
+    assert rows["INT4"].pull == "hf.co/unsloth/Qwen3-8B-GGUF:Q4_0"
+    assert "--outtype f32 " in rows["FP32"].command
+    assert not rows["FP32"].pull
+    quants = {each.name: each.quant for each in number_formats()}
+    assert quants == {"FP32": "F32", "FP16": "F16", "BF16": "BF16", "INT8": "Q8_0", "INT4": "Q4_0"}
+
+
+def test_groups_lead_to_the_usual_file_with_that_base() -> None:
+    quants = [each.quant for each in block_types()]
+    assert quants == ["Q4_0", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q3_K_M", "Q2_K"]
 
 
 def test_ladder_greys_what_was_measured_alone() -> None:
