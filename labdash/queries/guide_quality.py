@@ -1,8 +1,7 @@
 """What quantization costs in quality: as it was measured, against the size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import log10
 
 from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, qualities
@@ -11,13 +10,8 @@ from labdash.queries.opening import requantized
 
 # The model on which perplexity and divergence were measured.
 MEASURED_ON = "llama3:8b"
-# The drawing: its size, and the KL divergences and bits a weight at its edges.
-WIDTH, HEIGHT = 640, 260
-LEFT, BOTTOM = 40, 24
-LEAST_KLD, MOST_KLD = 5e-4, 4.0
-LEAST_BITS, MOST_BITS = 1.5, 9.5
-LINES = (0.001, 0.01, 0.1, 1.0)
-NAMED = frozenset(("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "IQ2_XS", "IQ1_M"))
+# Fewer bits than these are for need alone.
+FEW_BITS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +36,6 @@ class Row:
     def quant(self) -> str:
         """Name the type."""
         return self.measured.quant
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A type in the drawing of loss against size."""
-
-    label: str
-    x: float
-    y: float
-    is_dominated: bool
-    is_named: bool
 
 
 @kept(2)
@@ -93,32 +76,11 @@ def is_dominated(row: Row, rows: Iterable[Row]) -> bool:
     )
 
 
-def points(rows: Sequence[Row]) -> list[Point]:
-    """Place types in the drawing, but for those of sixteen bits."""
-    return [
-        Point(
-            label=row.quant,
-            x=x_of(row.bits),
-            y=y_of(row.measured.kld),
-            is_dominated=row.is_dominated,
-            is_named=row.quant in NAMED,
-        )
-        for row in rows
-        if row.bits <= MOST_BITS
-    ]
-
-
-def x_of(bits: float) -> float:
-    """Place bits a weight in the drawing."""
-    return round(LEFT + (bits - LEAST_BITS) / (MOST_BITS - LEAST_BITS) * (WIDTH - LEFT), 1)
-
-
-def y_of(kld: float) -> float:
-    """Place a loss in the drawing, where each line is a factor of ten."""
-    share = (log10(kld) - log10(LEAST_KLD)) / (log10(MOST_KLD) - log10(LEAST_KLD))
-    return round((1 - share) * (HEIGHT - BOTTOM), 1)
-
-
 def find_row(quant: str) -> Row:
     """Return the row of a type that was measured."""
     return next(row for row in read_quality() if row.quant == quant)
+
+
+def best_below(bits: float) -> Row:
+    """Return the type of fewer bits that loses least."""
+    return min((row for row in read_quality() if row.bits < bits), key=lambda row: row.measured.kld)

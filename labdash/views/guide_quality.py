@@ -5,11 +5,11 @@ from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
-from labdash.queries import guide_quality as chart
+from labdash.queries import guide_chart as chart
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import catalog_names, open_guide_model
 from labdash.queries.guide_numbers import OUTLIER_SIGMAS, block_types, rounding
-from labdash.queries.guide_quality import find_row, points, read_quality
+from labdash.queries.guide_quality import FEW_BITS, MEASURED_ON, best_below, find_row, read_quality
 from labdash.queries.opening import requantized
 from labdash.views.guide import chapter_page
 from labdash.views.http import Request, sentence
@@ -41,15 +41,18 @@ def guide_quality(request: Request) -> HttpResponse:
         quants=[each for each in FILE_TYPES if each not in ("F32", "F16", "BF16")],
         names=catalog_names(),
         rows=rows,
-        points=points(rows),
+        points=chart.points(rows),
         lines=[(kld, chart.y_of(kld)) for kld in chart.LINES],
-        ticks=[(bits, chart.x_of(bits)) for bits in range(2, 10)],
+        ticks=[(bits, chart.x_of(bits)) for bits in chart.BITS],
         chart=chart,
+        f16=find_row("F16"),
         q8=find_row("Q8_0"),
         q4=find_row("Q4_K_M"),
+        few=best_below(FEW_BITS),
+        few_bits=FEW_BITS,
         q2=find_row("Q2_K"),
-        f16=rows[0],
-        blocks=block_types(),
+        measured_on=MEASURED_ON,
+        blocks=[(each, find_row(each.quant).pull) for each in block_types()],
         rounding=rounding(),
         outlier=OUTLIER_SIGMAS,
     )
