@@ -14,18 +14,23 @@ from labdash.queries.guide_cells import (
     load_of,
     variant_at,
 )
-from labdash.queries.guide_commands import Command, make_commands, run_commands
+from labdash.queries.guide_commands import Command, HubFile, hub_file, run_commands
+from labdash.queries.guide_recipes import AS_PUBLISHED, is_published_small, make_commands
 from labdash.queries.opening import DEFAULT_QUANT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A cell with its commands. ``original_bytes`` is what the weights take in 16 bits."""
+    """A cell with its commands. ``original_bytes`` is what the weights take as published.
+
+    ``file`` is the one that programs besides Ollama load.
+    """
 
     known: CatalogModel
     notice: str
     place: Place
     cell: Cell
+    file: HubFile
     run: tuple[Command, ...]
     make: tuple[Command, ...]
     original_bytes: int | None
@@ -42,14 +47,16 @@ def read_start(
     else:
         cell = best_cell(name, place, context)
     made = cell.variant.quant if cell.variant.quant.startswith(("Q", "IQ")) else DEFAULT_QUANT
+    original = AS_PUBLISHED if is_published_small(found.model) else "BF16"
     return Start(
         known=found.model,
         notice=found.notice or "",
         place=place,
         cell=cell,
+        file=hub_file(found.model, cell.variant.quant, name),
         run=run_commands(cell, place, found.model, _url(place, addresses)),
         make=make_commands(found.model, made),
-        original_bytes=variant_at(name, "BF16").file_bytes,
+        original_bytes=variant_at(name, original).file_bytes,
     )
 
 

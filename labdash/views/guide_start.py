@@ -8,7 +8,7 @@ from labdash.guide_lab_form import StartForm, filled, first_place
 from labdash.planner.errors import PlannerError
 from labdash.queries.addresses import read_addresses
 from labdash.queries.fit_models import suggestions
-from labdash.queries.guide_commands import GONE
+from labdash.queries.guide_gone import GONE
 from labdash.queries.guide_places import find_place, own_places, usual_places
 from labdash.queries.guide_start import read_start
 from labdash.queries.library import read_library

@@ -6,9 +6,11 @@ import pytest
 
 from labdash.catalog.models import find_model
 from labdash.planner.errors import PlannerError
-from labdash.queries.guide_commands import GONE, make_commands, mlx_bits
+from labdash.queries.guide_commands import hub_file, mlx_bits
+from labdash.queries.guide_gone import GONE
 from labdash.queries.guide_one_model import read_model
 from labdash.queries.guide_places import usual_places
+from labdash.queries.guide_recipes import make_commands
 from labdash.queries.guide_start import Start, read_start
 
 
@@ -56,6 +58,68 @@ def test_unknown_model_and_quant_are_refused_with_one_line() -> None:
     for model, quant in (("no-such-model", ""), ("qwen3:8b", "Q9_9")):
         with pytest.raises(PlannerError):
             start("rtx-4060", model, quant)
+
+
+@pytest.mark.parametrize(
+    ("model", "quant", "repository", "is_recorded"),
+    [
+        ("qwen3:8b", "Q4_K_M", "Qwen/Qwen3-8B-GGUF", True),
+        ("qwen2.5-coder:7b", "Q4_K_M", "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF", True),
+        ("qwen3:8b", "Q6_K", "unsloth/Qwen3-8B-GGUF", False),
+        # Recorded under another name than the model's: where it lies is a guess.
+        ("llama3.1:8b", "Q4_K_M", "unsloth/Llama-3.1-8B-Instruct-GGUF", False),
+    ],
+)
+def test_file_lies_where_it_was_recorded(
+    model: str, quant: str, repository: str, is_recorded: bool
+) -> None:
+    file = hub_file(find_model(model).model, quant, model)
+    assert (file.repository, file.is_recorded) == (repository, is_recorded)
+
+
+def test_repository_that_was_asked_for_stays() -> None:
+    asked = "hf.co/prithivMLmods/VibeThinker-3B-GGUF"
+    file = hub_file(find_model(asked).model, "Q8_0", asked)
+    assert (file.repository, file.quant) == ("prithivMLmods/VibeThinker-3B-GGUF", "Q8_0")
+
+
+def test_lm_studio_is_given_an_address_since_names_with_a_quant_are_refused() -> None:
+    # lms takes OWNER/NAME for its own catalog: letters, digits and hyphens, no quant.
+    text = lines(start("rtx-4060", "qwen3:8b"))["by-lm-studio"]
+    assert re.search(
+        r"^lms get https://huggingface\.co/[\w.-]+/[\w.-]+@[a-z0-9_]+$", text, re.MULTILINE
+    )
+
+
+def test_each_tool_gets_an_environment_of_its_own() -> None:
+    # Their pins of torch and compressed-tensors exclude each other.
+    made = make_commands(find_model("qwen3:8b").model, "Q4_K_M")
+    folders = [re.findall(r"python3 -m venv (\S+)", each.text) for each in made]
+    assert folders == [["gguf-tools"], ["gptq-tools"], ["awq-tools"]]
+    for each in made:
+        assert not re.search(r"^pip ", each.text, re.MULTILINE)
+
+
+def test_what_is_published_in_four_bits_is_not_rounded_again() -> None:
+    # llama-quantize: "requantizing from type mxfp4 is disabled".
+    found = start("rtx-3090", "gpt-oss:20b")
+    assert [each.id for each in found.make] == ["make-gguf"]
+    assert "llama-quantize" not in found.make[0].text
+    assert found.original_bytes == 13_780_154_624
+
+
+def test_model_that_only_embeds_gets_no_matrix_and_no_formats_of_chats() -> None:
+    made = make_commands(find_model("nomic-embed-text").model, "Q8_0")
+    assert [each.id for each in made] == ["make-gguf"]
+    assert "imatrix" not in made[0].text
+
+
+def test_routers_of_a_mixture_are_not_rounded() -> None:
+    ignored = {
+        name: "(gate|router)$" in make_commands(find_model(name).model, "Q4_K_M")[2].text
+        for name in ("qwen3:30b", "qwen3:8b")
+    }
+    assert ignored == {"qwen3:30b": True, "qwen3:8b": False}
 
 
 def test_dead_tools_are_called_by_no_command() -> None:
