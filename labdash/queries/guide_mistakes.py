@@ -4,22 +4,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from labdash.catalog.gpus import GpuFacts, find_gpu
+from labdash.catalog.gpus import GpuFacts
 from labdash.catalog.hardware import mac_limit_mib, mac_share_bytes
 from labdash.catalog.models import PublishedFile, find_model, models
 from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
-from labdash.planner.model import Model
 from labdash.planner.ollama import CONTEXT_TIERS
 from labdash.planner.speed import Speed
-from labdash.queries.fit_loads import Fit, Load, fit, speed_of
-from labdash.queries.fit_places import Place, what_if_place
-from labdash.queries.guide_models import elements_of
+from labdash.queries.fit_loads import Load, speed_of
+from labdash.queries.fit_places import Place
+from labdash.queries.guide_cells import variant_at
+from labdash.queries.guide_tried import CONTEXT, Tried, bits_of, empty_card, gpu_named, tried
 from labdash.queries.opening import open_model
-from labdash.queries.tag_names import hub_name, library_name
 
 BILLION = 1e9
-CONTEXT = 8192
 SEVENTY, EIGHT = "llama3.3:70b", "llama3.1:8b"
 MIXTURE, DENSE = "qwen3:30b", "qwen3:32b"
 # RAM in GB/s: two channels of DDR4-3200, and of DDR5-5600.
@@ -32,33 +30,13 @@ ALIKE = (("qwen3:8b", "Q4_K_M"), ("qwen3:1.7b", "Q4_K_M"), ("gpt-oss:20b", "MXFP
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A model on empty cards. ``needed_bytes`` is what it takes of them whole, context and all.
-
-    ``room_bytes`` is what the cards hold. ``quality`` is None where nobody measured the quant.
-    ``pull`` is the name to pull the file by.
-    """
-
-    name: str
-    quant: str
-    pull: str
-    context: int
-    bits: float
-    weight_bytes: int
-    kv_bytes: int
-    needed_bytes: int
-    room_bytes: int
-    fit: Fit
-    quality: Quality | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mix:
     """A file type as a list of tensor types with their counts, and its bits of a parameter."""
 
     name: str
     quant: str
     pull: str
+    guessed: bool
     bits: float
     bytes: int
     types: tuple[tuple[str, int], ...]
@@ -145,6 +123,11 @@ class Mistakes:
         return self.mixture, self.dense
 
     @property
+    def on_two(self) -> tuple[Tried, ...]:
+        """Return what was tried on two cards."""
+        return tuple(pair.two for pair in self.pairs)
+
+    @property
     def defaults_in_all(self) -> int:
         """Count the tags of which is known what they hold."""
         return sum(count for _, count in self.defaults)
@@ -153,13 +136,13 @@ class Mistakes:
 @kept(1)
 def read_mistakes() -> Mistakes:
     """Work out all numbers; they follow from the catalog alone."""
-    big, small = _place("RTX 3090"), _place("RTX 4060")
+    big, small = empty_card("RTX 3090"), empty_card("RTX 4060")
     return Mistakes(
         seventy=tuple(
-            _tried(SEVENTY, quant, big) for quant in ("Q4_K_M", "Q3_K_S", "Q2_K", "IQ2_XS")
+            tried(SEVENTY, quant, big) for quant in ("Q4_K_M", "Q3_K_S", "Q2_K", "IQ2_XS")
         ),
         contexts=tuple(
-            _tried(EIGHT, "Q4_K_M", small, context) for context in (4096, 16_384, 32_768, 131_072)
+            tried(EIGHT, "Q4_K_M", small, context) for context in (4096, 16_384, 32_768, 131_072)
         ),
         mixes=tuple(_mix(quant) for quant in ("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M")),
         simple=tuple(_mix(quant) for quant in ("Q8_0", "Q6_K", "Q4_K_S", "Q4_0")),
@@ -170,12 +153,12 @@ def read_mistakes() -> Mistakes:
             for ram in MACS_GIB
         ),
         pairs=tuple(_pair(big, quant) for quant in ("Q4_K_S", "Q4_K_M")),
-        mixture=_tried(MIXTURE, "Q4_K_M", big),
+        mixture=tried(MIXTURE, "Q4_K_M", big),
         mixture_total=_billions(find_model(MIXTURE).model.params_total),
         mixture_active=_billions(find_model(MIXTURE).model.params_active),
-        dense=_tried(DENSE, "Q4_K_M", big),
+        dense=tried(DENSE, "Q4_K_M", big),
         spilled=tuple(_spilled(big)),
-        large_small=(_tried(SEVENTY, "IQ2_XS", big), _tried(EIGHT, "F16", big)),
+        large_small=(tried(SEVENTY, "IQ2_XS", big), tried(EIGHT, "F16", big)),
         cards=tuple(_card(name) for name in ("RTX 4090", "RTX 5090")),
         tags=tuple(_tags("llama3.2")),
         alike=tuple(_alike(name, quant) for name, quant in ALIKE),
@@ -186,56 +169,15 @@ def _billions(count: int | None) -> float | None:
     return None if count is None else count / BILLION
 
 
-def _facts(name: str) -> GpuFacts:
-    found = find_gpu(name)
-    if found is None:
-        raise LookupError(name)
-    return found
-
-
-def _place(name: str) -> Place:
-    facts = _facts(name)
-    return what_if_place(facts, facts.vram_gb[0])
-
-
-def _tried(name: str, quant: str, place: Place, context: int = CONTEXT) -> Tried:
-    model = open_model(name, quant, imatrix=quant.startswith("IQ")).model
-    found = fit(model, place, Load(context=context))
-    room = sum(card.room_bytes or 0 for card in place.cards)
-    whole = found.verdict == "whole"
-    taken = sum(device.total_bytes for device in found.used)
-    return Tried(
-        name=name,
-        quant=quant,
-        pull=_pull(name, quant),
-        context=context,
-        bits=_bits(model),
-        weight_bytes=model.weight_bytes,
-        kv_bytes=sum(device.kv_bytes for device in found.used) + found.estimate.host.kv_bytes,
-        needed_bytes=taken if whole else room + found.short_bytes,
-        room_bytes=room,
-        fit=found,
-        quality=find_quality(quant),
-    )
-
-
-def _pull(name: str, quant: str) -> str:
-    model = find_model(name).model
-    return library_name(model, quant) or hub_name(model, quant, name)
-
-
-def _bits(model: Model) -> float:
-    return model.weight_bytes * 8 / elements_of(model)
-
-
 def _mix(quant: str) -> Mix:
-    model = open_model(EIGHT, quant).model
+    model, published = open_model(EIGHT, quant).model, variant_at(EIGHT, quant)
     counts = Counter(each.type for each in model.tensors if len(each.shape) > 1)
     return Mix(
         name=EIGHT,
         quant=quant,
-        pull=_pull(EIGHT, quant),
-        bits=_bits(model),
+        pull=published.name,
+        guessed=published.guessed,
+        bits=bits_of(model),
         bytes=model.weight_bytes,
         types=tuple(counts.most_common()),
         quality=find_quality(quant),
@@ -252,8 +194,8 @@ def _pair(place: Place, quant: str) -> Pair:
     room = card.room_bytes or 0
     joined = replace(card, room_bytes=2 * room, total_bytes=2 * (card.total_bytes or 0))
     return Pair(
-        two=_tried(SEVENTY, quant, replace(place, cards=(card, card))),
-        one=_tried(SEVENTY, quant, replace(place, cards=(joined,))),
+        two=tried(SEVENTY, quant, replace(place, cards=(card, card))),
+        one=tried(SEVENTY, quant, replace(place, cards=(joined,))),
     )
 
 
@@ -268,7 +210,7 @@ def _spilled(place: Place) -> Iterator[Spilled]:
 
 
 def _card(name: str) -> tuple[GpuFacts, Tried]:
-    return _facts(name), _tried("qwen3:8b", "Q4_K_M", _place(name))
+    return gpu_named(name), tried("qwen3:8b", "Q4_K_M", empty_card(name))
 
 
 def _tags(family: str) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """How the guide writes what no other page does."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from django import template
 
 from labdash.planner.speed import Speed
@@ -12,6 +15,24 @@ MANY_GB = 1000
 SMALL_PERCENT = 0.1
 # Below it a decimal tells something.
 FEW_TOKENS_PER_S = 10
+
+
+class Published(Protocol):
+    """A row of a table whose file has a name to pull."""
+
+    @property
+    def quant(self) -> str:
+        """The file's type."""
+
+    @property
+    def guessed(self) -> bool:
+        """Whether nobody has seen that name published."""
+
+
+@register.filter
+def guesses(rows: Iterable[Published]) -> str:
+    """List the quants whose names to pull nobody has seen published; nothing where all are."""
+    return ", ".join(dict.fromkeys(row.quant for row in rows if row.guessed))
 
 
 @register.filter

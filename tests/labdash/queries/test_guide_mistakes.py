@@ -1,6 +1,10 @@
 """The right numbers beside popular claims, against arithmetic and what others recorded."""
 
-from labdash.queries.guide_mistakes import Tried, read_mistakes
+from itertools import chain
+
+from labdash.catalog.models import find_model
+from labdash.queries.guide_mistakes import Mix, read_mistakes
+from labdash.queries.guide_tried import Tried
 
 GIB = 2**30
 # llama.cpp's log on a Mac M1 Max and M2 Max with 32 GB, in MiB.
@@ -63,3 +67,14 @@ def test_facts_are_those_that_were_recorded() -> None:
     assert len(found.alike) == 3
     assert all(len(each.files) > 1 for each in found.alike)
     assert [facts.bandwidth_gbs for facts, _ in found.cards] == [1008, 1792]
+
+
+def test_names_that_nobody_has_seen_are_called_guesses() -> None:
+    found = read_mistakes()
+    tables: tuple[tuple[Tried | Mix, ...], ...] = (
+        found.seventy, found.mixes, found.simple, found.large_small, found.on_two,
+    )  # fmt: skip
+    for each in chain(*tables):
+        is_recorded = any(file.file == each.pull for file in find_model(each.name).model.files)
+        assert each.guessed == (not is_recorded)
+    assert (found.seventy[0].pull, found.seventy[0].guessed) == ("llama3.3:70b", False)
