@@ -1,50 +1,65 @@
 """What one model takes in each format with four bits, and how fast a card could read it at most."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from labdash.catalog.gpus import GpuFacts, find_gpu
-from labdash.catalog.models import find_model
+from labdash.catalog.models import CatalogModel, find_model
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.errors import PlannerError
 from labdash.planner.formats import Awq, Format, Gptq, Mlx, Plain, weight_bytes
+from labdash.planner.lab import Variant
 from labdash.planner.model import Model, Tensor
+from labdash.planner.telling.quoting import command
+from labdash.queries.guide_cells import variant_at
+from labdash.queries.guide_commands import base_of
 from labdash.queries.guide_models import elements_of
+from labdash.queries.guide_recipes import AS_PUBLISHED, awq_folder, gptq_folder, is_published_small
 from labdash.queries.opening import is_file, is_remote, open_model
 
 GIGA = 1e9
+CONTEXT = 8192
 FOUR_BITS = "Q4_K_M"
-# Formats beside GGUF by the key that the page knows them by.
-FORMATS: dict[str, Format] = {
-    "safetensors": Plain(bits=16),
+BITS: dict[str, Format] = {
     "gptq": Gptq(bits=4, group_size=128),
     "awq": Awq(bits=4, group_size=128),
     "mlx": Mlx(bits=4, group_size=64),
+    "safetensors": Plain(bits=16),
 }
+
+type Sizes = Sequence[tuple[Tensor, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A model in one format. ``bits`` are of a parameter.
+    """A model in one format, by the key that pages know it by. ``bits`` are of a parameter.
 
     ``ceiling`` is tokens a second of one answer, which no engine passes: each token reads every
-    active weight once. None where the format does not run on the card.
+    active weight once. None where the format does not run on the card. ``text`` is the command
+    that runs or makes it; a GGUF file is pulled instead.
     """
 
+    key: str
+    label: str
     bytes: int
     bits: float
     ceiling: float | None
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """A model in all formats, on one card. ``stored`` has a key a format, GGUF's among them."""
+    """A model in all formats, on one card. ``gguf`` is the file to pull.
+
+    ``published_small``: its originals have four bits, so nobody makes GPTQ or AWQ files of it.
+    """
 
     name: str
-    hf_repo: str
     card: GpuFacts
-    stored: dict[str, Stored]
+    gguf: Variant
+    stored: tuple[Stored, ...]
     mixture: bool
+    published_small: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +97,7 @@ MEASURED: Sequence[Measured] = (
     ),
 )
 # What the same width costs in GGUF, of llama.cpp's own table.
+MEASURED_GGUF = "llama3:8b"
 OF_GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "IQ4_XS", "Q4_0")
 
 
@@ -92,39 +108,96 @@ def read_formats(name: str, card: str) -> Formats:
         raise PlannerError(f"the catalog has no GPU {card[:60]!r}: write one as RTX 3090")
     if is_remote(name) or is_file(name):
         raise PlannerError("formats are compared for models of the catalog: write one as qwen3:8b")
-    model = find_model(name).model
+    known = find_model(name).model
     plain = open_model(name, "F16").model
-    four = open_model(name, FOUR_BITS).model
-    stored = {"gguf": _stored(plain, [(each, each.bytes) for each in four.tensors], facts)}
-    for key, kind in FORMATS.items():
-        sized = [(each, weight_bytes([each], kind)) for each in plain.tensors]
-        stored[key] = _stored(plain, sized, facts if runs_on(key, facts) else None)
+    small = is_published_small(known)
+    gguf = variant_at(name, AS_PUBLISHED if small else FOUR_BITS)
+    stored = _small_ones(known, gguf) if small else _usual_ones(known, gguf, plain)
     return Formats(
-        name=model.ollama or model.name,
-        hf_repo=model.hf_repo,
+        name=known.ollama or known.name,
         card=facts,
-        stored=stored,
+        gguf=gguf,
+        stored=tuple(_stored(plain, facts, *each) for each in stored),
         mixture=plain.shape.experts is not None,
+        published_small=small,
     )
+
+
+type Row = tuple[str, str, Sizes, str]
+
+
+def _usual_ones(known: CatalogModel, gguf: Variant, plain: Model) -> Iterator[Row]:
+    """Size a model whose originals have 16 bits."""
+    yield "gguf", f"GGUF, {gguf.quant}", _as_they_are(gguf.model), ""
+    served = _served(gptq_folder(known))
+    yield "gptq", "GPTQ, 4 bits in groups of 128", _sized(plain, BITS["gptq"]), served
+    served = _served(awq_folder(known))
+    yield "awq", "AWQ, 4 bits in groups of 128", _sized(plain, BITS["awq"]), served
+    yield "mlx", "MLX, 4 bits in groups of 64", _sized(plain, BITS["mlx"]), _for_mlx(known)
+    served = _served(known.hf_repo)
+    yield "safetensors", "safetensors, 16 bits", _sized(plain, BITS["safetensors"]), served
+
+
+def _small_ones(known: CatalogModel, gguf: Variant) -> Iterator[Row]:
+    """Size a model whose experts are published in MXFP4: every format keeps them so."""
+    yield "gguf", "GGUF, MXFP4 as published", _as_they_are(gguf.model), ""
+    label = "MLX, MXFP4 and the rest in 4 bits"
+    yield "mlx", label, _beside_mxfp4(gguf.model, BITS["mlx"]), _for_mlx(known)
+    sizes = _beside_mxfp4(gguf.model, BITS["safetensors"])
+    yield "safetensors", "safetensors, MXFP4 as published", sizes, _served(known.hf_repo)
+
+
+def _as_they_are(model: Model) -> Sizes:
+    return [(each, each.bytes) for each in model.tensors]
+
+
+def _sized(model: Model, kind: Format) -> Sizes:
+    return [(each, weight_bytes([each], kind)) for each in model.tensors]
+
+
+def _beside_mxfp4(model: Model, kind: Format) -> Sizes:
+    return [
+        (each, each.bytes if each.type == "mxfp4" else weight_bytes([each], kind))
+        for each in model.tensors
+    ]
+
+
+def _served(what: str) -> str:
+    return command(["vllm", "serve", what, "--max-model-len", str(CONTEXT)])
+
+
+def _for_mlx(known: CatalogModel) -> str:
+    options = ["-q", "--q-bits", "4", "--mlx-path", f"{base_of(known)}-4bit"]
+    return command(["mlx_lm.convert", "--model", known.hf_repo, *options])
 
 
 def runs_on(key: str, facts: GpuFacts) -> bool:
     """Tell whether an engine of the format takes a card: MLX is Apple's, GPTQ and AWQ are not."""
+    if key == "gguf":
+        return True
     return (facts.vendor == "apple") == (key == "mlx") or key == "safetensors"
 
 
-def gguf_qualities() -> list[Quality]:
-    """Return what was measured of GGUF files of about four bits, and of more."""
-    return [row for quant in OF_GGUF if (row := find_quality(quant))]
+def gguf_qualities() -> list[tuple[Quality, Variant]]:
+    """Return what was measured of GGUF files of about four bits, and of more, and the files."""
+    rows = (find_quality(quant) for quant in OF_GGUF)
+    return [(row, variant_at(MEASURED_GGUF, row.quant)) for row in rows if row]
 
 
-def _stored(plain: Model, sized: Sequence[tuple[Tensor, int]], facts: GpuFacts | None) -> Stored:
+def _stored(plain: Model, facts: GpuFacts, key: str, label: str, sized: Sizes, text: str) -> Stored:
     size = sum(count for _, count in sized)
-    ceiling = facts.bandwidth_gbs * GIGA / _read_bytes(plain, sized) if facts else None
-    return Stored(bytes=size, bits=size * 8 / elements_of(plain), ceiling=ceiling)
+    reads = facts.bandwidth_gbs * GIGA / _read_bytes(plain, sized)
+    return Stored(
+        key=key,
+        label=label,
+        bytes=size,
+        bits=size * 8 / elements_of(plain),
+        ceiling=reads if runs_on(key, facts) else None,
+        text=text,
+    )
 
 
-def _read_bytes(plain: Model, sized: Sequence[tuple[Tensor, int]]) -> float:
+def _read_bytes(plain: Model, sized: Sizes) -> float:
     """Tell what a token reads: of the experts a few, and of a token table of its own one row."""
     experts = plain.shape.experts
     used = experts.used / experts.count if experts else 1.0

@@ -20,7 +20,7 @@ def guide_formats(request: Request) -> HttpResponse:
     """Compare the formats for a model and a card."""
     name = request.GET.get("model", "").strip()[:LONGEST] or FIRST_MODEL
     card = request.GET.get("card", "").strip()[:LONGEST] or FIRST_CARD
-    found, error = None, ""
+    found, error, qualities = None, "", gguf_qualities()
     try:
         found = read_formats(name, card)
     except PlannerError as refused:
@@ -35,5 +35,6 @@ def guide_formats(request: Request) -> HttpResponse:
         suggestions=suggestions(),
         gpus=known_names(),
         measured=MEASURED,
-        qualities=gguf_qualities(),
+        qualities=qualities,
+        files=[file for _, file in qualities],
     )
