@@ -24,6 +24,7 @@ from labdash.queries.fit_places import Place
 from labdash.queries.lab import read_lab
 from labdash.queries.library import read_library
 from labdash.queries.quant_ladder import known_quant
+from labdash.sources.registry import address_of
 
 # What people look for; nearly all can chat.
 SOUGHT = ("tools", "vision", "thinking", "code", "embedding")
@@ -89,6 +90,15 @@ class Entry:
     def is_published(self) -> bool:
         """Whether there is a name to pull it by: of what LabDash comes with, the usual one."""
         return not self.model.own or self.name != self.model.name or "/" in self.model.hf_repo
+
+    @property
+    def can_be_planned(self) -> bool:
+        """Whether Ollama would take its name: an own entry's may have spaces."""
+        try:
+            address_of(self.name)
+        except PlannerError:
+            return False
+        return True
 
     @property
     def can_more(self) -> bool:
