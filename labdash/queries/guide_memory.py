@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from labdash.catalog.engines import newest_engine
-from labdash.catalog.gpus import find_gpu, gpus
+from labdash.catalog.gpus import GpuFacts, find_gpu, gpus
+from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.quality import find_quality
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.estimate import estimate
-from labdash.planner.memory.overhead import driver_reserve
+from labdash.planner.memory.overhead import driver_reserve, overhead_of
 from labdash.planner.memory.result import DeviceUse
 from labdash.planner.model import Model
 from labdash.planner.settings import Gpu, Settings
@@ -84,6 +85,39 @@ class Memory:
     def most_bytes(self) -> int:
         """The longest bar."""
         return max(row.total_bytes for row in (*self.plain, *self.gguf))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The least and the most of something among the usual machines of the guide."""
+
+    low: float
+    high: float
+
+
+def card_speeds_gbs() -> Range:
+    """Tell how fast the usual cards read their own memory."""
+    speeds = [facts.bandwidth_gbs for facts in _usual_cards()]
+    return Range(low=min(speeds), high=max(speeds))
+
+
+def ram_speeds_gbs() -> Range:
+    """Tell how fast a usual PC reads its RAM."""
+    speeds = [each.ram_gbs for each in HARDWARE if each.kind == "ram" and each.ram_gbs]
+    return Range(low=min(low for low, _ in speeds), high=max(high for _, high in speeds))
+
+
+def overheads_bytes() -> Range:
+    """Tell what one process takes of a usual card beside its buffers."""
+    sizes = [
+        overhead_of(vendor=facts.vendor, sm_count=facts.sm_count).bytes for facts in _usual_cards()
+    ]
+    return Range(low=min(sizes), high=max(sizes))
+
+
+def _usual_cards() -> list[GpuFacts]:
+    found = (find_gpu(each.gpu, each.gpu_gb * GIB) for each in HARDWARE if each.kind == "cards")
+    return [facts for facts in found if facts]
 
 
 def read_params(text: str) -> float:

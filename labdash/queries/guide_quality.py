@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import exp, log
 
 from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, qualities
@@ -84,3 +85,8 @@ def find_row(quant: str) -> Row:
 def best_below(bits: float) -> Row:
     """Return the type of fewer bits that loses least."""
     return min((row for row in read_quality() if row.bits < bits), key=lambda row: row.measured.kld)
+
+
+def rise_a_bit(more: Row, less: Row) -> float:
+    """Tell by which factor the loss grows for each bit between two types."""
+    return exp(log(less.measured.kld / more.measured.kld) / (more.bits - less.bits))

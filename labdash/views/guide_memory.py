@@ -5,7 +5,16 @@ from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import row_bytes
-from labdash.queries.guide_memory import CARD, CONTEXTS, PRESETS, read_memory, read_params
+from labdash.queries.guide_memory import (
+    CARD,
+    CONTEXTS,
+    PRESETS,
+    card_speeds_gbs,
+    overheads_bytes,
+    ram_speeds_gbs,
+    read_memory,
+    read_params,
+)
 from labdash.queries.guide_models import catalog_names, nearest
 from labdash.queries.guide_numbers import number_formats
 from labdash.views.guide import asked_context, chapter_page
@@ -31,6 +40,7 @@ def guide_memory(request: Request) -> HttpResponse:
     except PlannerError as problem:
         error = sentence(str(problem))
     usual = found.model if found else nearest(read_params(FIRST_SIZE))
+    formats = number_formats()
     return chapter_page(
         request,
         "memory",
@@ -43,7 +53,13 @@ def guide_memory(request: Request) -> HttpResponse:
         presets=PRESETS,
         card=CARD,
         names=catalog_names(),
-        formats=[(each, usual.pull_name(each.quant)) for each in number_formats()],
+        formats=[(each, usual.pull_name(each.quant)) for each in formats],
+        of_format={each.name: each for each in formats},
+        first_bytes=[read_params(FIRST_SIZE) * bits / 8 for bits in (32, 4)],
+        first_size=FIRST_SIZE,
+        cards=card_speeds_gbs(),
+        ram=ram_speeds_gbs(),
+        overheads=overheads_bytes(),
         usual=usual,
         kv_share=KV_SHARE,
         q8_step=Q8_STEP,

@@ -9,7 +9,14 @@ from labdash.queries import guide_chart as chart
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import catalog_names, open_guide_model
 from labdash.queries.guide_numbers import OUTLIER_SIGMAS, block_types, rounding
-from labdash.queries.guide_quality import FEW_BITS, MEASURED_ON, best_below, find_row, read_quality
+from labdash.queries.guide_quality import (
+    FEW_BITS,
+    MEASURED_ON,
+    best_below,
+    find_row,
+    read_quality,
+    rise_a_bit,
+)
 from labdash.queries.opening import requantized
 from labdash.views.guide import chapter_page
 from labdash.views.http import Request, sentence
@@ -51,6 +58,8 @@ def guide_quality(request: Request) -> HttpResponse:
         few=best_below(FEW_BITS),
         few_bits=FEW_BITS,
         q2=find_row("Q2_K"),
+        rise=rise_a_bit(find_row("Q5_K_M"), find_row("Q3_K_M")),
+        rise_below=rise_a_bit(best_below(FEW_BITS), rows[-1]),
         measured_on=MEASURED_ON,
         blocks=[(each, find_row(each.quant).pull) for each in block_types()],
         rounding=rounding(),

@@ -5,11 +5,18 @@ import pytest
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import TYPES
 from labdash.queries.guide_ladder import read_ladder
-from labdash.queries.guide_memory import least_card_gb, read_memory, read_params
+from labdash.queries.guide_memory import (
+    card_speeds_gbs,
+    least_card_gb,
+    overheads_bytes,
+    ram_speeds_gbs,
+    read_memory,
+    read_params,
+)
 from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import open_guide_model
 from labdash.queries.guide_numbers import block_types, number_formats, rounding
-from labdash.queries.guide_quality import read_quality
+from labdash.queries.guide_quality import find_row, read_quality, rise_a_bit
 from labdash.queries.opening import requantized
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +52,19 @@ def test_least_card_holds_what_its_driver_leaves() -> None:
     assert least_card_gb(8 * 2**30) != 8
     assert least_card_gb(7 * 2**30) == 8
     assert least_card_gb(10**12) is None
+
+
+def test_ranges_of_the_prose_are_those_of_the_usual_machines() -> None:
+    cards, ram, overheads = card_speeds_gbs(), ram_speeds_gbs(), overheads_bytes()
+    # Makers' figures: RTX 4060 and RTX 5090; DDR4-3200 in one channel, DDR5-5600 in two.
+    assert (cards.low, cards.high) == (272, 1792)
+    assert (ram.low, ram.high) == (25.6, 89.6)
+    assert 100 * 2**20 < overheads.low < overheads.high < 700 * 2**20
+
+
+def test_loss_rises_faster_where_bits_are_few() -> None:
+    usual = rise_a_bit(find_row("Q5_K_M"), find_row("Q3_K_M"))
+    assert 2.5 < usual < 3.5 < rise_a_bit(find_row("IQ2_M"), find_row("IQ1_S"))
 
 
 def test_number_formats_are_those_of_the_standards() -> None:
