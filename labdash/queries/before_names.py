@@ -36,6 +36,12 @@ class Offer:
         """Return the name to pull."""
         return self.variant.name
 
+    @property
+    def less_sure(self) -> float | None:
+        """Tell by which share its perplexity is above that of 16 bits, None if not measured."""
+        plain = find_quality("F16")
+        return self.quality.ppl_8b / plain.ppl_8b - 1 if self.quality and plain else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:

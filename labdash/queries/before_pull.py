@@ -1,6 +1,6 @@
 """The verdict before a pull: every quant of a model on every server, at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -130,12 +130,28 @@ class Row:
     is_own: bool
     cells: tuple[Cell, ...]
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its registry said that it has no such name."""
+        return self.published is not None and self.published.state == "gone"
+
+    @property
+    def doubt(self) -> str:
+        """Say why nobody knows that it is published, empty where somebody has seen it."""
+        if self.is_gone or not self.offer.variant.guessed:
+            return ""
+        if self.published is None:
+            return "not looked up yet" if can_be_asked(self.offer.name) else "not looked up"
+        is_dead = bool(dead_reason((self.offer.name,)))
+        return "registry not reachable" if is_dead else "registry does not tell"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
     """The answer. ``unasked`` counts names of which no registry told anything yet.
 
-    ``dead`` says why a registry could not be asked.
+    ``dead`` says why a registry could not be asked; ``others`` are names that can be pulled
+    instead of the one asked for, the best first.
     """
 
     question: Question
@@ -144,6 +160,12 @@ class Verdicts:
     rows: tuple[Row, ...]
     unasked: int
     dead: str
+    others: tuple[Offer, ...] = ()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was named is not published: nothing is proposed in its place then."""
+        return self.own is not None and self.own.is_gone
 
     @property
     def own(self) -> Row | None:
@@ -158,12 +180,16 @@ class Verdicts:
     @property
     def picked(self) -> tuple[Cell, ...]:
         """Return what is proposed."""
+        if self.is_gone:
+            return ()
         return tuple(cell for row in self.rows for cell in row.cells if cell.is_picked)
 
     @property
     def offers_any(self) -> bool:
         """Whether anything can be ticked."""
-        return any(cell.may_be_pulled for row in self.rows for cell in row.cells)
+        return not self.is_gone and any(
+            cell.may_be_pulled for row in self.rows for cell in row.cells
+        )
 
 
 def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
@@ -187,7 +213,19 @@ def read_verdicts(question: Question, *, now: datetime) -> Verdicts:
         rows=rows if question.alone else marked(rows),
         unasked=sum(name not in found for name in names if can_be_asked(name)),
         dead=dead_reason(names or [question.name]),
+        others=_others(family, found),
     )
+
+
+def _others(family: Family, found: Mapping[str, Published]) -> tuple[Offer, ...]:
+    """Return what is published beside what was named: as a registry said, else as was seen."""
+    others = [offer for offer in family.offers if not is_own(offer, family)]
+    states = {name: told.state for name, told in found.items()}
+    there = [offer for offer in others if states.get(offer.name) == "there"]
+    seen = (
+        offer for offer in others if not offer.variant.guessed and states.get(offer.name) != "gone"
+    )
+    return tuple(there or seen)
 
 
 def _told(lab: LabView) -> Stores:

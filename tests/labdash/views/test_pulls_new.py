@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -232,8 +233,69 @@ def test_name_that_is_not_published_is_told(page: Client, monkeypatch: pytest.Mo
     with registry(status=404) as (service, _):
         use(monkeypatch, service)
         text = shown(page, "model=qwen3:14b&look=1")
-        assert "it is not published under this name" in text
+        assert "qwen3:14b is not published: nothing can be pulled under this name." in text
+        assert "No other quant of it is known to be published" in text
         assert ticked(page, "model=qwen3:14b") == {}
+
+
+def say(name: str, state: published.State) -> None:
+    """Let a registry have said of a name what a question about it finds."""
+    known = published.Published(state=state)
+    cache.set(published._key(name), known, 60)
+
+
+def test_where_what_was_named_is_not_published_nothing_is_offered_but_links_to_what_is(
+    page: Client,
+) -> None:
+    card("rog")
+    assert "rog" in ticked(page, "model=qwen3:14b-fp16")
+    say("qwen3:14b-fp16", "gone")
+    say("qwen3:14b", "there")
+    say("qwen3:14b-q8_0", "gone")
+    text = text_of(page.get(whole("model=qwen3:14b-fp16&context=16384")))
+    assert "qwen3:14b-fp16 is not published: nothing can be pulled" in bare(text).text
+    assert 'name="pick"' not in text
+    assert "Pull what is ticked" not in text
+    note = text.partition("Published instead:")[2].partition("</div>")[0]
+    links = [unescape(each) for each in re.findall(r'href="([^"]+)"', note)]
+    assert links == ["?model=qwen3%3A14b&context=16384&room=free"]
+    assert "ollama pull" not in text
+    first = text_of(page.get("/pulls/new/?model=qwen3:14b-fp16"))
+    assert "Published instead:" in first
+
+
+@pytest.mark.parametrize(
+    ("look", "words"), [("all", "(not looked up yet)"), ("1", "(registry not reachable)")]
+)
+def test_name_that_nobody_has_seen_published_says_why(page: Client, look: str, words: str) -> None:
+    card("rog")
+    text = shown(page, f"model=qwen3:14b&look={look}")
+    assert f"hf.co/unsloth/Qwen3-14B-GGUF:Q6_K {words}" in text
+    assert " ? " not in text
+
+
+def test_registry_that_does_not_tell_is_not_called_dead(page: Client) -> None:
+    card("rog")
+    say("hf.co/unsloth/Qwen3-14B-GGUF:Q6_K", "unknown")
+    assert "Q6_K (registry does not tell)" in shown(page, "model=qwen3:14b")
+
+
+def test_other_computer_gets_its_line_to_copy(page: Client) -> None:
+    card("rog")
+    text = text_of(page.get("/pulls/new/?model=qwen3:14b"))
+    assert "On a computer that is not in this lab: ollama pull qwen3:14b" in bare(text).text
+    (copied,) = re.findall(r'data-copy="([^"]+)"', text)
+    assert f'id="{copied}" tabindex="0">ollama pull qwen3:14b<' in text
+    assert "copy.js" in text
+
+
+def test_loss_is_told_in_words_that_lead_to_their_meaning(page: Client) -> None:
+    card("rog")
+    text = text_of(page.get(whole("model=qwen3:14b")))
+    table = text.partition('class="fit-table verdicts"')[2].partition("</form>")[0]
+    assert 'href="/guide/quality/#measured">Less sure by</a>' in table
+    assert '<td data-label="Less sure by">+2.4 %</td>' in table
+    assert not re.search(r"\bKL\b|\bppl\b", bare(table).text)
 
 
 def test_model_that_only_a_registry_knows_is_read_there(
