@@ -340,7 +340,10 @@ def _assumed(name: str, sold: tuple[float, ...], said: int | None) -> tuple[str,
 
 
 def _without_size(kind: str, gb: int, such_as: str) -> str:
-    return f"{kind}: reckoned with {gb} GB of RAM, as no size was said. Write it as {such_as}."
+    return (
+        f"{kind}: reckoned with {gb} GB of RAM, as no size was said. With another, write it as "
+        f"{such_as}."
+    )
 
 
 def _sold(facts: GpuFacts) -> tuple[float, ...]:

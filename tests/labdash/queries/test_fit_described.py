@@ -91,7 +91,7 @@ def test_what_was_not_said_is_taken_for_granted_aloud(
     [
         ("laptop 32 GB", 28, "with one, write the card, such as RTX 4060 Laptop."),
         ("mini-pc", 28, "reckoned with 32 GB of RAM, as no size was said"),
-        ("phone", 3, "Write it as phone 8 GB."),
+        ("phone", 3, "With another, write it as phone 8 GB."),
         ("2 GB laptop", 0, "without a graphics card"),
     ],
 )

@@ -157,7 +157,9 @@ def test_hardware_that_is_not_understood_gets_a_line_and_the_lab_its_answer(page
 
 def test_hardware_without_a_model_is_not_passed_over(page: Client) -> None:
     assert "Not known: Voodoo 9." in shown(page, card="Voodoo 9")[1]
-    assert "RTX 4060, 8 GB is tried first then." in shown(page, card="4060")[1]
+    text = shown(page, card="4060")[1]
+    assert "RTX 4060, 8 GB: choose a model." in text
+    assert "RTX 4060, 8 GB is tried first then." in text
 
 
 def test_machine_without_a_gpu_tells_the_ram_that_its_speed_follows_from(page: Client) -> None:
