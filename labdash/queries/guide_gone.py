@@ -61,7 +61,7 @@ GONE = (
     Gone(
         id="gone-create",
         old="ollama create --quantize on a GGUF file",
-        state="refused by Ollama's newest source: only imports of safetensors are quantized",
+        state="refused by Ollama 0.34 and later: it quantizes only what it imports for MLX",
         new="llama-quantize, then ollama create",
         text="llama-quantize model-BF16.gguf model-Q4_K_M.gguf Q4_K_M",
     ),
