@@ -36,15 +36,17 @@ def read_entries(text: str) -> tuple[Row, ...]:
 
     Raises ``PlannerError`` with the entry and the key that is wrong.
     """
+    if not text.strip("\ufeff \t\r\n"):
+        raise PlannerError("this file is empty")
     found = _documents(text)
     if len(found) > MOST_ENTRIES:
         raise PlannerError(f"this file has {len(found)} entries: at most {MOST_ENTRIES} are taken")
     if not found:
         raise PlannerError("this file has no entry")
-    rows = tuple(check_entry(entry, where) for where, entry in found)
+    rows = [(where, check_entry(entry, where)) for where, entry in found]
     _refuse_twice(rows, "name")
     _refuse_twice(rows, "ollama")
-    return rows
+    return tuple(row for _, row in rows)
 
 
 def check_entry(entry: object, where: str = "the entry") -> Row:
@@ -63,7 +65,13 @@ def check_entry(entry: object, where: str = "the entry") -> Row:
     if row.get("latest") and not row.get("ollama"):
         raise PlannerError(f"{where}: latest says which tag a bare name means: give ollama, too")
     _check_metadata(row, where)
-    return row
+    return in_order(row)
+
+
+def in_order(row: Row) -> Row:
+    """Put the keys of an entry and of its files in one order, as they are written."""
+    files = [{key: file[key] for key in FILE if key in file} for file in row["files"]]
+    return {key: files if key == "files" else row[key] for key in ENTRY if key in row}
 
 
 def _repository(name: str) -> str:
@@ -117,15 +125,16 @@ def _check_metadata(row: Row, where: str) -> None:
             raise PlannerError(f"{where}: metadata: {error}") from None
 
 
-def _refuse_twice(rows: Iterable[Row], key: str) -> None:
-    seen: set[str] = set()
-    for row in rows:
+def _refuse_twice(rows: Iterable[tuple[str, Row]], key: str) -> None:
+    seen: dict[str, str] = {}
+    for where, row in rows:
         value = str(row.get(key) or "").lower()
         if value and value in seen:
             raise PlannerError(
-                f"two entries have the {key} {_short(row[key])}: leave one of them out"
+                f"{seen[value]} and {where} have the {key} {_short(row[key])}: "
+                "leave one of them out"
             )
-        seen.add(value)
+        seen[value] = where
 
 
 def _documents(text: str) -> list[tuple[str, object]]:

@@ -17,7 +17,9 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise LabDashError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > LONGEST_BYTES:
-        raise LabDashError(f"{path} is too large for a lab's file")
+        raise LabDashError(
+            f"{path} is too large: of a file at most {LONGEST_BYTES >> 20} MiB are read"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from labdash.catalog.entries import MOST_ENTRIES
 from labdash.catalog.models import CatalogModel
 from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
@@ -65,7 +66,9 @@ def quant_fit(known: CatalogModel, quant: str, places: tuple[Place, ...]) -> Lab
     return replace(found, speed=None) if "embedding" in known.capabilities else found
 
 
-@kept(2048)
+# More than the catalog can hold, else a page would ask for ever: each that it works out would push
+# out the one that it asks for next.
+@kept(4 * MOST_ENTRIES)
 def _fit(name: str, quant: str, places: tuple[Place, ...]) -> LabFit:
     try:
         model = choose_stock(name, quant)

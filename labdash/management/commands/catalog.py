@@ -1,6 +1,7 @@
 """The lab's own entries of the catalog: new models need no new release."""
 
 from argparse import SUPPRESS
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -12,7 +13,10 @@ from labdash.management.base import LabDashCommand
 from labdash.management.files import read_text
 from labdash.planner.errors import PlannerError
 from labdash.queries.catalog_export import entries_text
+from labdash.queries.own_catalog import entries_path, entries_trouble
 
+# So many names and notes are written out; --json has all of them.
+MOST_TOLD = 20
 ONE_OBJECT: dict[str, Any] = {
     "action": "store_true",
     "default": SUPPRESS,
@@ -57,6 +61,11 @@ class Command(LabDashCommand):
             self.stdout.write("\n".join(_lines(done, is_trial=options["dry_run"])))
 
     def _export(self, options: dict[str, Any]) -> None:
+        folder = entries_path().parent
+        if not folder.exists() and not options["all"]:
+            raise LabDashError(f"no lab here yet, in {folder}: run deploy/up")
+        if trouble := entries_trouble():
+            raise LabDashError(f"the lab's own entries cannot be read: {trouble}")
         self.stdout.write(entries_text(everything=options["all"]), ending="")
 
     def _remove(self, options: dict[str, Any]) -> None:
@@ -85,9 +94,16 @@ def _lines(done: Imported, *, is_trial: bool) -> list[str]:
         ("remove", "Removed", done.removed),
     )
     lines = [
-        f"{f'Would {verb}' if is_trial else past}: {', '.join(names)}"
+        f"{f'Would {verb}' if is_trial else past}: {_some(names, ', ')}"
         for verb, past, names in told
         if names
     ]
     same = [f"Already there: {done.same}."] if done.same else []
-    return [*lines, *same, *(f"note: {line}" for line in done.notes)]
+    notes = [_some([f"note: {line}" for line in done.notes], "\n")] if done.notes else []
+    return [*lines, *same, *notes]
+
+
+def _some(texts: Sequence[str], between: str) -> str:
+    """Write the first of them, and how many more there are."""
+    more = [f"and {len(texts) - MOST_TOLD} more"] if len(texts) > MOST_TOLD else []
+    return between.join([*texts[:MOST_TOLD], *more])

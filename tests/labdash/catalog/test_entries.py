@@ -84,6 +84,10 @@ def test_what_is_kept_of_an_entry_can_be_read_again(name: str) -> None:
             {"files": [{**FILE, "byte": 1}]},
             "entry 1 (Home-8B): files[0]: there is no key byte: did you mean bytes?",
         ),
+        (
+            {"metadata": {**SHAPE, "word": "\ud800"}},
+            "entry 1 (Home-8B): metadata.word is a number, a word",
+        ),
         ({"files": [{"file": "x"}]}, "entry 1 (Home-8B): files[0]: the key bytes is missing"),
         ({"files": [{**FILE, "bytes": 0}]}, "entry 1 (Home-8B): files[0]: bytes is a whole number"),
     ],
@@ -98,7 +102,9 @@ def test_a_wrong_key_is_named_in_one_line(change: dict[str, Any], told: str) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "this file is no JSON"),
+        ("", "this file is empty"),
+        ("\ufeff\r\n", "this file is empty"),
+        ("{", "this file is no JSON"),
         ("[]", "this file has no entry"),
         ("[3]", "entry 1 is no object"),
         ("[" * 100_000, "this file nests too deeply"),
@@ -106,7 +112,14 @@ def test_a_wrong_key_is_named_in_one_line(change: dict[str, Any], told: str) -> 
         ('{"name": "a", "name": "b"}', "this file is no JSON: an object has a key of name twice"),
         ('{"name": "a"}', "entry 1 (a): the key family is missing"),
         (f"{json.dumps(ENTRY)}\n{{", "line 2 is no JSON"),
-        (f"{json.dumps(ENTRY)}\n{json.dumps(ENTRY)}", "two entries have the name Home-8B"),
+        (
+            f"{json.dumps(ENTRY)}\n\n{json.dumps({**ENTRY, 'name': 'home-8b'})}",
+            "line 1 and line 3 have the name home-8b: leave one of them out",
+        ),
+        (
+            json.dumps([{**ENTRY, "name": n, "ollama": "home:8b"} for n in "ab"]),
+            "entry 1 and entry 2 have the ollama home:8b",
+        ),
     ],
 )
 def test_what_is_no_catalog_is_refused_in_one_line(text: str, told: str) -> None:

@@ -62,20 +62,36 @@ def test_what_was_exported_is_there_already(
     long = {**ENTRY, "name": "Home (2) of nine hundred letters", "source": "x" * 900}
     file = {"bytes": 5_000_000_000, "file": "hf.co/me/Home-8B-GGUF:Q4_K_M"}
     run(capsys, "import", written(folder, ENTRY, {**long, "files": [file]}))
-    call_command("catalog", "export")
-    text = capsys.readouterr().out
-    (folder / "mine.jsonl").write_text(text)
-    assert run(capsys, "import", str(folder / "mine.jsonl"), "--prune") == {
-        "added": [],
-        "changed": [],
-        "removed": [],
-        "same": 2,
-        "notes": [],
-        "dry_run": False,
-    }
-    call_command("catalog", "export")
-    assert capsys.readouterr().out == text
-    assert own_catalog.entries_trouble() == ""
+    for everything, same in ((), 2), (("--all",), 2):
+        call_command("catalog", "export", *everything)
+        text = capsys.readouterr().out
+        (folder / "mine.jsonl").write_text(text)
+        done = run(capsys, "import", str(folder / "mine.jsonl"), "--prune")
+        assert (done["same"], done["changed"], done["removed"]) == (same, [], [])
+        call_command("catalog", "export", *everything)
+        assert capsys.readouterr().out == text
+        assert own_catalog.entries_trouble() == ""
+
+
+def test_what_cannot_be_read_is_not_exported_as_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "catalog.jsonl").write_text("{")
+    with pytest.raises(CommandError, match="own entries cannot be read: this file is no JSON"):
+        call_command("catalog", "export")
+    own_catalog.follow(folder / "none")
+    with pytest.raises(CommandError, match="no lab here yet"):
+        call_command("catalog", "export")
+    assert capsys.readouterr().out == ""
+
+
+def test_of_many_entries_some_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unheard = [{**ENTRY, "name": f"M-{n}", "arch": "unheard-of"} for n in range(1000)]
+    call_command("catalog", "import", written(folder, *unheard))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(", M-19, and 980 more")
+    assert len([line for line in lines if line.startswith("note: ")]) == 20
+    assert lines[-1] == "and 980 more"
 
 
 def test_the_file_before_is_kept_and_a_damaged_one_is_not_written_over(
