@@ -28,6 +28,8 @@ USUAL_CONTEXT = 8192
 # Few people need more.
 MOST_USUAL = 16_384
 USUAL_MODEL = "qwen3:8b"
+# No mixtures of experts: most of what people run is dense. The largest first.
+DENSE = ("llama3.3:70b", "qwen3:32b", "qwen3:14b", "qwen3:8b", "qwen3:4b", "llama3.2:1b")
 # Looked at where context decides nothing on any of the reader's machines.
 USUAL_PLACE = "rtx-3060"
 # The drawing: its height is in pixels, its width is stretched.
@@ -42,6 +44,7 @@ NEAR_ROOM = 14
 ABOVE = 0.45
 # How far from a mark its words stand, in pixels.
 WORDS_ABOVE, WORDS_BELOW = 10, 20
+NAME_HEIGHT = 12
 # So near an end of the axis a mark's words begin or end at it.
 EDGE_PERCENT = 5
 
@@ -74,15 +77,16 @@ class Mark:
 class Step:
     """A quant. ``most_context`` is the longest at which it fits whole, 0 for none.
 
-    ``line`` is all of it, from ``begin_y``, ``inside`` the part that fits, ``mark`` where that ends
-    within the drawing. ``plan_context`` is what to plan it with.
+    ``line`` is all of it, ``name_y`` where its name stands if there is room for it, ``inside`` the
+    part that fits, ``mark`` where that ends within the drawing. ``plan_context`` is what to plan it
+    with.
     """
 
     variant: Variant
     most_context: int
     plan_context: int
     line: str
-    begin_y: float
+    name_y: float | None
     inside: str
     mark: Mark | None
     colour: int
@@ -146,11 +150,16 @@ def choose(own: Sequence[Place], place: Place | None, name: str) -> tuple[Place,
         return place, name
     usual = {each.key: each for each in usual_places()}
     for each in (place,) if place else (*own, usual[USUAL_PLACE]):
-        best = max(_names(each, name), key=lambda one: _changes(one, each), default="")
-        if best and any(_changes(best, each)):
+        if best := _telling(each, _names(each, name)) or (place and _telling(each, DENSE)):
             return each, best
     found = place or max(own, key=room_of, default=usual[USUAL_PLACE])
     return found, name or advised(found)
+
+
+def _telling(place: Place, names: Iterable[str]) -> str:
+    """Return the first of the models whose quant hangs most on the context, if it does at all."""
+    best = max(names, key=lambda name: _changes(name, place), default="")
+    return best if best and any(_changes(best, place)) else ""
 
 
 def advised(place: Place) -> str:
@@ -163,9 +172,7 @@ def _names(place: Place, name: str) -> tuple[str, ...]:
     if name:
         return (name,)
     cells = [best_cell(each, place, USUAL_CONTEXT) for each in reversed(SIZES)]
-    return tuple(
-        each.model for each in cells if each.is_good and each.variant.model.shape.experts is None
-    )
+    return tuple(each.model for each in cells if each.is_good and each.model in DENSE)
 
 
 @kept(512)
@@ -283,18 +290,21 @@ def _steps(
     used: Sequence[tuple[int, ...]],
     plot: _Plot,
 ) -> Iterable[Step]:
-    above = True
+    above, named_y = True, -float(NAME_HEIGHT)
     for index, (variant, sizes) in enumerate(zip(variants, used, strict=True)):
         most = cell_at(name, variant.quant, place, plot.contexts[0]).most_context or 0
         mark = _mark(plot, sizes, most, above=above)
         # Neighbours write on either side of the line.
         above = above != bool(mark)
+        begin_y = plot.y(sizes[0])
+        has_room = begin_y - named_y >= NAME_HEIGHT
+        named_y = begin_y if has_room else named_y
         yield Step(
             variant=variant,
             most_context=most,
             plan_context=max((each for each in plot.contexts if each <= most), default=0),
             line=_line(plot, sizes, plot.contexts[-1]),
-            begin_y=plot.y(sizes[0]),
+            name_y=begin_y if has_room else None,
             inside=_line(plot, sizes, most) if most >= plot.contexts[0] else "",
             mark=mark,
             colour=index + 1,

@@ -1,12 +1,14 @@
 """Reduce context before quant: the drawing crosses the room where the planner says that it does."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_curve import HEIGHT, Curve, choose, curve
+from labdash.queries.guide_cells import SIZES, variant_at
+from labdash.queries.guide_curve import DENSE, HEIGHT, NAME_HEIGHT, Curve, choose, curve
 from labdash.queries.guide_places import usual_places
 
 
@@ -43,7 +45,8 @@ def test_mark_is_where_a_line_meets_the_room() -> None:
 
 def test_every_line_begins_within_the_drawing_and_ends_of_axes_too() -> None:
     found = curve(usual("rtx-3060"), "qwen3:14b")
-    assert all(0 <= step.begin_y <= HEIGHT for step in found.steps)
+    assert all(0 <= step.name_y <= HEIGHT for step in found.steps if step.name_y is not None)
+    assert sum(step.name_y is not None for step in found.steps) == len(found.steps)
     assert all(0 <= tick.at <= HEIGHT for tick in found.up)
     assert (found.across[0].at, found.across[0].value) == (0, 2048)
     assert all(0 <= tick.at < 100 for tick in found.across)
@@ -51,7 +54,7 @@ def test_every_line_begins_within_the_drawing_and_ends_of_axes_too() -> None:
 
 def test_halves_of_the_context_are_as_far_apart_as_each_other() -> None:
     found = curve(usual("rtx-3060"), "llama3.2:1b")
-    steps = [b.at - a.at for a, b in zip(found.across, found.across[1:], strict=False)]
+    steps = [b.at - a.at for a, b in pairwise(found.across)]
     assert steps == pytest.approx([steps[0]] * len(steps), abs=0.11)
 
 
@@ -108,10 +111,31 @@ def test_own_machine_on_which_context_decides_comes_first() -> None:
 
 @pytest.mark.parametrize("own", [(), (mine("mini-pc", "mini"),)])
 def test_usual_card_is_looked_at_where_context_decides_nothing(own: tuple[Place, ...]) -> None:
-    place, model = choose(own, None, "llama3.2:3b" if own else "")
-    assert place.key in {"rtx-3060", "mini"}
-    assert choose(own, None, "")[0].key == "rtx-3060"
-    assert model
+    place, model = choose(own, None, "")
+    assert place.key == "rtx-3060"
+    assert curve(place, model).lesson is not None
+
+
+def test_model_that_fits_everywhere_is_drawn_on_the_own_machine() -> None:
+    own = (mine("mini-pc", "mini"),)
+    assert choose(own, None, "llama3.2:1b") == (own[0], "llama3.2:1b")
+
+
+@pytest.mark.parametrize("key", ["rtx-3090", "mini-pc", "rtx-4060", "rtx-5090"])
+def test_chosen_machine_is_shown_with_a_model_that_teaches_there(key: str) -> None:
+    assert curve(*choose((), usual(key), "")).lesson is not None
+
+
+def test_names_of_lines_that_lie_together_are_not_written_over_each_other() -> None:
+    steps = curve(usual("2-p40"), "llama3.2:1b").steps
+    named = [step.name_y for step in steps if step.name_y is not None]
+    assert len(named) < len(steps)
+    assert all(b - a >= NAME_HEIGHT for a, b in pairwise(named))
+
+
+def test_dense_models_are_those_of_the_table() -> None:
+    dense = [name for name in SIZES if variant_at(name, "Q8_0").model.shape.experts is None]
+    assert tuple(reversed(dense)) == DENSE
 
 
 def test_unknown_model_is_refused_with_and_without_a_machine() -> None:
