@@ -9,7 +9,7 @@ from math import prod
 from django.conf import settings
 from django.core.cache import cache
 
-from labdash.catalog.entries import KEY, MOST_LISTED, NAME, QUANT
+from labdash.catalog.entries import CAPABILITIES, KEY, MOST_LISTED, NAME, QUANT
 from labdash.catalog.models import QUANT as TAG_QUANT
 from labdash.catalog.own import Row
 from labdash.planner.encoders import ENCODERS
@@ -17,12 +17,13 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.facts import Length, Value
 from labdash.planner.model import Model
 from labdash.planner.tables import tensors_of
-from labdash.queries.fit_files import pack_model, unpack
+from labdash.queries.fit_files import capabilities_of, pack_model, unpack
 from labdash.queries.registries import ollama_registry
 from labdash.queries.tag_names import is_on_hub
 from labdash.sources.registry import address_of, open_remote
 
 KEPT_S = 3600
+CHAT = "completion"
 LONGEST_WORD = 60
 # What people paste beside an address: a command, the page of a model, of a file.
 COMMAND = re.compile(r"^(\$ )?ollama (run|pull|show) ", re.IGNORECASE)
@@ -38,10 +39,14 @@ ENDING = re.compile(r"[-._](I?Q\d\w*|TQ\d\w*|MXFP4\w*|B?F16|F32|GGUF)$", re.IGNO
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file that was read: its model, and what a pull of ``address`` fetches, if it has one."""
+    """A file that was read: its model, and what a pull of ``address`` fetches, if it has one.
+
+    ``can`` is what a saved show tells of capabilities.
+    """
 
     model: Model
     facts: str
+    can: tuple[str, ...] = ()
     address: str = ""
     file_bytes: int | None = None
     projector_bytes: int = 0
@@ -75,7 +80,7 @@ class Draft:
 
 def file_of_facts(facts: str) -> File:
     """Read what a page kept of a file. Raises ``PlannerError``."""
-    return File(model=unpack(facts).model, facts=facts)
+    return File(model=unpack(facts).model, facts=facts, can=capabilities_of(facts))
 
 
 def file_at(address: str) -> File:
@@ -187,6 +192,10 @@ def _tag(address: str) -> str:
 
 def _capabilities(file: File) -> tuple[str, ...]:
     model = file.model
+    # Ollama says completion.
+    told = tuple(w for w in CAPABILITIES if w in file.can or (w == "chat" and CHAT in file.can))
+    if told:
+        return told
     if model.shape.arch in ENCODERS or f"{model.shape.arch}.pooling_type" in model.metadata:
         return ("embedding",)
     return ("chat", "vision") if file.projector_bytes else ("chat",)

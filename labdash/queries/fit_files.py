@@ -22,6 +22,7 @@ from labdash.queries.fit_models import LONGEST_NAME, Chosen
 # It is a part of an address: tables of tensors take 1 to 5 KiB so packed.
 PACKED_LIMIT = 32 * 2**10
 FACTS_LIMIT_BYTES = 4 * 2**20
+MOST_WORDS = 20
 DAMAGED = "what this page kept of the file is damaged: choose the file again"
 
 
@@ -34,11 +35,15 @@ def pack(header: Header, *, name: str, file_bytes: int | None) -> str:
     return pack_model(model, warnings)
 
 
-def pack_model(model: Model, warnings: Sequence[str]) -> str:
-    """Make the text of a model. Raises ``PlannerError`` where it would be too long."""
+def pack_model(model: Model, warnings: Sequence[str], *, can: object = None) -> str:
+    """Make the text of a model. Raises ``PlannerError`` where it would be too long.
+
+    ``can`` is what a show tells of its capabilities.
+    """
     document = {
         "name": model.name[:LONGEST_NAME],
         "warnings": warnings,
+        "capabilities": _words(can),
         "details": {"quantization_level": model.quant},
         "model_info": _facts(model),
         "tensors": [
@@ -62,6 +67,16 @@ def _facts(model: Model) -> dict[str, Value]:
         if key == "general.architecture"
         or (key.startswith(f"{arch}.") and not isinstance(value, Length))
     }
+
+
+def capabilities_of(text: str) -> tuple[str, ...]:
+    """Return what a show told of capabilities. Raises ``PlannerError`` for no such text."""
+    return _words(_document(text).get("capabilities"))
+
+
+def _words(told: object) -> tuple[str, ...]:
+    listed = told if isinstance(told, list) else ()
+    return tuple(each for each in listed[:MOST_WORDS] if isinstance(each, str))
 
 
 @lru_cache(maxsize=32)

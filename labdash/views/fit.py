@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.http import HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -61,26 +62,36 @@ def fit_file(request: Request) -> HttpResponse:
     file_bytes = int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else None
     if is_script and file_bytes and (wanted := upload.wanted_bytes(file_bytes)):
         return JsonResponse({"wanted": wanted})
+    facts, refusal = "", ""
     try:
         facts = _facts(upload, file_bytes)
     except PlannerError as error:
-        text = f"{upload.name or 'The file'}: {error}"
-        if is_script:
-            return JsonResponse({"error": text})
-        return _page(request, request.POST, refusal=text)
+        refusal = f"{upload.name or 'The file'}: {error}"
     if is_script:
-        return JsonResponse({"facts": facts, "name": upload.name})
+        answer = {"error": refusal} if refusal else {"facts": facts, "name": upload.name}
+        return JsonResponse(answer)
     if request.POST.get("for") == "catalog":
-        return redirect(f"{reverse('catalog_new')}?{urlencode({'facts': facts})}")
+        return _to_catalog(request, facts, refusal)
+    if refusal:
+        return _page(request, request.POST, refusal=refusal)
     values = {**_values(request.POST), "model": "", "facts": facts, "quant": ""}
     return redirect(f"{reverse('fit')}?{urlencode(values)}")
+
+
+def _to_catalog(request: Request, facts: str, refusal: str) -> HttpResponse:
+    """Lead back to where the file was chosen for an entry of one's own."""
+    if refusal:
+        messages.error(request, refusal)
+        return redirect("catalog_new")
+    return redirect(f"{reverse('catalog_new')}?{urlencode({'facts': facts})}")
 
 
 def _facts(upload: Upload, file_bytes: int | None) -> str:
     """Keep what matters of a file: of its header, or of a saved show."""
     if upload.text is None:
         return pack(upload.header(), name=upload.name, file_bytes=file_bytes)
-    return pack_model(model_of_show(upload.show(), name=upload.name), ())
+    show = upload.show()
+    return pack_model(model_of_show(show, name=upload.name), (), can=show.get("capabilities"))
 
 
 def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:

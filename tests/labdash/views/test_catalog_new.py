@@ -47,7 +47,12 @@ def show_of(model: Model) -> dict[str, Any]:
         {"name": each.name, "type": each.type.upper(), "shape": list(each.shape)}
         for each in model.tensors
     ]
-    return {"details": {"quantization_level": "Q4_K_M"}, "model_info": keys, "tensors": tensors}
+    return {
+        "details": {"quantization_level": "Q4_K_M"},
+        "model_info": keys,
+        "tensors": tensors,
+        "capabilities": ["completion", "tools", "insert", "thinking"],
+    }
 
 
 def test_a_header_becomes_an_entry_of_exactly_its_size_until_it_is_removed(page: Client) -> None:
@@ -131,8 +136,18 @@ def test_a_saved_show_is_read_whole(page: Client) -> None:
     assert page.post("/fit/file/", asked, headers=SCRIPT).json() == {"wanted": len(content)}
     facts = send(page, content, SCRIPT, file_bytes=str(len(content))).json()["facts"]
     assert "36 layers" in text_of(page.get("/catalog/new/", {"facts": facts}))
+    # Of a file one ticks oneself what it can; a show tells it.
+    ticked = page.get("/catalog/new/", {"facts": facts}).context["form"].initial["capabilities"]
+    assert ticked == ("chat", "tools", "thinking")
     damaged = send(page, content[:-9], SCRIPT, file_bytes=str(len(content) - 9)).json()
     assert damaged["error"].startswith("mine.gguf: it is no JSON: ")
+
+
+def test_without_script_a_bad_file_is_told_where_it_was_chosen(page: Client) -> None:
+    file = SimpleUploadedFile("bad.gguf", b"GGUX" * 9)
+    response = page.post("/fit/file/", {"file": file, "for": "catalog"}, follow=True)
+    assert response.redirect_chain == [("/catalog/new/", 302)]
+    assert "bad.gguf: no GGUF file" in text_of(response)
 
 
 def test_an_address_is_read_once_and_its_file_known_to_the_byte(
