@@ -28,11 +28,13 @@
   });
 
   let typed;
-  document.getElementById("id_card").addEventListener("input", (event) => {
+  document.getElementById("id_card")?.addEventListener("input", (event) => {
     event.stopPropagation();
     clearTimeout(typed);
     typed = setTimeout(() => form.requestSubmit(), TYPED_MS);
   });
+  // Who presses Ask is not asked for once more.
+  form.addEventListener("submit", () => clearTimeout(typed));
 
   // The table that was asked for stands above the buttons that ask for it.
   let isTableAsked = false;
