@@ -1,6 +1,6 @@
 """Why memory decides: bits times parameters, and what a model takes of a card beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from labdash.catalog.engines import newest_engine
@@ -142,7 +142,7 @@ def read_memory(*, size: str, name: str, ctx: int) -> Memory:
         model=model,
         ctx=ctx,
         plain=tuple(_plain_row(kind, params, model, ctx) for kind in PLAIN),
-        gguf=tuple(_rows(model, params, ctx)),
+        gguf=tuple(_rows(model, params, ctx, is_chosen=bool(name))),
         beside=use_on_card(model, "Q4_K_M", ctx),
         is_chosen=bool(name),
     )
@@ -163,14 +163,15 @@ def _plain_row(kind: tuple[str, int, str], params: float, model: GuideModel, ctx
     )
 
 
-def _rows(model: GuideModel, params: float, ctx: int) -> list[Row]:
+def _rows(model: GuideModel, params: float, ctx: int, *, is_chosen: bool) -> list[Row]:
     rows = []
-    for quant in SHOWN:
+    for quant in dict.fromkeys((*SHOWN, *([model.default_quant] if is_chosen else []))):
         try:
-            rows.append(_row(model, quant, params, ctx))
+            row = _row(model, quant, params, ctx)
         except PlannerError:
             # Not every type can be made of every model.
             continue
+        rows.append(_as_published(row, model) if is_chosen else row)
     return sorted(rows, key=lambda row: -row.weight_bytes)
 
 
@@ -189,6 +190,22 @@ def _row(model: GuideModel, quant: str, params: float, ctx: int) -> Row:
         least_gb=least_card_gb(sum(part.size_bytes for part in parts)),
         pull=model.pull_name(quant),
         kld=measured.kld if measured else None,
+    )
+
+
+def _as_published(row: Row, model: GuideModel) -> Row:
+    """Take the file that is pulled where its size is known: publishers make mixes of their own."""
+    published = model.published_bytes(row.quant, row.pull)
+    if published is None:
+        return row
+    weights, *beside = row.parts
+    more = published - int(row.weight_bytes)
+    parts = (replace(weights, size_bytes=weights.size_bytes + more), *beside)
+    return replace(
+        row,
+        weight_bytes=published,
+        parts=parts,
+        least_gb=least_card_gb(sum(part.size_bytes for part in parts)),
     )
 
 

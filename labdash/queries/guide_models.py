@@ -9,6 +9,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import find_file_type
 from labdash.planner.model import Model
 from labdash.queries.fit_models import choose
+from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name
 
 # What a size alone is reckoned with: a shape that is usual today, with fewer heads for keys and
@@ -29,6 +30,15 @@ class GuideModel:
     def params(self) -> int:
         """Count the weights of the file, without a vision tower beside it."""
         return elements_of(self.plain)
+
+    @property
+    def default_quant(self) -> str:
+        """The quant of the library's own tag, the usual one where that is not known."""
+        default = self.known.default_quant if self.known else None
+        try:
+            return find_file_type(default).name if default else DEFAULT_QUANT
+        except PlannerError:
+            return DEFAULT_QUANT
 
     def pull_name(self, quant: str) -> str:
         """Return the name under which a quant is usually published.

@@ -48,6 +48,14 @@ def test_longer_context_takes_more_and_a_smaller_quant_less() -> None:
     assert totals == sorted(totals, reverse=True)
 
 
+def test_chosen_model_is_shown_with_the_file_that_is_pulled() -> None:
+    rows = {row.quant: row for row in read_memory(size="", name="gpt-oss:20b", ctx=8192).gguf}
+    own = rows["MXFP4_MOE"]
+    assert (own.pull, own.weight_bytes, own.least_gb) == ("gpt-oss:20b", 13_780_154_624, 16)
+    # Of a size alone no file is meant.
+    assert "MXFP4_MOE" not in {row.quant for row in read_memory(size="20B", name="", ctx=8192).gguf}
+
+
 def test_least_card_holds_what_its_driver_leaves() -> None:
     assert least_card_gb(8 * 2**30) != 8
     assert least_card_gb(7 * 2**30) == 8
