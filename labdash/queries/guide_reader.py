@@ -1,9 +1,14 @@
 """The machine that a reader of the guide looks for: one of the lab, or a usual one."""
 
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from labdash.catalog.own import kept
+from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
+from labdash.queries.guide_cells import fits_whole, load_of, variant_at
 from labdash.queries.guide_places import (
     find_place,
     machine_choices,
@@ -34,6 +39,30 @@ class Reader:
         """Name the machine."""
         place = self.place
         return f"{place.node}: {place.label}" if place.node else place.label
+
+
+def fits_here(
+    reader: Reader, model: str, quants: Iterable[str], context: int
+) -> Mapping[str, bool]:
+    """Tell which files of a model lie whole on the reader's machine, of those that can be made.
+
+    Where nobody knows its memory, nothing is told.
+    """
+    place = reader.place
+    rooms = [card.room_bytes for card in place.cards] or [place.ram_bytes]
+    if None in rooms:
+        return {}
+    found = {}
+    for quant in quants:
+        with suppress(PlannerError):
+            found[quant] = _fits(model, quant, place, context)
+    return found
+
+
+@kept(2048)
+def _fits(model: str, quant: str, place: Place, context: int) -> bool:
+    variant = variant_at(model, quant)
+    return fits_whole(variant.model, place, load_of(variant.model, context))
 
 
 def read_reader(key: str, *, now: datetime) -> Reader:

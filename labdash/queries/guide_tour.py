@@ -1,12 +1,10 @@
 """Which file to pull for one machine, and why that one: what the tour of the guide leads to."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from labdash.catalog.models import find_model
 from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
-from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, quants_for
 from labdash.queries.guide_hardware import PHONE_KEYS
@@ -85,14 +83,3 @@ def advise(place: Place) -> Advice:
         smaller=near[number + 1] if number + 1 < len(near) else None,
         beyond=best_cell(beyond[0], place, CONTEXT) if beyond else None,
     )
-
-
-def marks(model: str, quants: Collection[str], place: Place, context: int) -> Mapping[str, Cell]:
-    """Try files of a model on a machine; one that its engine would refuse is left out."""
-    found = {}
-    for quant in quants:
-        try:
-            found[quant] = cell_at(model, quant, place, context)
-        except PlannerError:
-            continue
-    return found

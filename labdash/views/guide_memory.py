@@ -1,6 +1,9 @@
 """Chapter of the guide: why memory decides."""
 
+from collections.abc import Mapping
+
 from django.http import HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
@@ -9,6 +12,7 @@ from labdash.queries.guide_memory import (
     CARD,
     CONTEXTS,
     PRESETS,
+    Memory,
     card_speeds_gbs,
     overheads_bytes,
     ram_speeds_gbs,
@@ -17,6 +21,7 @@ from labdash.queries.guide_memory import (
 )
 from labdash.queries.guide_models import catalog_names, nearest
 from labdash.queries.guide_numbers import number_formats
+from labdash.queries.guide_reader import Reader, fits_here, read_reader
 from labdash.views.guide import asked_context, chapter_page
 from labdash.views.http import Request, sentence
 
@@ -39,6 +44,7 @@ def guide_memory(request: Request) -> HttpResponse:
         found = read_memory(size=size, name=name, ctx=ctx)
     except PlannerError as problem:
         error = sentence(str(problem))
+    reader = read_reader(request.GET.get("at", ""), now=timezone.now())
     usual = found.model if found else nearest(read_params(FIRST_SIZE))
     formats = number_formats()
     return chapter_page(
@@ -46,6 +52,8 @@ def guide_memory(request: Request) -> HttpResponse:
         "memory",
         error=error,
         seen=found,
+        reader=reader,
+        here=_here(reader, found),
         size=size,
         model=name,
         context=request.GET.get("context", str(FIRST_CONTEXT)),
@@ -64,3 +72,10 @@ def guide_memory(request: Request) -> HttpResponse:
         kv_share=KV_SHARE,
         q8_step=Q8_STEP,
     )
+
+
+def _here(reader: Reader, found: Memory | None) -> Mapping[str, bool]:
+    """Tell which rows fit; of a size alone there is no file that could be tried."""
+    if found is None or not found.is_chosen:
+        return {}
+    return fits_here(reader, found.model.name, [row.quant for row in found.gguf], found.ctx)

@@ -1,13 +1,15 @@
 """Chapter of the guide: names decoded, and the ladder of quants."""
 
 from django.http import HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
-from labdash.queries.guide_ladder import read_ladder
+from labdash.queries.guide_ladder import CONTEXT, read_ladder
 from labdash.queries.guide_models import catalog_names
 from labdash.queries.guide_names import STAND_IN, read_name
 from labdash.queries.guide_paste import LONGEST_NAME
+from labdash.queries.guide_reader import fits_here, read_reader
 from labdash.views.guide import chapter_page
 from labdash.views.http import Request, sentence
 
@@ -31,6 +33,9 @@ def guide_names(request: Request) -> HttpResponse:
         ladder = read_ladder(wanted or (name.model.name if name.is_known else STAND_IN))
     except PlannerError as problem:
         error = sentence(str(problem))
+    rungs = ladder[1] if ladder else ()
+    reader = read_reader(request.GET.get("at", ""), now=timezone.now())
+    quants = [rung.quant for rung in rungs]
     return chapter_page(
         request,
         "names",
@@ -39,7 +44,9 @@ def guide_names(request: Request) -> HttpResponse:
         model=wanted,
         name=name,
         ladder_model=ladder[0] if ladder else None,
-        rungs=ladder[1] if ladder else (),
+        rungs=rungs,
+        reader=reader,
+        here=fits_here(reader, ladder[0].name, quants, CONTEXT) if ladder else {},
         examples=EXAMPLES,
         names=catalog_names(),
     )

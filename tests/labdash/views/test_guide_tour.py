@@ -1,5 +1,7 @@
 """The tour of the guide: from a machine to the file for it."""
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -31,6 +33,9 @@ def test_tour_for_a_card_of_8_gb_ends_at_the_largest_file_that_fits_it(page: Cli
     assert all("for RTX 4060, 8 GB" in text for text in pages)
     assert "ollama pull hf.co/unsloth/Qwen3-8B-GGUF:Q6_K" in pages[-1]
     assert "Q8_0 above it does not fit whole" in pages[2]
+    for text in (pages[0], pages[2]):
+        assert re.search(r"<th scope=.row.>Q6_K</th>.*?data-label=.here.>fits<", text)
+        assert re.search(r"<th scope=.row.>Q8_0</th>.*?data-label=.here.>no<", text)
 
 
 @pytest.mark.parametrize("place", usual_places(), ids=lambda each: each.key)
