@@ -99,6 +99,19 @@ def describe(written: str) -> Described:
     return _cards(text) if text.words else _plain_card(text)
 
 
+def describe_card(written: str) -> tuple[GpuFacts, int | None]:
+    """Understand one card alone, with its size where that was said. Raises ``PlannerError``."""
+    text = _take_apart(" ".join(written.split())[:LONGEST])
+    try:
+        facts, gb = _card(text)
+    except PlannerError:
+        facts, gb = None, None
+    if facts is None or facts.unified or text.count > 1 or text.ram_gb:
+        words = (f"The catalog has no card named {text.written}.", _meant(text.written))
+        raise PlannerError(" ".join(filter(None, words)))
+    return facts, gb
+
+
 def _take_apart(written: str) -> _Text:
     low = written.lower().replace(TIMES, "x").replace("(r)", " ").replace("(tm)", " ")
     if "+" in low or "&" in low:
@@ -289,7 +302,7 @@ def _card(text: _Text) -> tuple[GpuFacts, int | None]:
     """Find a card, by its name or by its number alone; a number behind it is its size."""
     words = list(text.words)
     facts = _exact(text.written) or _by_name(words, text.gb)
-    if facts is None and text.gb is None and words[-1].isdecimal() and int(words[-1]):
+    if facts is None and text.gb is None and words and words[-1].isdecimal() and int(words[-1]):
         gb = int(words.pop())
         facts = _by_name(words, gb)
         if facts is not None:
@@ -362,12 +375,16 @@ def _short(name: str) -> str:
 
 def _unknown(text: _Text) -> PlannerError:
     """Name what is near, and say how hardware is written."""
-    near = get_close_matches(text.written.lower(), _names(), n=3)
+    words = (f"Not known: {text.written}.", _meant(text.written), WRITE)
+    return PlannerError(" ".join(filter(None, words)))
+
+
+def _meant(written: str) -> str:
+    near = get_close_matches(written.lower(), _names(), n=3)
     if not near:
-        return PlannerError(f"Not known: {text.written}. {WRITE}")
+        return ""
     names = [_names()[each] for each in near]
-    meant = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return PlannerError(f"Not known: {text.written}. Did you mean {meant}? {WRITE}")
+    return f"Did you mean {' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}?"
 
 
 @cache

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from labdash.catalog.gpus import find_gpu
 from labdash.models import Deployment as Wanted
 from labdash.planner import what_if
-from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Deployment, Lab
 from labdash.planner.plan import Choice, Plan
 from labdash.planner.telling.compare import Comparison, compare
 from labdash.planner.telling.words import all_of, tokens
+from labdash.queries.fit_described import describe_card
 from labdash.queries.lab_of_entries import make_of, unseen_bytes
 from labdash.queries.planner_page import where
 from labdash.queries.snapshot import read_shelf
@@ -138,10 +137,8 @@ def _with_card(lab: Lab, asked: Asked) -> Lab:
 
 def catalog_card(name: str) -> Card:
     """Make an empty card of the catalog. Raises ``PlannerError`` where it has none such."""
-    facts = find_gpu(name, None)
-    if facts is None or facts.unified:
-        raise PlannerError(f"The catalog has no card named {name[:80]}.")
-    total = round(max(facts.vram_gb) * GIB)
+    facts, gb = describe_card(name)
+    total = round((gb or max(facts.vram_gb)) * GIB)
     vendor, speed_class = make_of(facts.name, facts)
     return Card(
         index=0,

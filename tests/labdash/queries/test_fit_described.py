@@ -5,7 +5,7 @@ import pytest
 from labdash.catalog.gpus import gpus, known_names
 from labdash.catalog.hardware import HARDWARE, TIMES
 from labdash.planner.errors import PlannerError
-from labdash.queries.fit_described import describe
+from labdash.queries.fit_described import describe, describe_card
 from labdash.queries.guide_places import place_of
 
 GIB = 1 << 30
@@ -136,6 +136,12 @@ def test_what_is_not_understood_gets_one_line_that_says_what_to_write(text: str,
         describe(text)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_card_alone_tells_its_size_only_where_that_was_said() -> None:
+    said, unsaid = describe_card("4060ti 16 gb"), describe_card("geforce 4060 ti")
+    assert [said[0].name, said[1]] == ["NVIDIA GeForce RTX 4060 Ti", 16]
+    assert (unsaid[0], unsaid[1]) == (said[0], None)
 
 
 def test_macs_are_those_of_the_catalog() -> None:

@@ -94,6 +94,10 @@ def test_questions_can_be_asked_together(page: Client) -> None:
     ("fields", "said"),
     [
         ({"card": "Voodoo 9", "card_node": "rog"}, "The catalog has no card named Voodoo 9."),
+        ({"card": "rtx 309", "card_node": "rog"}, "Did you mean RTX 3090"),
+        ({"card": "Mac 16 GB", "card_node": "rog"}, "The catalog has no card named Mac 16 GB."),
+        ({"card": "2 x 3090", "card_node": "rog"}, "The catalog has no card named 2 x 3090."),
+        ({"card": "8gb", "card_node": "rog"}, "The catalog has no card named 8gb."),
         ({"card": "RTX 3090"}, "Choose the machine that gets it."),
         ({"more": "chat"}, "Write how much context."),
         ({"more": "chat", "more_ctx": "lots"}, "Write the context as a number of tokens"),
