@@ -169,12 +169,21 @@ def test_machine_without_a_gpu_tells_the_ram_that_its_speed_follows_from(page: C
     assert "There is no node yet" not in text
 
 
-def test_sum_in_memory_is_that_of_its_parts(page: Client) -> None:
-    _, text = shown(page, model="qwen3:8b", card="RTX 4060")
-    said = re.search(r"in memory ([\d.]+) GiB : ((?: ?[a-zKV ]+ [\d.]+ GiB)+)", text)
+@pytest.mark.parametrize(
+    ("model", "where"), [("qwen3:8b", "in memory"), ("qwen3:32b", "on the GPU")]
+)
+def test_sum_in_memory_is_that_of_its_parts(page: Client, model: str, where: str) -> None:
+    _, text = shown(page, model=model, card="RTX 4060")
+    said = re.search(rf"{where} ([\d.]+) GiB : ((?: ?[a-zKV ]+ [\d.]+ GiB)+)", text)
     assert said
     parts = re.findall(r"([\d.]+) GiB", said[2])
     assert float(said[1]) == pytest.approx(sum(map(float, parts)), abs=0.05 * len(parts))
+
+
+def test_what_does_not_fit_tells_no_sum_of_what_would_be_loaded(page: Client) -> None:
+    _, text = shown(page, model="qwen3:8b", card="Mac 8 GB")
+    assert "Mac, 8 GB: does not fit," in text
+    assert "in memory" not in text.partition("Not in this lab")[2].partition("Quants and")[0]
 
 
 @pytest.mark.parametrize(
