@@ -102,6 +102,22 @@ def test_garbage_gets_one_line_and_no_ladder(page: Client, text: str) -> None:
     assert 'id="ladder"' not in shown
 
 
+@pytest.mark.parametrize(
+    "text", ["\x00", "\u202e8B", "1e400", '" onload="x', "..", "a:b:c:d", "7B;" * 90]
+)
+@pytest.mark.parametrize(
+    "field",
+    ["memory/?size", "memory/?model", "memory/?context", "quality/?model", "quality/?quant",
+     "names/?name", "names/?model"],
+)  # fmt: skip
+def test_whatever_is_asked_is_answered_in_words(page: Client, field: str, text: str) -> None:
+    path, _, name = field.partition("?")
+    response = page.get(f"/guide/{path}", {name: text})
+    assert response.status_code in {200, 422}
+    assert (response.status_code == 422) == ('role="alert"' in text_of(response))
+    assert '" onload="x' not in text_of(response)
+
+
 def test_dots_of_the_drawing_lead_to_their_rows(page: Client) -> None:
     text = text_of(page.get("/guide/quality/"))
     targets = re.findall(r'<a href="#(type-\w+)"', text)
