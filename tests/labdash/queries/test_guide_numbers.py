@@ -4,7 +4,7 @@ import pytest
 
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import TYPES
-from labdash.queries.guide_ladder import read_ladder
+from labdash.queries.guide_ladder import BEST_USE, read_ladder
 from labdash.queries.guide_memory import (
     card_speeds_gbs,
     least_card_gb,
@@ -119,6 +119,22 @@ def test_ladder_tells_the_file_that_its_button_pulls() -> None:
     assert rung.made_bytes / 1e9 == pytest.approx(12.1, abs=0.05)
     assert rung.is_other_mix
     assert rung.least_gb == 16
+
+
+@pytest.mark.parametrize(
+    ("model", "quant", "larger", "card_gb"),
+    [
+        ("qwen3:32b", "IQ3_XS", "IQ3_M", 16),
+        ("llama3.3:70b", "IQ2_XS", "IQ2_M", 24),
+        ("llama3.3:70b", "IQ2_XXS", "IQ2_M", 24),
+    ],
+)
+def test_best_use_that_names_a_card_is_so(
+    model: str, quant: str, larger: str, card_gb: int
+) -> None:
+    assert f"{model.partition(':')[2].upper()} model on {card_gb} GB" in BEST_USE[quant]
+    least = {rung.quant: rung.least_gb for rung in read_ladder(model)[1]}
+    assert (least[quant] or 0) <= card_gb < (least[larger] or 0)
 
 
 def test_steps_that_nobody_publishes_are_made() -> None:
