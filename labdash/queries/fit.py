@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
+from math import sqrt
 
 from django.core.cache import cache
 
@@ -16,6 +17,7 @@ from labdash.queries.fit_loads import RAM_GBS, Fit, Load, Verdict, fit
 from labdash.queries.fit_models import Chosen, choose
 from labdash.queries.fit_places import Card, Place, places_of
 from labdash.queries.fit_table import Table, make_table
+from labdash.queries.guide_cells import READING_TOKENS_PER_S
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import Library, read_library
 from labdash.queries.registries import ollama_registry
@@ -62,6 +64,12 @@ class PlaceFit:
     def used_bytes(self) -> int:
         """Tell what the parts take together."""
         return sum(part.size_bytes for part in self.parts if part.kind == "model")
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the middle of its speed, which may differ by factors, is below reading."""
+        speed = self.fit.speed if self.fit else None
+        return speed is not None and sqrt(speed.low * speed.high) < READING_TOKENS_PER_S
 
     @property
     def slow_ram_gbs(self) -> tuple[float, float] | None:

@@ -169,6 +169,13 @@ def test_machine_without_a_gpu_tells_the_ram_that_its_speed_follows_from(page: C
     assert "There is no node yet" not in text
 
 
+@pytest.mark.parametrize(("model", "is_slow"), [("qwen3:32b", True), ("llama3.2:1b", False)])
+def test_what_is_slower_than_one_reads_is_told_so(page: Client, model: str, is_slow: bool) -> None:
+    _, text = shown(page, model=model, card="mini-pc")
+    assert "fits in RAM" in text
+    assert ("slower than one reads" in text) == is_slow
+
+
 @pytest.mark.parametrize(
     ("model", "where"), [("qwen3:8b", "in memory"), ("qwen3:32b", "on the GPU")]
 )

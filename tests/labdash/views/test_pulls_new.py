@@ -70,9 +70,8 @@ def ticked(client: Client, query: str) -> dict[str, str]:
 def test_page_tells_every_machine_at_once(page: Client) -> None:
     five_nodes()
     text = shown(page, "model=qwen3:14b&context=16384")
-    assert (
-        "Q4_K_M at 16k fits whole on 3 of 5 machines; the best for 2 machines are ticked." in text
-    )
+    said = "Q4_K_M at 16k fits whole on 3 of 5 machines of this lab; the best for 2 of them are"
+    assert f"{said} ticked." in text
     rog = text.partition("rog Ollama")[2].partition("studio Ollama")[0]
     assert "Free card whole on GPU 0, up to 40k · 69 tokens/s" in rog
     assert re.search(
@@ -121,7 +120,7 @@ def test_page_begins_with_what_was_named_and_asks_for_the_rest(page: Client) -> 
     five_nodes()
     text = text_of(page.get("/pulls/new/?model=qwen3:14b&context=16384"))
     words = unescape(bare(text).text)
-    assert "Q4_K_M at 16k fits whole on 3 of 5 machines." in words
+    assert "Q4_K_M at 16k fits whole on 3 of 5 machines of this lab." in words
     assert "Free card whole on GPU 0, up to 40k" in words
     assert "Working out all quants on 5 machines" in words
     assert ("best" in words.partition("Working out")[0], "fit-table" in text) == (False, False)
