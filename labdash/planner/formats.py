@@ -3,8 +3,9 @@
 Tensors have the names and shapes of GGUF, rows first, whatever their type is there. A matrix of
 ``inputs`` by ``outputs`` is stored as:
 
-- GPTQ (AutoGPTQ, GPTQModel): packed integers, and for each group of inputs a packed zero and a
-  16-bit scale an output; for each input the 32-bit number of its group; a 16-bit bias an output.
+- GPTQ (AutoGPTQ): packed integers, and for each group of inputs a packed zero and a 16-bit scale
+  an output; for each input the 32-bit number of its group; a 16-bit bias an output, which GPTQModel
+  leaves out where the model has none.
 - AWQ (AutoAWQ, "GEMM"): the same without numbers of groups and without a bias of its own.
 - MLX: packed integers, and for each group a 16-bit scale and a 16-bit bias.
 - INT8 (LLM.int8 of bitsandbytes): one byte an element and a 32-bit scale an output.

@@ -13,6 +13,8 @@ from labdash.planner.telling.quoting import command, comment, shell
 from labdash.queries.guide_commands import Command, base_of, short_name
 
 GGUF_NEEDS = "llama.cpp/requirements/requirements-convert_hf_to_gguf.txt"
+# The same weights once more, as Meta, OpenAI and Mistral publish them beside the files to convert.
+TWICE = ("original/*", "metal/*", "consolidated*")
 # The quant of a file whose originals have four bits already.
 AS_PUBLISHED = "MXFP4_MOE"
 # Routers choose the experts; they are small, and rounding them costs much.
@@ -69,12 +71,16 @@ def _gguf(known: CatalogModel, quant: str) -> Command:
 
 
 def _converted(known: CatalogModel, file: str, *options: str) -> Iterator[str]:
-    base, bin_ = base_of(known), "gguf-tools/bin"
+    """Download and convert: the converter pins a huggingface_hub before 1, whose hf differs."""
+    base = base_of(known)
+    without = [word for each in TWICE for word in ("--exclude", each)]
+    yield "python3 -m venv hf-tools"
+    yield "hf-tools/bin/pip install 'huggingface_hub>=1'"
+    yield command(["hf-tools/bin/hf", "download", known.hf_repo, *without, "--local-dir", base])
     yield "git clone --depth 1 https://github.com/ggml-org/llama.cpp"
     yield "python3 -m venv gguf-tools"
-    yield command([f"{bin_}/pip", "install", "-r", GGUF_NEEDS, "huggingface_hub"])
-    yield command([f"{bin_}/hf", "download", known.hf_repo, "--local-dir", base])
-    convert = [f"{bin_}/python", "llama.cpp/convert_hf_to_gguf.py", base]
+    yield command(["gguf-tools/bin/pip", "install", "-r", GGUF_NEEDS])
+    convert = ["gguf-tools/bin/python", "llama.cpp/convert_hf_to_gguf.py", base]
     yield command([*convert, *options, "--outfile", file])
 
 

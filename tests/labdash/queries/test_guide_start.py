@@ -95,7 +95,7 @@ def test_each_tool_gets_an_environment_of_its_own() -> None:
     # Their pins of torch and compressed-tensors exclude each other.
     made = make_commands(find_model("qwen3:8b").model, "Q4_K_M")
     folders = [re.findall(r"python3 -m venv (\S+)", each.text) for each in made]
-    assert folders == [["gguf-tools"], ["gptq-tools"], ["awq-tools"]]
+    assert folders == [["hf-tools", "gguf-tools"], ["gptq-tools"], ["awq-tools"]]
     for each in made:
         assert not re.search(r"^pip ", each.text, re.MULTILINE)
 
