@@ -333,6 +333,7 @@ def _beside(cards: tuple[Card, ...], label: str, ram_gb: int | None) -> Place:
     """Put cards into a machine, whose RAM counts where it was said."""
     hardware = Hardware(key=KEY, label=label, kind="ram", ram_gib=ram_gb or USUAL_RAM_GIB)
     ram = max(0, place_of(hardware).ram_bytes or 0) if ram_gb else None
+    label += f", {ram_gb} GB RAM" if ram_gb else ""
     return Place(key=KEY, node="", label=label, cards=cards, ram_bytes=ram, build=newest_engine())
 
 

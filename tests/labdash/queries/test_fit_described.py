@@ -103,7 +103,8 @@ def test_machine_without_a_card_has_its_ram(text: str, ram_gib: int, note: str) 
 
 def test_ram_beside_a_card_counts_where_it_was_said() -> None:
     assert describe("RTX 4060 8 GB").place.ram_bytes is None
-    assert describe("RTX 4060 8 GB, 32 GB RAM").place.ram_bytes == 28 * GIB
+    found = describe("RTX 4060 8 GB, 32 GB RAM").place
+    assert (found.ram_bytes, found.label) == (28 * GIB, "RTX 4060, 8 GB, 32 GB RAM")
 
 
 def test_size_and_chip_that_were_said_leave_nothing_to_add() -> None:
