@@ -92,3 +92,16 @@ def test_start_names_the_servers_of_the_lab(page: Client) -> None:
     assert ">http://192.168.1.20:11434/v1<" in text
     assert "export OLLAMA_HOST=http://192.168.1.20:11434\nollama pull" in text
     assert "not run by LabDash" in text
+
+
+def test_nothing_is_pulled_here_for_a_machine_that_is_not_of_the_lab(page: Client) -> None:
+    text = text_of(page.get("/guide/hardware/"))
+    row = next(each for each in text.split("<tr>") if "RTX 4060, 8 GB" in each and "acts" in each)
+    assert "ollama pull hf.co/unsloth/Qwen3-8B-GGUF:Q6_K" in row
+    assert "/pulls/new/" not in row
+
+
+def test_model_that_fits_and_is_slow_says_so(page: Client) -> None:
+    text = text_of(page.get("/guide/hardware/"))
+    row = next(each for each in text.split("<tr>") if "Mini-PC, 32 GB, no GPU" in each)
+    assert ", slow" in row
