@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from labdash.catalog.entries import MOST_ENTRIES
-from labdash.catalog.models import CatalogModel
+from labdash.catalog.models import CatalogModel, models
 from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.estimate import estimate
@@ -18,6 +18,7 @@ from labdash.queries.library import Library
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.shelf import default_quant
+from labdash.queries.variants import projector_of
 
 CONTEXT = 8192
 
@@ -89,6 +90,7 @@ def _fit(name: str, quant: str, places: tuple[Place, ...]) -> LabFit:
 @kept(8192)
 def _on(name: str, quant: str, place: Place) -> LabFit:
     model = choose_stock(name, quant)
+    place = _beside(place, _images_bytes(name, quant))
     settings = Load(context=min(CONTEXT, model.shape.ctx_train or CONTEXT)).on(place)
     here = LabFit(
         kind="unknown",
@@ -106,6 +108,26 @@ def _on(name: str, quant: str, place: Place) -> LabFit:
     if judged.kind != "whole":
         return judged
     return replace(judged, speed=speed_of(model, place, settings))
+
+
+@kept(4 * MOST_ENTRIES)
+def _images_bytes(name: str, quant: str) -> int:
+    """Size what reads images, which is loaded beside the model."""
+    known = next(model for model in models() if model.name == name)
+    return projector_of(known, choose_stock(name, quant))[0]
+
+
+def _beside(place: Place, taken_bytes: int) -> Place:
+    """Leave a model what is free beside something on the first GPU, as the planner does."""
+    if not place.cards:
+        return replace(place, ram_bytes=_less(place.ram_bytes, taken_bytes))
+    first, *others = place.cards
+    first = replace(first, room_bytes=_less(first.room_bytes, taken_bytes))
+    return replace(place, cards=(first, *others))
+
+
+def _less(size_bytes: int | None, taken_bytes: int) -> int | None:
+    return None if size_bytes is None else max(0, size_bytes - taken_bytes)
 
 
 def _judge(here: LabFit, place: Place, found: Estimate) -> LabFit:

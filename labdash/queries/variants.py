@@ -208,7 +208,7 @@ def _stock(name: str, quant: str, *, converted: bool) -> Variant:
     model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
     if (known.arch, quant) == ("gpt-oss", NATIVE) and not converted:
         model = _unconverted(model)
-    projector, is_estimate = _projector(known, model)
+    projector, is_estimate = projector_of(known, model)
     return Variant(
         name="",
         quant=quant,
@@ -244,7 +244,7 @@ def _unconverted(model: Model) -> Model:
     return replace(model, tensors=tensors)
 
 
-def _projector(known: CatalogModel, model: Model) -> tuple[int, bool]:
+def projector_of(known: CatalogModel, model: Model) -> tuple[int, bool]:
     """Size the part that reads images, and tell whether that is an estimate."""
     if "vision" not in known.capabilities:
         return 0, False
