@@ -14,6 +14,7 @@ from labdash.queries.guide_memory import CONTEXTS
 from labdash.queries.guide_places import machine_choices, room_of
 
 FIRST_PLACE = "rtx-4060"
+CHOSEN = "chosen for the machine"
 WRONG_MACHINE = "There is no such machine any more: choose one of the list."
 
 
@@ -67,7 +68,7 @@ class HardwareForm(PlaceForm):
         super().__init__(*args, **kwargs)
         for name in self.APART:
             self.fields[name].widget.attrs["form"] = "hardware-form"
-        self.fields["model"].widget.attrs["placeholder"] = "chosen for the machine"
+        self.fields["model"].widget.attrs["placeholder"] = CHOSEN
 
 
 class ModelForm(ContextForm):
@@ -81,14 +82,19 @@ class ModelForm(ContextForm):
 class StartForm(PlaceForm):
     """One model on one machine."""
 
-    model = ModelField(label="Model", max_length=LONGEST_NAME)
+    model = ModelField(label="Model", max_length=LONGEST_NAME, required=False)
     quant = forms.ChoiceField(
         label="Quant",
         required=False,
-        choices=[("", "the best that fits"), *((name, name) for name in reversed(FILE_TYPES))],
+        choices=[("", "the best that runs well"), *((name, name) for name in reversed(FILE_TYPES))],
         error_messages={"invalid_choice": "There is no such quant: choose one of the list."},
     )
-    FIRST: ClassVar = {"context": "8192", "model": "qwen3:8b", "quant": ""}
+    FIRST: ClassVar = {"context": "8192", "model": "", "quant": ""}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Say what an empty name stands for."""
+        super().__init__(*args, **kwargs)
+        self.fields["model"].widget.attrs["placeholder"] = CHOSEN
 
 
 def filled(first: Mapping[str, str], sent: QueryDict) -> dict[str, str]:

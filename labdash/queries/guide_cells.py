@@ -101,6 +101,12 @@ def best_cell(name: str, place: Place, context: int) -> Cell:
     return cell_at(name, usual, place, context)
 
 
+def advised_cell(name: str, place: Place, context: int) -> Cell:
+    """Find the best quant that runs well, else what ``best_cell`` does."""
+    tries = (cell_at(name, quant, place, context) for quant in quants_for(name))
+    return next((each for each in tries if each.is_good), None) or best_cell(name, place, context)
+
+
 @kept(256)
 def good_cell(place: Place, context: int) -> Cell | None:
     """Find the largest model that runs well, in its best quant that does; None where none does."""

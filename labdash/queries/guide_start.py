@@ -8,13 +8,16 @@ from labdash.planner.file_types import find_file_type
 from labdash.queries.addresses import Address
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import (
+    SIZES,
     Cell,
-    best_cell,
+    advised_cell,
     cell_of,
+    good_cell,
     load_of,
     variant_at,
 )
 from labdash.queries.guide_commands import Command, HubFile, hub_file, run_commands
+from labdash.queries.guide_hardware import PHONE_KEYS
 from labdash.queries.guide_recipes import AS_PUBLISHED, is_published_small, make_commands
 from labdash.queries.opening import DEFAULT_QUANT
 
@@ -35,17 +38,27 @@ class Start:
     make: tuple[Command, ...]
     original_bytes: int | None
 
+    @property
+    def is_phone(self) -> bool:
+        """Whether Ollama does not run there."""
+        return self.place.key in PHONE_KEYS
+
 
 def read_start(
     name: str, quant: str, place: Place, context: int, addresses: Iterable[Address]
 ) -> Start:
-    """Find what to run. Raises ``PlannerError`` with one line for an unknown model or quant."""
+    """Find what to run; without a name the largest model that runs well.
+
+    Raises ``PlannerError`` with one line for an unknown model or quant.
+    """
+    good = None if name else good_cell(place, context)
+    name = name or (good.model if good else SIZES[0])
     found = find_model(name)
     if quant:
         variant = variant_at(name, find_file_type(quant).name)
         cell = cell_of(name, variant, place, load_of(variant.model, context))
     else:
-        cell = best_cell(name, place, context)
+        cell = advised_cell(name, place, context)
     made = cell.variant.quant if cell.variant.quant.startswith(("Q", "IQ")) else DEFAULT_QUANT
     original = AS_PUBLISHED if is_published_small(found.model) else "BF16"
     return Start(

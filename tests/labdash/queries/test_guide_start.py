@@ -9,9 +9,10 @@ from labdash.planner.errors import PlannerError
 from labdash.queries.guide_commands import hub_file, mlx_bits
 from labdash.queries.guide_gone import GONE
 from labdash.queries.guide_one_model import read_model
-from labdash.queries.guide_places import usual_places
+from labdash.queries.guide_places import find_place, usual_places
 from labdash.queries.guide_recipes import make_commands
 from labdash.queries.guide_start import Start, read_start
+from labdash.queries.guide_tour import advise
 
 
 def start(key: str, model: str, quant: str = "") -> Start:
@@ -145,3 +146,18 @@ def test_example_takes_its_published_size_in_16_bits() -> None:
     with_cards = [row.best for row in found.carried if row.place.cards]
     assert with_cards
     assert None not in with_cards
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("rtx-4060", "hf.co/unsloth/Qwen3-8B-GGUF:Q6_K"),
+        ("mini-pc", "hf.co/unsloth/Qwen3-30B-A3B-GGUF:Q6_K"),
+        ("chip-apple-m1-8-gb", "hf.co/unsloth/Qwen3-4B-GGUF:Q6_K"),
+    ],
+)
+def test_model_and_file_are_those_of_the_tour_where_none_is_named(key: str, name: str) -> None:
+    place = find_place(key, ())
+    assert place is not None
+    assert read_start("", "", place, 8192, ()).cell == advise(place).cell
+    assert read_start("", "", place, 8192, ()).cell.variant.name == name
