@@ -11,6 +11,8 @@ from labdash.queries.fit_files import PACKED_LIMIT
 from labdash.queries.fit_models import LONGEST_NAME
 
 LONGEST_SEARCH = 100
+# A name is no sentence: nothing helps to write it.
+AS_WRITTEN = {"autocapitalize": "none", "autocomplete": "off", "spellcheck": "false"}
 
 
 class CatalogForm(PlainForm):
@@ -20,15 +22,7 @@ class CatalogForm(PlainForm):
         label="Name",
         max_length=LONGEST_SEARCH,
         required=False,
-        widget=forms.TextInput(
-            attrs={
-                "type": "search",
-                "placeholder": "qwen",
-                "autocapitalize": "none",
-                "autocomplete": "off",
-                "spellcheck": "false",
-            }
-        ),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "qwen", **AS_WRITTEN}),
         error_messages={"max_length": f"Search for at most {LONGEST_SEARCH} letters."},
     )
     size = forms.ChoiceField(
@@ -87,14 +81,7 @@ class SourceForm(PlainForm):
         max_length=LONGEST_NAME,
         required=False,
         help_text="Its header is read where it is published, a few MiB at most.",
-        widget=forms.TextInput(
-            attrs={
-                "placeholder": "hf.co/user/repository:Q4_K_M",
-                "autocapitalize": "none",
-                "autocomplete": "off",
-                "spellcheck": "false",
-            }
-        ),
+        widget=forms.TextInput(attrs={"placeholder": "hf.co/user/repository:Q4_K_M", **AS_WRITTEN}),
     )
     facts = forms.CharField(
         max_length=PACKED_LIMIT, required=False, widget=forms.HiddenInput(attrs={"id": "facts"})
