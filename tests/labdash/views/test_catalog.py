@@ -71,7 +71,7 @@ def test_what_is_not_worked_out_in_time_is_asked_for_again(
     monkeypatch.setattr(catalog, "PATIENCE_S", 0.0)
     response = page.get("/catalog/?q=tinyllama", headers=PART)
     html = response.content.decode()
-    assert 'hx-get="/catalog/?q=tinyllama" hx-trigger="load"' in html
+    assert 'hx-get="/catalog/?q=tinyllama" hx-trigger="load, every 5s"' in html
     assert "not worked out yet" in html
     assert "<h1>" not in html
 
