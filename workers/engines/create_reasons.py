@@ -17,6 +17,11 @@ _RULES = (
         r"neither .from. (or|nor) .files. was specified|unknown field|path or modelfile",
         "This Ollama is too old to make a name from another (before 0.5.5). Update it.",
     ),
+    (
+        # The text of newer versions: server/create.go of ollama, met by users of 0.34.1 and 0.35.
+        r"quantization is only supported for safetensors",
+        "This version of Ollama makes no smaller files. Pull one, or make it with llama.cpp (guide).",
+    ),
     (r"unknown type|must be of type", "Ollama does not take one of the options as it was sent."),
     (
         r"not found|no such file|file does not exist",

@@ -12,6 +12,10 @@ from workers.engines.create_reasons import explain
         ("neither 'from' or 'files' was specified", "This Ollama is too old to make a name"),
         ('option "num_gpu" must be of type integer', "Ollama does not take one of the options"),
         ("model 'a:1b' not found", "The model or one of its files is not there any more."),
+        (
+            "create-time quantization is only supported for safetensors imports; quantize GGUF",
+            "This version of Ollama makes no smaller files",
+        ),
         ("remote model is unavailable", "This model runs in Ollama's cloud"),
         ("EOF", "What Ollama noted of this model is damaged."),
         ("the simulated server knows no Q4_K_S of this model", "This is a limit of the simulation"),
