@@ -20,7 +20,7 @@ _RULES = (
     (
         # The text of newer versions: server/create.go of ollama, met by users of 0.34.1 and 0.35.
         r"quantization is only supported for safetensors",
-        "This version of Ollama makes no smaller files. Pull one, or make it with llama.cpp (guide).",
+        "This Ollama makes no smaller files. Pull one, or make it with llama.cpp (see the guide).",
     ),
     (r"unknown type|must be of type", "Ollama does not take one of the options as it was sent."),
     (

@@ -14,7 +14,7 @@ from workers.engines.create_reasons import explain
         ("model 'a:1b' not found", "The model or one of its files is not there any more."),
         (
             "create-time quantization is only supported for safetensors imports; quantize GGUF",
-            "This version of Ollama makes no smaller files",
+            "This Ollama makes no smaller files",
         ),
         ("remote model is unavailable", "This model runs in Ollama's cloud"),
         ("EOF", "What Ollama noted of this model is damaged."),
