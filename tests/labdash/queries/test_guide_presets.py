@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from labdash.catalog.quality import find_quality
-from labdash.queries.guide_memory import PRESETS, read_memory
 from labdash.queries.guide_ladder import read_ladder
+from labdash.queries.guide_memory import PRESETS, read_memory
 from labdash.queries.guide_quality import read_quality
 from labdash.queries.opening import open_model
 from tests import oracle
