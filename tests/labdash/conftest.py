@@ -7,7 +7,9 @@ import pytest
 from django.conf import settings
 
 from labdash import live
+from labdash.catalog.own import take
 from labdash.celery import app, broker_url
+from labdash.queries import own_catalog
 
 
 @pytest.fixture
@@ -20,3 +22,13 @@ def dead_store(tmp_path: Path) -> Iterator[None]:
     yield
     settings.REDIS_URL, app.conf.broker_url = alive, broker
     live.store.cache_clear()
+
+
+@pytest.fixture
+def own_entries(tmp_path: Path) -> Iterator[Path]:
+    """Return a data folder whose entries of the catalog are used."""
+    before = own_catalog.entries_path().parent
+    own_catalog.follow(tmp_path)
+    yield tmp_path
+    own_catalog.follow(before)
+    take(())

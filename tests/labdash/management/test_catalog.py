@@ -1,7 +1,6 @@
 """``manage.py catalog``: new models without a release, and no file that was there is lost."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from labdash.catalog.models import find_model
-from labdash.catalog.own import take
 from labdash.domain.solver import Question
 from labdash.queries import own_catalog
 from labdash.queries.shelf import find
 from tests.labdash.catalog.test_entries import ENTRY
 from tests.planning.one_card import one_card
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a data folder whose entries are used."""
-    before = own_catalog.entries_path().parent
-    own_catalog.follow(tmp_path)
-    yield tmp_path
-    own_catalog.follow(before)
-    take(())
 
 
 def written(folder: Path, *entries: dict[str, Any]) -> str:
@@ -39,9 +27,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
 
 
 def test_an_import_is_used_at_once_and_again_changes_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    own_entries: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = written(folder, ENTRY)
+    file = written(own_entries, ENTRY)
     assert find("home-8b") is None
     assert run(capsys, "import", file, "--dry-run")["added"] == ["Home-8B"]
     assert find("home-8b") is None
@@ -57,16 +45,16 @@ def test_an_import_is_used_at_once_and_again_changes_nothing(
 
 
 def test_what_was_exported_is_there_already(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    own_entries: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = {**ENTRY, "name": "Home (2) of nine hundred letters", "source": "x" * 900}
     file = {"bytes": 5_000_000_000, "file": "hf.co/me/Home-8B-GGUF:Q4_K_M"}
-    run(capsys, "import", written(folder, ENTRY, {**long, "files": [file]}))
+    run(capsys, "import", written(own_entries, ENTRY, {**long, "files": [file]}))
     for everything, same in ((), 2), (("--all",), 2):
         call_command("catalog", "export", *everything)
         text = capsys.readouterr().out
-        (folder / "mine.jsonl").write_text(text)
-        done = run(capsys, "import", str(folder / "mine.jsonl"), "--prune")
+        (own_entries / "mine.jsonl").write_text(text)
+        done = run(capsys, "import", str(own_entries / "mine.jsonl"), "--prune")
         assert (done["same"], done["changed"], done["removed"]) == (same, [], [])
         call_command("catalog", "export", *everything)
         assert capsys.readouterr().out == text
@@ -74,20 +62,22 @@ def test_what_was_exported_is_there_already(
 
 
 def test_what_cannot_be_read_is_not_exported_as_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    own_entries: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "catalog.jsonl").write_text("{")
+    (own_entries / "catalog.jsonl").write_text("{")
     with pytest.raises(CommandError, match="own entries cannot be read: this file is no JSON"):
         call_command("catalog", "export")
-    own_catalog.follow(folder / "none")
+    own_catalog.follow(own_entries / "none")
     with pytest.raises(CommandError, match="no lab here yet"):
         call_command("catalog", "export")
     assert capsys.readouterr().out == ""
 
 
-def test_of_many_entries_some_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_many_entries_some_are_named(
+    own_entries: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unheard = [{**ENTRY, "name": f"M-{n}", "arch": "unheard-of"} for n in range(1000)]
-    call_command("catalog", "import", written(folder, *unheard))
+    call_command("catalog", "import", written(own_entries, *unheard))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(", M-19, and 980 more")
     assert len([line for line in lines if line.startswith("note: ")]) == 20
@@ -95,30 +85,30 @@ def test_of_many_entries_some_are_named(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_file_before_is_kept_and_a_damaged_one_is_not_written_over(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    own_entries: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(capsys, "import", written(folder, ENTRY))
+    run(capsys, "import", written(own_entries, ENTRY))
     changed = {**ENTRY, "family": "House", "arch": "unheard-of"}
-    done = run(capsys, "import", written(folder, changed), "--prune")
+    done = run(capsys, "import", written(own_entries, changed), "--prune")
     assert done["changed"] == ["Home-8B"]
     assert done["notes"][0].startswith(
         "Home-8B: it is listed and not estimated, for the tensors of"
     )
     assert find_model("home-8b").model.family == "House"
-    kept = folder / "catalog.jsonl"
-    assert json.loads((folder / "catalog.jsonl.before").read_text())["family"] == "Home"
+    kept = own_entries / "catalog.jsonl"
+    assert json.loads((own_entries / "catalog.jsonl.before").read_text())["family"] == "Home"
     kept.write_text("{")
     assert own_catalog.entries_trouble().startswith("this file is no JSON")
     # What held before still holds.
     assert find_model("home-8b").model.family == "House"
     with pytest.raises(CommandError, match="so nothing was changed: this file is no JSON"):
-        run(capsys, "import", written(folder, ENTRY))
+        run(capsys, "import", written(own_entries, ENTRY))
     assert kept.read_text() == "{"
 
 
-def test_a_tag_of_another_model_is_refused(folder: Path) -> None:
+def test_a_tag_of_another_model_is_refused(own_entries: Path) -> None:
     with pytest.raises(CommandError) as refused:
-        call_command("catalog", "import", written(folder, {**ENTRY, "ollama": "qwen3:8b"}))
+        call_command("catalog", "import", written(own_entries, {**ENTRY, "ollama": "qwen3:8b"}))
     assert str(refused.value) == (
         "Home-8B: ollama qwen3:8b is the tag of Qwen3-8B already: "
         "name the entry Qwen3-8B to replace that"
@@ -126,8 +116,8 @@ def test_a_tag_of_another_model_is_refused(folder: Path) -> None:
     assert refused.value.returncode == 2
 
 
-def test_an_entry_is_taken_away_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, "import", written(folder, ENTRY))
+def test_an_entry_is_taken_away_once(own_entries: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "import", written(own_entries, ENTRY))
     assert run(capsys, "remove", "home-8b") == {"removed": ["home-8b"]}
     assert find("home-8b") is None
     with pytest.raises(CommandError, match="the lab has no entry home-8b of its own"):

@@ -1,9 +1,7 @@
 """An entry of one's own: out of a header, a saved show or an address, kept and taken away."""
 
 import json
-from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from labdash.catalog.models import find_model
-from labdash.catalog.own import take
 from labdash.planner.gguf import read_header
 from labdash.planner.gguf_split import model_of
 from labdash.planner.model import Model
@@ -26,18 +23,8 @@ from tests.labdash.views.polling import text_of
 from tests.labdash.views.test_fit_upload import SCRIPT, header, send
 from tests.labdash.views.test_overview import bare
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_entries")]
 TOLD = {"name": "House-8B", "family": "House", "license": "mit", "capabilities": ["chat", "tools"]}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a data folder whose entries are used."""
-    before = own_catalog.entries_path().parent
-    own_catalog.follow(tmp_path)
-    yield tmp_path
-    own_catalog.follow(before)
-    take(())
 
 
 def show_of(model: Model) -> dict[str, Any]:
