@@ -32,6 +32,8 @@ class Settings:
     ``moves`` is what ``--fit`` chose of that kind, also to other GPUs. ``pipeline`` says whether
     the GPUs can copy asynchronously. ``build`` is llama.cpp's number. ``dry_run`` asks what
     llama.cpp reports without allocating, as for ``--fit``: a load takes less of later GPUs.
+    ``images_bytes`` is what reads images, with room for the largest (``seeing_bytes``): it lies on
+    the first GPU, in the host's memory where there is none or it is kept off it.
     """
 
     build: int
@@ -54,6 +56,8 @@ class Settings:
     cpu_override: str | None = None
     moves: Moves = ()
     dry_run: bool = True
+    images_bytes: int = 0
+    images_on_gpu: bool = True
 
     @property
     def all_moves(self) -> Moves:

@@ -10,6 +10,7 @@ from labdash.planner.model import Model
 from labdash.planner.placing.inventory import is_cloud, plain
 from labdash.queries.fit import kept_facts, published
 from labdash.queries.fit_files import unpack
+from labdash.queries.fit_models import Chosen
 from labdash.queries.opening import requantized
 from labdash.queries.published import can_be_asked
 from labdash.queries.quant_ladder import every, known_quant, loss_of, worth
@@ -91,12 +92,13 @@ def _elsewhere(name: str, error: PlannerError, *, look: bool) -> Family:
         facts = facts or published(name)
     except PlannerError as failed:
         raise PlannerError(f"{error}; and {failed}") from None
-    model = unpack(facts).model
+    chosen = unpack(facts)
+    model = chosen.model
     own = known_quant(model.quant) or model.quant or ""
     quants = every(own, arch=model.shape.arch) if is_on_hub(name) and known_quant(own) else (own,)
     made = [(quant, _at(facts, quant, own)) for quant in quants]
     offers = [
-        _offer(_variant(name, quant, own, found, model))
+        _offer(_variant(name, quant, own, found, chosen))
         for quant, found in made
         if found is not None
     ]
@@ -117,17 +119,19 @@ def _at(facts: str, quant: str, own: str) -> Model | None:
 
 
 @lru_cache(maxsize=256)
-def _variant(name: str, quant: str, own: str, model: Model, like: Model) -> Variant:
+def _variant(name: str, quant: str, own: str, model: Model, like: Chosen) -> Variant:
     tag = f"{repository_of(name)}:{quant.removesuffix('_MOE')}"
     written = name if quant == own else tag
     return Variant(
         name=written,
         quant=quant,
         model=model,
-        file_bytes=model.weight_bytes,
+        file_bytes=model.weight_bytes + like.projector_bytes,
         names=frozenset((written, tag)) if is_on_hub(name) else frozenset((written,)),
         loss=loss_of(quant),
-        guessed=model is not like,
+        guessed=model is not like.model,
+        projector_bytes=like.projector_bytes,
+        vision=bool(like.projector_bytes),
     )
 
 

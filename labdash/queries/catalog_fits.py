@@ -90,8 +90,10 @@ def _fit(name: str, quant: str, places: tuple[Place, ...]) -> LabFit:
 @kept(8192)
 def _on(name: str, quant: str, place: Place) -> LabFit:
     model = choose_stock(name, quant)
-    place = _beside(place, _images_bytes(name, quant))
-    settings = Load(context=min(CONTEXT, model.shape.ctx_train or CONTEXT)).on(place)
+    load = Load(context=min(CONTEXT, model.shape.ctx_train or CONTEXT))
+    if name not in place.blind:
+        load = load.seeing(model, _projector_bytes(name, quant))
+    settings = load.on(place)
     here = LabFit(
         kind="unknown",
         quant=quant,
@@ -111,23 +113,10 @@ def _on(name: str, quant: str, place: Place) -> LabFit:
 
 
 @kept(4 * MOST_ENTRIES)
-def _images_bytes(name: str, quant: str) -> int:
+def _projector_bytes(name: str, quant: str) -> int:
     """Size what reads images, which is loaded beside the model."""
     known = next(model for model in models() if model.name == name)
     return projector_of(known, choose_stock(name, quant))[0]
-
-
-def _beside(place: Place, taken_bytes: int) -> Place:
-    """Leave a model what is free beside something on the first GPU, as the planner does."""
-    if not place.cards:
-        return replace(place, ram_bytes=_less(place.ram_bytes, taken_bytes))
-    first, *others = place.cards
-    first = replace(first, room_bytes=_less(first.room_bytes, taken_bytes))
-    return replace(place, cards=(first, *others))
-
-
-def _less(size_bytes: int | None, taken_bytes: int) -> int | None:
-    return None if size_bytes is None else max(0, size_bytes - taken_bytes)
 
 
 def _judge(here: LabFit, place: Place, found: Estimate) -> LabFit:

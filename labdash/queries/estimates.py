@@ -13,7 +13,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.memory.companions import Companions
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.fit import Fitted, fit
-from labdash.planner.memory.result import Estimate
+from labdash.planner.memory.result import DeviceUse, Estimate, HostUse
 from labdash.planner.model import Model
 from labdash.planner.settings import ALL_LAYERS, Gpu, Settings
 from labdash.queries.opening import open_model
@@ -118,6 +118,11 @@ def answer(request: Request) -> Answer:
     return Answer(model, result, fitted, warnings)
 
 
+def _parts(use: DeviceUse | HostUse) -> dict[str, Any]:
+    """Write the parts. A projector that is given as a file is among weights and compute."""
+    return {name: value for name, value in asdict(use).items() if name != "images_bytes"}
+
+
 def as_json(given: Answer) -> dict[str, Any]:
     """Write an answer as ``estimate --json`` prints it."""
     result, shape = given.estimate, given.model.shape
@@ -130,8 +135,8 @@ def as_json(given: Answer) -> dict[str, Any]:
             "ctx_train": shape.ctx_train,
             "weight_bytes": given.model.weight_bytes,
         },
-        "devices": [asdict(device) for device in result.devices],
-        "host": asdict(result.host),
+        "devices": [_parts(device) for device in result.devices],
+        "host": _parts(result.host),
         "fits": result.fits,
         "basis": asdict(result.basis),
         "warnings": list(given.warnings),

@@ -24,7 +24,10 @@ from labdash.queries.registries import ollama_registry
 from labdash.sources.registry import open_remote
 
 # The colours of a model's parts, by their number in the style sheet.
-PARTS = (("weights", 1), ("KV cache", 2), ("compute", 3), ("overhead", 4))
+PARTS = (
+    ("weights", 1), ("KV cache", 2), ("compute", 3), ("overhead", 4), ("reads images", 5),
+)  # fmt: skip
+RECKONED = ", about"
 PUBLISHED_KEPT_S = 3600
 ORDER = ("whole", "part", "unknown", "no")
 
@@ -104,12 +107,14 @@ class Answer:
 
     ``described`` is what became of it on the hardware that was described, ``notes`` what was taken
     for granted there, and ``not_known`` says what to write where the description was not
-    understood. ``is_at_gone``: the table's place was asked for, and is not there any more.
+    understood. ``images_bytes`` is what reads images, with room for the largest. ``is_at_gone``:
+    the table's place was asked for, and is not there any more.
     """
 
     chosen: Chosen
     nodes: tuple[NodeFit, ...]
     table: Table | None
+    images_bytes: int
     shown: PlaceFit | None
     described: PlaceFit | None = None
     notes: tuple[str, ...] = ()
@@ -162,12 +167,10 @@ def find_chosen(asked: Asked) -> Chosen:
             found = unpack(published(asked.name))
     if not asked.quant or asked.quant == found.model.quant:
         return found
-    return Chosen(
+    return replace(
+        found,
         model=found.at(asked.quant),
         basis=f"by the tensors of {found.model.name} and the rules of llama-quantize",
-        own_quant=found.own_quant,
-        notices=found.notices,
-        facts=found.facts,
     )
 
 
@@ -179,7 +182,7 @@ def published(name: str) -> str:
     facts = kept_facts(name)
     if facts is None:
         found = open_remote(name, ollama=ollama_registry())
-        facts = pack_model(found.model, found.warnings)
+        facts = pack_model(found.model, found.warnings, projector_bytes=found.projector_bytes)
         cache.set(_key(name), facts, PUBLISHED_KEPT_S)
     return facts
 
@@ -196,20 +199,22 @@ def _key(name: str) -> str:
 
 def answer(asked: Asked, chosen: Chosen, lab: LabView, library: Library) -> Answer:
     """Try the model everywhere. Raises ``PlannerError`` where the engine would refuse the load."""
+    load = asked.load.seeing(chosen.model, chosen.projector_bytes)
     nodes = []
     for view in lab.nodes:
         places = places_of(view, library, without_models=asked.without_models)
-        nodes.append(_node(view.node.slug, places, chosen, asked.load))
+        nodes.append(_node(view.node.slug, places, chosen, load))
     thought, not_known = read_described(asked.card)
-    described = _try(thought.place, chosen, asked.load) if thought else None
+    described = _try(thought.place, chosen, load) if thought else None
     found = [*([described] if described else ()), *(each for node in nodes for each in node.places)]
     _refuse_what_all_refuse(found)
     shown = _shown(asked, found, described)
-    table = make_table(chosen, shown.place, asked.load, shown.fit) if shown and shown.fit else None
+    table = make_table(chosen, shown.place, load, shown.fit) if shown and shown.fit else None
     return Answer(
         chosen=chosen,
         nodes=tuple(nodes),
         table=table,
+        images_bytes=load.images_bytes,
         shown=shown,
         described=described,
         notes=thought.notes if thought else (),
@@ -252,8 +257,9 @@ def _try(place: Place, chosen: Chosen, load: Load) -> PlaceFit:
         found = fit(chosen.model, place, load)
     except PlannerError as error:
         return PlaceFit(place=place, fit=None, bars=(), refusal=str(error))
-    bars = [_bar(card, found, index) for index, card in enumerate(place.cards)]
-    return PlaceFit(place=place, fit=found, bars=tuple(bars) or _ram_bar(place, found))
+    about = RECKONED if chosen.is_projector_reckoned else ""
+    bars = [_bar(card, found, index, about) for index, card in enumerate(place.cards)]
+    return PlaceFit(place=place, fit=found, bars=tuple(bars) or _ram_bar(place, found, about))
 
 
 def _rank(each: PlaceFit) -> tuple[int, int, float, int, int]:
@@ -275,12 +281,12 @@ def _fast(speed: Speed | None) -> float:
     return speed.low if speed else 0.0
 
 
-def _bar(card: Card, found: Fit, index: int) -> Bar:
+def _bar(card: Card, found: Fit, index: int, about: str) -> Bar:
     """Draw a GPU: what the model takes, what others hold, what is left."""
-    used = found.used[index]
-    sizes = (used.weights_bytes, used.kv_bytes, used.compute_bytes, used.overhead_bytes)
+    use = found.used[index]
+    sizes = (use.weights_bytes, use.kv_bytes, use.compute_bytes, use.overhead_bytes)
     held = [_as_other(part) for part in card.held]
-    parts = [*_model_parts(sizes), *held]
+    parts = [*_model_parts((*sizes, use.images_bytes), about), *held]
     return _filled(card.label, card.total_bytes, parts)
 
 
@@ -291,10 +297,12 @@ def _as_other(part: Segment) -> Segment:
     return Segment(kind="other", label=part.label, size_bytes=part.size_bytes)
 
 
-def _model_parts(sizes: Iterable[int]) -> list[Segment]:
+def _model_parts(sizes: Iterable[int], about: str) -> list[Segment]:
+    """Name the parts; ``about`` is said of the last, whose size may be reckoned."""
+    names = [*PARTS[:-1], (f"{PARTS[-1][0]}{about}", PARTS[-1][1])]
     return [
         Segment(kind="model", label=label, size_bytes=size, colour=colour)
-        for (label, colour), size in zip(PARTS, sizes, strict=True)
+        for (label, colour), size in zip(names, sizes, strict=True)
         if size
     ]
 
@@ -306,7 +314,8 @@ def _filled(label: str, total: int | None, parts: list[Segment]) -> Bar:
     return Bar(label=label, total_bytes=total, used_bytes=used, segments=tuple(parts))
 
 
-def _ram_bar(place: Place, found: Fit) -> tuple[Bar, ...]:
+def _ram_bar(place: Place, found: Fit, about: str) -> tuple[Bar, ...]:
     host = found.estimate.host
     sizes = (host.weights_bytes, host.kv_bytes, host.compute_bytes, host.output_bytes)
-    return (_filled("RAM", place.ram_bytes, _model_parts(sizes)),)
+    parts = _model_parts((*sizes, host.images_bytes), about)
+    return (_filled("RAM", place.ram_bytes, parts),)

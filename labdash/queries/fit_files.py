@@ -22,6 +22,8 @@ from labdash.queries.fit_models import LONGEST_NAME, Chosen
 # It is a part of an address: tables of tensors take 1 to 5 KiB so packed.
 PACKED_LIMIT = 32 * 2**10
 FACTS_LIMIT_BYTES = 4 * 2**20
+# No file beside a model is larger.
+LARGEST_FILE_BYTES = 2**40
 MOST_WORDS = 20
 DAMAGED = "what this page kept of the file is damaged: choose the file again"
 
@@ -35,15 +37,19 @@ def pack(header: Header, *, name: str, file_bytes: int | None) -> str:
     return pack_model(model, warnings)
 
 
-def pack_model(model: Model, warnings: Sequence[str], *, can: object = None) -> str:
+def pack_model(
+    model: Model, warnings: Sequence[str], *, can: object = None, projector_bytes: int = 0
+) -> str:
     """Make the text of a model. Raises ``PlannerError`` where it would be too long.
 
-    ``can`` is what a show tells of its capabilities.
+    ``can`` is what a show tells of its capabilities, ``projector_bytes`` the size of the file
+    beside it that reads images.
     """
     document = {
         "name": model.name[:LONGEST_NAME],
         "warnings": warnings,
         "capabilities": _words(can),
+        **({"projector_bytes": projector_bytes} if projector_bytes else {}),
         "details": {"quantization_level": model.quant},
         "model_info": _facts(model),
         "tensors": [
@@ -92,7 +98,12 @@ def unpack(text: str) -> Chosen:
         own_quant=model.quant,
         facts=text,
         notices=tuple(str(each)[:200] for each in warnings) if isinstance(warnings, list) else (),
+        projector_bytes=_size(document.get("projector_bytes")),
     )
+
+
+def _size(told: object) -> int:
+    return told if type(told) is int and 0 <= told <= LARGEST_FILE_BYTES else 0
 
 
 def _document(text: str) -> dict[str, object]:

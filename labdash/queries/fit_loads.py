@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from labdash.planner.memory.companions import seeing_bytes
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse, Estimate
 from labdash.planner.model import Model
@@ -22,13 +23,17 @@ type Verdict = Literal["whole", "part", "no", "unknown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How a model is to be served. ``context`` is that of one slot."""
+    """How a model is to be served. ``context`` is that of one slot.
+
+    ``images_bytes`` is what reads images beside the model, with room for the largest.
+    """
 
     context: int = 8192
     slots: int = 1
     kv_type: str = "f16"
     flash: bool = True
     batch: int = 512
+    images_bytes: int = 0
 
     def on(self, place: Place) -> Settings:
         """Return it as an engine of a place is started, with every layer on the GPUs."""
@@ -43,7 +48,13 @@ class Load:
             ubatch=self.batch,
             gpus=tuple(card.gpu for card in place.cards),
             dry_run=False,
+            images_bytes=self.images_bytes,
         )
+
+    def seeing(self, model: Model, projector_bytes: int) -> "Load":
+        """Return it with what reads images beside a model."""
+        size = seeing_bytes(projector_bytes, model.metadata, flash_attn=self.flash)
+        return replace(self, images_bytes=size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +89,10 @@ def fit(model: Model, place: Place, load: Load) -> Fit:
     found = whole
     if whole.fits is False:
         settings, found = most_layers(model, settings)
+        if not found.fits and settings.images_bytes:
+            # No room even for what reads images: then it stays in RAM, too.
+            settings = replace(settings, images_on_gpu=False)
+            settings, found = most_layers(model, settings)
     layers = sum(device.layers for device in found.devices)
     short = missing_bytes(whole, place)
     verdict: Verdict = "whole" if known else "unknown"

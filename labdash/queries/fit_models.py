@@ -13,11 +13,14 @@ from labdash.planner.placing.inventory import is_cloud
 from labdash.planner.stock import stock_model
 from labdash.queries.library import plain_name
 from labdash.queries.opening import DEFAULT_QUANT, requantized
+from labdash.queries.snapshot import read_shelf
+from labdash.queries.variants import projector_of, variants_of
 
 # What people choose among, the smallest first.
 QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 LONGEST_NAME = 350
 ELSEWHERE = "Press Ask to look for it where it is published, or choose its GGUF file"
+READS_NO_IMAGES = "as it is installed in the lab it reads no images: nothing is counted for them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,8 @@ class Chosen:
     """A model with how it is known. ``own_quant`` is that of its file or its name, if any.
 
     ``notices`` say what was assumed. ``facts`` are what a page keeps of a model that neither the
-    catalog nor the lab has.
+    catalog nor the lab has. ``projector_bytes`` are those of the part that reads images, as
+    published or reckoned from its parameters.
     """
 
     model: Model
@@ -33,6 +37,8 @@ class Chosen:
     own_quant: str | None
     notices: tuple[str, ...] = ()
     facts: str = ""
+    projector_bytes: int = 0
+    is_projector_reckoned: bool = False
 
     def at(self, quant: str) -> Model:
         """Return it at another quant. Raises ``PlannerError`` where there is none such."""
@@ -89,12 +95,29 @@ def choose(name: str, quant: str) -> Chosen:
     own = (variant.quant if variant else None) or found.quant
     wanted = quant or own or found.model.default_quant or DEFAULT_QUANT
     notices = [found.notice] if found.notice else []
+    model = choose_stock(found.model.name, _known(wanted, written))
+    projector, is_reckoned = _projector(written, found.model, model)
+    if not projector and projector_of(found.model, model)[0]:
+        notices.append(READS_NO_IMAGES)
     return Chosen(
-        model=choose_stock(found.model.name, _known(wanted, written)),
+        model=model,
         basis=_basis(found.model, row),
         own_quant=own,
         notices=tuple(notices),
+        projector_bytes=projector,
+        is_projector_reckoned=is_reckoned,
     )
+
+
+def _projector(name: str, known: CatalogModel, model: Model) -> tuple[int, bool]:
+    """Size what reads images, as the planner does: nothing where the lab's files read none."""
+    if "vision" not in known.capabilities:
+        return 0, False
+    try:
+        (variant, *_) = variants_of(name, model.quant or "", model.quant or "", shelf=read_shelf())
+    except PlannerError:
+        return projector_of(known, model)
+    return variant.projector_bytes, bool(variant.assumed)
 
 
 def _installed(name: str) -> InstalledModel | None:

@@ -52,7 +52,8 @@ class Place:
 
     ``ram_bytes`` is the free RAM for layers that no GPU holds, ``None`` where it is not known.
     ``key`` names the place in an address. ``ram_gbs`` is what the RAM reads in GB/s at least and at
-    most, ``None`` where nobody tells.
+    most, ``None`` where nobody tells. ``blind`` are the catalog's models that the lab has without
+    what reads images.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Place:
     ram_bytes: int | None
     build: Build
     ram_gbs: tuple[float, float] | None = None
+    blind: frozenset[str] = frozenset()
 
     @property
     def unified(self) -> bool:
@@ -95,14 +97,17 @@ def places_of(view: NodeView, library: Library, *, without_models: bool) -> tupl
     free = _free(ram.segments, without_models=without_models) if ram and _is_heard(view) else None
     build = _build(view)
     slug = view.node.slug
+    blind = library.blind
     if not cards:
-        return (Place(key=slug, node=slug, label="RAM", cards=(), ram_bytes=free, build=build),)
+        ram_alone = Place(key=slug, node=slug, label="RAM", cards=(), ram_bytes=free, build=build)
+        return (replace(ram_alone, blind=blind),)
     places = [_place(slug, [card], free, build, key=str(i)) for i, card in cards.items()]
     for name, seen in _servers(view):
         joined = [card for index, card in cards.items() if seen is None or index in seen]
         if len(joined) > 1:
             places.append(_place(slug, joined, free, build, key=name))
-    return tuple({tuple(c.label for c in place.cards): place for place in places}.values())
+    found = {tuple(card.label for card in each.cards): each for each in places}
+    return tuple(replace(each, blind=blind) for each in found.values())
 
 
 def what_if_place(facts: GpuFacts, size_gb: float) -> Place:

@@ -95,7 +95,7 @@ def best_cell(name: str, place: Place, context: int) -> Cell:
     quants = quants_for(name)
     for quant in quants:
         variant = variant_at(name, quant)
-        if fits_whole(variant.model, place, load_of(variant.model, context)):
+        if fits_whole(variant.model, place, load_of(variant, context, place)):
             return cell_at(name, quant, place, context)
     usual = DEFAULT_QUANT if DEFAULT_QUANT in quants else quants[0]
     return cell_at(name, usual, place, context)
@@ -120,12 +120,23 @@ def good_cell(place: Place, context: int) -> Cell | None:
 def cell_at(name: str, quant: str, place: Place, context: int) -> Cell:
     """Try one quant at a context. Raises ``PlannerError`` where the engine would refuse it."""
     variant = variant_at(name, quant)
-    return cell_of(name, variant, place, load_of(variant.model, context))
+    return cell_of(name, variant, place, load_of(variant, context, place))
 
 
-def load_of(model: Model, context: int) -> Load:
+def load_of(variant: Variant, context: int, place: Place) -> Load:
     """Return a load at a context, or at the one that the model was trained with."""
-    return Load(context=min(context, model.shape.ctx_train or context))
+    load = Load(context=reached(variant.model, context))
+    return load.seeing(variant.model, projector_bytes_on(place, variant))
+
+
+def reached(model: Model, context: int) -> int:
+    """Return a context, or the one that the model was trained with where that is less."""
+    return min(context, model.shape.ctx_train or context)
+
+
+def projector_bytes_on(place: Place, variant: Variant) -> int:
+    """Size what reads images: nothing where a lab has the model without."""
+    return 0 if variant.model.name in place.blind else variant.projector_bytes
 
 
 def fits_whole(model: Model, place: Place, load: Load) -> bool:

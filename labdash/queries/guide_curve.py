@@ -196,7 +196,7 @@ def _best(name: str, place: Place, context: int) -> Variant | None:
     fitting = (
         each
         for each in _variants(name)
-        if fits_whole(each.model, place, load_of(each.model, context))
+        if fits_whole(each.model, place, load_of(each, context, place))
     )
     return next(fitting, None)
 
@@ -365,7 +365,7 @@ def _lesson(place: Place, name: str, contexts: Sequence[int]) -> Lesson | None:
 
 
 def _used(place: Place, variant: Variant, context: int) -> int:
-    found = estimate(variant.model, load_of(variant.model, context).on(place))
+    found = estimate(variant.model, load_of(variant, context, place).on(place))
     if not place.cards:
         return found.host.total_bytes
     return sum(device.total_bytes for device in found.devices)

@@ -8,6 +8,7 @@ from labdash.catalog.gpus import GpuFacts, find_gpu, gpus
 from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.quality import find_quality
 from labdash.planner.errors import PlannerError
+from labdash.planner.memory.companions import seeing_bytes
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.overhead import driver_reserve, overhead_of
 from labdash.planner.memory.result import DeviceUse
@@ -151,7 +152,7 @@ def read_memory(*, size: str, name: str, ctx: int) -> Memory:
 def _plain_row(kind: tuple[str, int, str], params: float, model: GuideModel, ctx: int) -> Row:
     label, bits, quant = kind
     weight_bytes = params * bits / 8
-    parts = _parts(int(weight_bytes), use_on_card(model, "F16", ctx))
+    parts = _parts(int(weight_bytes), use_on_card(model, "F16", ctx), model)
     return Row(
         label=label,
         bits=bits,
@@ -179,7 +180,7 @@ def _row(model: GuideModel, quant: str, params: float, ctx: int) -> Row:
     file = requantized(model.plain, quant, imatrix=has_imatrix(quant))
     use = use_on_card(model, quant, ctx)
     scale = params / model.params
-    parts = _parts(int(use.weights_bytes * scale), use)
+    parts = _parts(int(use.weights_bytes * scale), use, model)
     measured = find_quality(quant)
     return Row(
         label=quant,
@@ -199,7 +200,7 @@ def _as_published(row: Row, model: GuideModel) -> Row:
     if published is None:
         return row
     weights, *beside = row.parts
-    more = published - int(row.weight_bytes)
+    more = published - model.images_in(row.quant, row.pull) - int(row.weight_bytes)
     parts = (replace(weights, size_bytes=weights.size_bytes + more), *beside)
     return replace(
         row,
@@ -217,23 +218,31 @@ def has_imatrix(quant: str) -> bool:
 
 def use_on_card(model: GuideModel, quant: str, ctx: int) -> DeviceUse:
     """Tell what a quant takes of one card. Raises ``PlannerError`` where it cannot be made."""
-    return _estimated(model.plain, quant, ctx)
+    return _estimated(model.plain, quant, ctx, model.projector_bytes)
 
 
 @lru_cache(maxsize=512)
-def _estimated(plain: Model, quant: str, ctx: int) -> DeviceUse:
+def _estimated(plain: Model, quant: str, ctx: int, projector_bytes: int) -> DeviceUse:
     """Estimate on one card without a size."""
     file = requantized(plain, quant, imatrix=has_imatrix(quant))
     facts = find_gpu(CARD)
     gpu = Gpu(vendor="nvidia", sm_count=facts.sm_count if facts else None)
-    settings = Settings(build=newest_engine().number, ctx=ctx, gpus=(gpu,), dry_run=False)
+    settings = Settings(
+        build=newest_engine().number,
+        ctx=ctx,
+        gpus=(gpu,),
+        dry_run=False,
+        images_bytes=seeing_bytes(projector_bytes, plain.metadata),
+    )
     return estimate(file, settings).devices[0]
 
 
-def _parts(weight_bytes: int, use: DeviceUse) -> tuple[Segment, ...]:
+def _parts(weight_bytes: int, use: DeviceUse, model: GuideModel) -> tuple[Segment, ...]:
+    seeing = "reads images, about" if model.is_projector_reckoned else "reads images"
     sizes = (
         ("weights", weight_bytes), ("KV cache", use.kv_bytes),
         ("compute buffer", use.compute_bytes), ("overhead", use.overhead_bytes),
+        *([(seeing, use.images_bytes)] if use.images_bytes else []),
     )  # fmt: skip
     return tuple(
         Segment(kind="model", label=label, size_bytes=size, colour=colour)

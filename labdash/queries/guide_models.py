@@ -20,11 +20,16 @@ SINCE = "2024-07"
 
 @dataclass(frozen=True, kw_only=True)
 class GuideModel:
-    """A model in 16 bits. ``known`` is None where the catalog lacks it, and the lab has it."""
+    """A model in 16 bits. ``known`` is None where the catalog lacks it, and the lab has it.
+
+    ``projector_bytes`` are those of the part that reads images, as published or reckoned.
+    """
 
     name: str
     plain: Model
     known: CatalogModel | None
+    projector_bytes: int = 0
+    is_projector_reckoned: bool = False
 
     @property
     def params(self) -> int:
@@ -58,8 +63,18 @@ class GuideModel:
 
         Publishers' files of one quant differ, so that of another one does not count.
         """
+        found = self._published(quant, pull)
+        return found.bytes if found else None
+
+    def images_in(self, quant: str, pull: str) -> int:
+        """Tell how much of that file reads images: the library's hold it, if no second one does."""
+        found = self._published(quant, pull)
+        is_second = found is None or found.projector_bytes or ":" not in found.file
+        return 0 if is_second else self.projector_bytes
+
+    def _published(self, quant: str, pull: str) -> PublishedFile | None:
         files = [each for each in self.known.files if _is_of(each, quant)] if self.known else []
-        return next((each.bytes for each in files if self._is_named(each, quant, pull)), None)
+        return next((each for each in files if self._is_named(each, quant, pull)), None)
 
     def _is_named(self, file: PublishedFile, quant: str, pull: str) -> bool:
         """Tell whether a file is what a name stands for."""
@@ -96,7 +111,13 @@ def open_guide_model(name: str) -> GuideModel:
     except PlannerError:
         known = None
     shown = (known.ollama or known.name) if known else name.strip()
-    return GuideModel(name=shown, plain=chosen.model, known=known)
+    return GuideModel(
+        name=shown,
+        plain=chosen.model,
+        known=known,
+        projector_bytes=chosen.projector_bytes,
+        is_projector_reckoned=chosen.is_projector_reckoned,
+    )
 
 
 def nearest(params: float) -> GuideModel:

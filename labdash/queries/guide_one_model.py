@@ -10,7 +10,7 @@ from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, variant_at
+from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, reached, variant_at
 from labdash.queries.guide_places import usual_places
 from labdash.queries.quant_ladder import known_quant
 
@@ -64,9 +64,19 @@ class OneModel:
     carried: tuple[Carried, ...]
 
     @property
-    def images_bytes(self) -> int:
+    def projector_bytes(self) -> int:
         """Tell how much of each download reads images."""
         return self.ways[0].variant.projector_bytes
+
+    @property
+    def images_bytes(self) -> int:
+        """Tell what that takes of a GPU, with room for the largest image."""
+        return self.ways[0].use.images_bytes
+
+    @property
+    def is_projector_reckoned(self) -> bool:
+        """Whether nobody published its size alone."""
+        return bool(self.ways[0].variant.assumed)
 
     @property
     def is_embedding(self) -> bool:
@@ -84,7 +94,7 @@ def read_model(name: str, own: Iterable[Place], context: int) -> OneModel:
     found = find_model(name)
     quants = quants_of(name)
     variants = [variant_at(name, quant) for quant in quants]
-    tried = load_of(variants[0].model, context).context
+    tried = reached(variants[0].model, context)
     pairs = [*((place, True) for place in own), *((place, False) for place in usual_places())]
     return OneModel(
         known=found.model,
@@ -110,7 +120,7 @@ def quants_of(name: str) -> tuple[str, ...]:
 
 def _way(known: CatalogModel, variant: Variant, context: int) -> Way:
     place = next(each for each in usual_places() if each.key == MEASURE)
-    load = load_of(variant.model, context)
+    load = load_of(variant, context, place)
     return Way(
         variant=variant,
         use=estimate(variant.model, load.on(place)).devices[0],

@@ -62,7 +62,7 @@ def fits_here(
 @kept(2048)
 def _fits(model: str, quant: str, place: Place, context: int) -> bool:
     variant = variant_at(model, quant)
-    return fits_whole(variant.model, place, load_of(variant.model, context))
+    return fits_whole(variant.model, place, load_of(variant, context, place))
 
 
 def read_reader(key: str, *, now: datetime) -> Reader:

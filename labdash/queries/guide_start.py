@@ -56,7 +56,7 @@ def read_start(
     found = find_model(name)
     if quant:
         variant = variant_at(name, find_file_type(quant).name)
-        cell = cell_of(name, variant, place, load_of(variant.model, context))
+        cell = cell_of(name, variant, place, load_of(variant, context, place))
     else:
         cell = advised_cell(name, place, context)
     made = cell.variant.quant if cell.variant.quant.startswith(("Q", "IQ")) else DEFAULT_QUANT

@@ -53,10 +53,11 @@ def empty_card(name: str) -> Place:
 def tried(name: str, quant: str, place: Place, context: int = CONTEXT) -> Tried:
     """Try a file; an IQ type is one that was made with an importance matrix."""
     model = open_model(name, quant, imatrix=quant.startswith("IQ")).model
-    found = fit(model, place, Load(context=context))
+    published = variant_at(name, quant)
+    load = Load(context=context).seeing(model, published.projector_bytes)
+    found = fit(model, place, load)
     room = sum(card.room_bytes or 0 for card in place.cards)
     whole = found.verdict == "whole"
-    published = variant_at(name, quant)
     taken = sum(device.total_bytes for device in found.used)
     return Tried(
         name=name,

@@ -63,13 +63,21 @@ class Shelf:
 
     def is_blind(self, known: CatalogModel) -> bool:
         """Whether files of Ollama's library of a model were seen, and none reads images."""
-        haves = self.by_model.get(known.name, ())
-        told = [have.vision for have in haves if not is_on_hub(have.name)]
-        return False in told and True not in told
+        return known.name in self.blind
+
+    @cached_property
+    def blind(self) -> frozenset[str]:
+        """Return the names of such models."""
+        return frozenset(name for name, haves in self.by_model.items() if _are_blind(haves))
 
     def names_of(self, digest: str | None) -> Iterable[str]:
         """Return all names that stand for the same weights."""
         return (have.name for have in self.haves if digest and have.digest == digest)
+
+
+def _are_blind(haves: Iterable[Have]) -> bool:
+    told = [have.vision for have in haves if not is_on_hub(have.name)]
+    return False in told and True not in told
 
 
 def shelf_of(lab: Lab) -> Shelf:

@@ -48,6 +48,23 @@ def add_projector(added: Added, projector: Model, settings: Settings) -> None:
     added.compute[home] += image_bytes(projector.metadata, flash_attn=settings.flash_attn)
 
 
+# A projector of which no shape is known, for its largest image: half a GiB to one is usual
+# (llama.cpp, clip.cpp, by the figures of Gemma 3 and Qwen-VL). The margin covers the rest.
+USUAL_IMAGE_BYTES = 512 * 2**20
+
+
+def seeing_bytes(
+    projector_bytes: int, metadata: Mapping[str, Value], *, flash_attn: bool = True
+) -> int:
+    """Count a projector whose size is told and the graph of its largest image, 0 without one.
+
+    ``metadata`` may be the model's own: it hardly ever tells the projector's shape.
+    """
+    if not projector_bytes:
+        return 0
+    return projector_bytes + (image_bytes(metadata, flash_attn=flash_attn) or USUAL_IMAGE_BYTES)
+
+
 # Larger than any image or width of a projector.
 MOST_PIXELS = 2**20
 

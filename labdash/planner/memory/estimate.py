@@ -80,8 +80,8 @@ def estimate(
         buffers = _with_companions(buffers, companions, settings)
     overheads = _overheads(model, settings, buffers, learned)
     devices = tuple(
-        _device(index, gpu, buffers, overheads[index], margin_bytes)
-        for index, gpu in enumerate(settings.gpus)
+        _device(index, settings, buffers, overheads[index], margin_bytes)
+        for index in range(len(settings.gpus))
     )
     sized = [device.short_bytes for device in devices if device.short_bytes is not None]
     slots = settings.parallel
@@ -92,6 +92,7 @@ def estimate(
             kv_bytes=buffers.kv[-1],
             compute_bytes=buffers.compute[-1],
             output_bytes=F32_BYTES * model.shape.vocab * slots,
+            images_bytes=0 if _sees_on_gpu(settings) else settings.images_bytes,
         ),
         ctx=buffers.cells.full * buffers.cells.streams,
         fits=not any(sized) if len(sized) == len(devices) and devices else None,
@@ -156,28 +157,41 @@ def _overheads(
     known = [*learned, *[None] * len(settings.gpus)]
     return [
         overhead_of(vendor=gpu.vendor, sm_count=gpu.sm_count, moe=moe, learned=known[index])
-        if buffers.weights[index] or buffers.kv[index] or buffers.compute[index]
+        if buffers.weights[index]
+        or buffers.kv[index]
+        or buffers.compute[index]
+        or _images_on(index, settings)
         else None
         for index, gpu in enumerate(settings.gpus)
     ]
 
 
+def _sees_on_gpu(settings: Settings) -> bool:
+    return bool(settings.gpus) and settings.images_on_gpu
+
+
+def _images_on(index: int, settings: Settings) -> int:
+    """Tell what reads images on a GPU: all of it lies on the first."""
+    return settings.images_bytes if index == 0 and _sees_on_gpu(settings) else 0
+
+
 def _device(
-    index: int, gpu: Gpu, buffers: Buffers, overhead: Overhead | None, margin_bytes: int
+    index: int, settings: Settings, buffers: Buffers, overhead: Overhead | None, margin_bytes: int
 ) -> DeviceUse:
-    split = buffers.split
-    extra = 0 if overhead is None else overhead.bytes
-    total = buffers.weights[index] + buffers.kv[index] + buffers.compute[index] + extra
-    return DeviceUse(
+    gpu, split = settings.gpus[index], buffers.split
+    use = DeviceUse(
         name=f"GPU{index}",
         weights_bytes=buffers.weights[index],
         kv_bytes=buffers.kv[index],
         compute_bytes=buffers.compute[index],
-        overhead_bytes=extra,
+        overhead_bytes=0 if overhead is None else overhead.bytes,
         layers=split.layers.count(index) + (split.output == index),
-        # What holds nothing needs no margin either.
-        short_bytes=_short(gpu, total + margin_bytes if total else 0),
+        short_bytes=None,
+        images_bytes=_images_on(index, settings),
     )
+    # What holds nothing needs no margin either.
+    wanted = use.total_bytes + margin_bytes if use.total_bytes else 0
+    return replace(use, short_bytes=_short(gpu, wanted))
 
 
 def _short(gpu: Gpu, wanted_bytes: int) -> int | None:

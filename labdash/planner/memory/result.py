@@ -19,11 +19,17 @@ class DeviceUse:
     overhead_bytes: int
     layers: int
     short_bytes: int | None
+    images_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """Everything that the engine takes of this GPU."""
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.overhead_bytes
+        return self.weights_bytes + self.kv_bytes + self.beside_bytes
+
+    @property
+    def beside_bytes(self) -> int:
+        """Everything but weights and cache."""
+        return self.compute_bytes + self.overhead_bytes + self.images_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,13 @@ class HostUse:
     kv_bytes: int
     compute_bytes: int
     output_bytes: int
+    images_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """Everything that the engine takes of the RAM."""
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.output_bytes
+        computed = self.compute_bytes + self.output_bytes
+        return self.weights_bytes + self.kv_bytes + computed + self.images_bytes
 
 
 @dataclass(frozen=True, slots=True)

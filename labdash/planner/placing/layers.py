@@ -59,7 +59,7 @@ def half_beside(model: Model, settings: Settings, *, learned: Learned = ()) -> l
 
 def beside_bytes(found: Estimate) -> list[int]:
     """Tell what an estimate has on each GPU beside weights and cache."""
-    return [device.compute_bytes + device.overhead_bytes for device in found.devices]
+    return [device.beside_bytes for device in found.devices]
 
 
 def layers_beside(model: Model, settings: Settings, beside: Iterable[int], *, top: int) -> int:

@@ -1,27 +1,23 @@
 """What comes of a load in one place: bytes, layers and speed, or what it lacks there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from labdash.planner.lab import Card, Variant
-from labdash.planner.memory.companions import image_bytes
+from labdash.planner.memory.companions import seeing_bytes
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.fit import EXPERTS
 from labdash.planner.memory.overhead import Overhead
 from labdash.planner.memory.result import Estimate
 from labdash.planner.memory.split import split_layers
-from labdash.planner.ollama import DEFAULT_BATCH, MIB, Prediction, embedding_batch
+from labdash.planner.ollama import DEFAULT_BATCH, Prediction, embedding_batch
 from labdash.planner.placing.pace import expected_speed
 from labdash.planner.placing.seats import Seat, engine_free_bytes
 from labdash.planner.plan import Form, Limit
 from labdash.planner.reading import Device
 from labdash.planner.settings import Gpu, Settings
-
-# A projector of which no shape is known, for its largest image: half a GiB to one is usual
-# (llama.cpp, clip.cpp, by the figures of Gemma 3 and Qwen-VL). The margin covers the rest.
-IMAGE_BYTES = 512 * MIB
 
 
 class Trial(NamedTuple):
@@ -90,10 +86,10 @@ def judged(
     ``PlannerError`` where the engine would refuse it.
     """
     variant, ctx, seat, _ = trial
-    found = estimate(variant.model, settings, learned=learned_of(seat.cards))
     # Ollama keeps a projector off the GPU where layers are by request.
-    sees = bool(settings.gpus) and not (num_gpu and num_gpu < all_layers(variant))
-    projector = projector_bytes(variant, settings)
+    sees = not (num_gpu and num_gpu < all_layers(variant))
+    loaded = replace(settings, images_bytes=images_of(variant, settings), images_on_gpu=sees)
+    found = estimate(variant.model, loaded, learned=learned_of(seat.cards))
     layers = _layers(trial, settings, found, experts or kept_experts(trial))
     made = Outcome(
         variant=variant,
@@ -105,18 +101,13 @@ def judged(
         layers=layers,
         cpu_layers=all_layers(variant) - sum(layers),
         cpu_experts=sum(each.layers for each in found.devices) - sum(layers),
-        gpu_bytes=_used(found, projector if sees else 0),
+        gpu_bytes=tuple(each.total_bytes for each in found.devices),
         margins=tuple(margins_of(trial) if margins is None else margins),
-        host_bytes=found.host.total_bytes + (0 if sees else projector),
+        host_bytes=found.host.total_bytes,
         predicted_bytes=predicted_bytes(variant, ctx * settings.parallel),
         tokens_per_s=pace(variant, settings, seat),
     )
     return _checked(made, seat)
-
-
-def _used(found: Estimate, projector: int) -> tuple[int, ...]:
-    totals = [each.total_bytes for each in found.devices]
-    return tuple(total + (0 if index else projector) for index, total in enumerate(totals))
 
 
 def _layers(
@@ -224,12 +215,10 @@ def fit_is_off(trial: Trial) -> bool:
     )
 
 
-def projector_bytes(variant: Variant, settings: Settings) -> int:
-    """Count a projector and the graph of its largest image."""
-    if not variant.projector_bytes:
-        return 0
-    graph = image_bytes(variant.model.metadata, flash_attn=settings.flash_attn)
-    return variant.projector_bytes + (graph or IMAGE_BYTES)
+def images_of(variant: Variant, settings: Settings) -> int:
+    """Count what of a variant reads images."""
+    metadata = variant.model.metadata
+    return seeing_bytes(variant.projector_bytes, metadata, flash_attn=settings.flash_attn)
 
 
 @lru_cache(maxsize=4096)

@@ -47,6 +47,26 @@ def qwen() -> Model:
     return choose_stock("Qwen3-8B", "Q4_K_M")
 
 
+def test_what_reads_images_is_counted_on_the_first_gpu_and_in_ram_without_one(qwen: Model) -> None:
+    """Half a GiB for an image of which nobody knows more."""
+    load = Load(context=8192)
+    seeing, more = load.seeing(qwen, GIB), GIB + 512 * MIB
+    for where in (place(23), place(8, 8), place(ram_gib=40)):
+        blind, found = fit(qwen, where, load), fit(qwen, where, seeing)
+        sizes = [
+            [each.total_bytes for each in one.used] or [one.host_bytes] for one in (blind, found)
+        ]
+        assert sizes[1] == [sizes[0][0] + more, *sizes[0][1:]]
+    assert load.seeing(qwen, 0) == load
+
+
+def test_what_reads_images_stays_in_ram_beside_a_gpu_without_room_for_it(qwen: Model) -> None:
+    found = fit(qwen, place(1), Load(context=8192).seeing(qwen, 2 * GIB))
+    assert found.verdict == "part"
+    assert found.estimate.host.images_bytes == 2 * GIB + 512 * MIB
+    assert all(each.total_bytes <= GIB for each in found.used)
+
+
 def test_cache_is_two_rows_of_each_layer_a_token(qwen: Model) -> None:
     # 36 layers, 8 KV heads of 128, K and V, two bytes: 147,456 bytes a token.
     found = fit(qwen, place(23), Load(context=8192))
