@@ -13,15 +13,13 @@ from labdash.catalog.models import CatalogModel
 from labdash.planner.telling.quoting import command, modelfile_value, shell
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import Cell
-from labdash.queries.tag_names import HUBS, hub_name
+from labdash.queries.tag_names import HUBS, base_of, hub_name, is_on_hub, recorded_repository
 
 BATCH = 512
 DIGIT = re.compile(r"\d")
 FULL = frozenset(("F16", "BF16", "F32"))
 # Widths that mlx_lm.convert makes; its groups of 64 add half a bit.
 MLX_BITS = frozenset(range(2, 9)) - {7}
-# A file as the catalog has it of a publisher on Hugging Face.
-FILE = re.compile(r"(?P<owner>[\w-]+)/(?P<stem>[\w.-]+)-(?P<quant>[A-Za-z0-9_]+)\.gguf")
 HUB = "https://huggingface.co/"
 END = "END_OF_MODELFILE"
 
@@ -109,22 +107,10 @@ class HubFile:
 def hub_file(known: CatalogModel, quant: str, asked: str) -> HubFile:
     """Tell where a file lies: in the repository that was asked for, as recorded, or as usual."""
     repository, _, tag = hub_name(known, quant, asked).partition(":")
-    recorded = "" if asked.lower().startswith(HUBS) else _recorded_repository(known, tag)
+    is_recorded = is_on_hub(asked) or bool(recorded_repository(known, tag))
     for host in HUBS:
         repository = repository.removeprefix(host)
-    is_recorded = bool(recorded) or asked.lower().startswith(HUBS)
-    return HubFile(repository=recorded or repository, quant=tag, is_recorded=is_recorded)
-
-
-def _recorded_repository(known: CatalogModel, quant: str) -> str:
-    """Name the repository of a file of the catalog: publishers call it after the model."""
-    base, owners = base_of(known), known.hf_repo.rpartition("/")[0]
-    for file in known.files:
-        found = FILE.fullmatch(file.file)
-        if found and found["stem"].lower() == base.lower() and file.quant == quant:
-            name = base if found["owner"] == owners else found["stem"]
-            return f"{found['owner']}/{name}-GGUF"
-    return ""
+    return HubFile(repository=repository, quant=tag, is_recorded=is_recorded)
 
 
 def llama_server(cell: Cell, place: Place, file: HubFile) -> str:
@@ -172,8 +158,3 @@ def mlx_bits(quant: str) -> int | None:
     found = DIGIT.search(quant.removeprefix("MXFP"))
     bits = int(found[0]) if found else 4
     return bits if bits in MLX_BITS else 4
-
-
-def base_of(known: CatalogModel) -> str:
-    """Name a model as its own repository does, without the owner."""
-    return known.hf_repo.rpartition("/")[2]

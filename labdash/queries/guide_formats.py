@@ -12,10 +12,10 @@ from labdash.planner.lab import Variant
 from labdash.planner.model import Model, Tensor
 from labdash.planner.telling.quoting import command
 from labdash.queries.guide_cells import variant_at
-from labdash.queries.guide_commands import base_of
 from labdash.queries.guide_models import elements_of
 from labdash.queries.guide_recipes import AS_PUBLISHED, awq_folder, gptq_folder, is_published_small
 from labdash.queries.opening import is_file, is_remote, open_model
+from labdash.queries.tag_names import base_of
 
 GIGA = 1e9
 CONTEXT = 8192

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from labdash.catalog.models import CatalogModel
 from labdash.planner.telling.quoting import command, comment, shell
-from labdash.queries.guide_commands import Command, base_of, short_name
+from labdash.queries.guide_commands import Command, short_name
+from labdash.queries.tag_names import base_of
 
 GGUF_NEEDS = "llama.cpp/requirements/requirements-convert_hf_to_gguf.txt"
 # The same weights once more, as Meta, OpenAI and Mistral publish them beside the files to convert.

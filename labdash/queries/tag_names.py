@@ -4,7 +4,9 @@ The tags of Ollama's library are ``SIZE[-WORDS]-QUANT``. Until the end of 2024 i
 quants of a model, since then four bits, eight and sixteen; the others lie on Hugging Face.
 """
 
-from labdash.catalog.models import QUANT, CatalogModel
+import re
+
+from labdash.catalog.models import QUANT, CatalogModel, PublishedFile
 
 # What stands between size and quant.
 WORDS = {
@@ -41,6 +43,9 @@ FEWER = frozenset(("Q4_K_M", "Q8_0", "F16", "BF16", "MXFP4_MOE"))
 # Who publishes all quants of nearly every model, in repositories named after the model's own.
 PUBLISHER = "unsloth"
 HUBS = ("hf.co/", "huggingface.co/")
+# A file as the catalog has it of a publisher on Hugging Face, and one with its repository.
+FILE = re.compile(r"(?P<owner>[\w-]+)/(?P<stem>[\w.-]+)-(?P<quant>[A-Za-z0-9_]+)\.gguf")
+FILE_IN = re.compile(r"(?P<repository>[\w-]+/[\w.-]+)/[\w.-]+\.gguf")
 
 
 def library_name(known: CatalogModel, quant: str) -> str | None:
@@ -59,8 +64,42 @@ def library_name(known: CatalogModel, quant: str) -> str | None:
 
 
 def hub_name(known: CatalogModel, quant: str, asked: str) -> str:
-    """Return the name on Hugging Face, in the repository that was asked for, if one was."""
-    return f"{repository_of(asked) or _usual_repository(known)}:{quant.removesuffix('_MOE')}"
+    """Return the name on Hugging Face, in the repository that was asked for, if one was.
+
+    Else where the catalog has that file, or another of the model, else where most are.
+    """
+    tag = quant.removesuffix("_MOE")
+    seen = recorded_repository(known, tag) or _told_repository(known)
+    return f"{repository_of(asked) or f'hf.co/{seen or _usual_repository(known)}'}:{tag}"
+
+
+def recorded_repository(known: CatalogModel, quant: str) -> str:
+    """Name the repository of a file of the catalog, nothing where that is not known.
+
+    Where a file tells none, publishers call it after the model.
+    """
+    base, owners = base_of(known), known.hf_repo.rpartition("/")[0]
+    for file in known.files:
+        if file.quant != quant:
+            continue
+        if told := _told_in(file.file):
+            return told
+        found = FILE.fullmatch(file.file)
+        if found and found["stem"].lower() == base.lower():
+            name = base if found["owner"] == owners else found["stem"]
+            return f"{found['owner']}/{name}-GGUF"
+    return ""
+
+
+def published_name(file: PublishedFile) -> str:
+    """Return what a file of the catalog is pulled by, as far as its entry tells that."""
+    told = "" if is_on_hub(file.file) else _told_in(file.file)
+    return f"hf.co/{told}:{file.quant}" if told else file.file
+
+
+def base_of(known: CatalogModel) -> str:
+    """Name a model as its own repository does, without the owner."""
+    return known.hf_repo.rpartition("/")[2]
 
 
 def is_on_hub(asked: str) -> bool:
@@ -74,7 +113,19 @@ def repository_of(name: str) -> str:
 
 
 def _usual_repository(known: CatalogModel) -> str:
-    return f"hf.co/{PUBLISHER}/{known.hf_repo.rpartition('/')[2]}-GGUF"
+    return f"{PUBLISHER}/{base_of(known)}-GGUF"
+
+
+def _told_repository(known: CatalogModel) -> str:
+    """Return the repository that a file of the model tells, whatever its quant."""
+    return next(filter(None, (_told_in(file.file) for file in known.files)), "")
+
+
+def _told_in(file: str) -> str:
+    if is_on_hub(file):
+        return repository_of(file).partition("/")[2]
+    found = FILE_IN.fullmatch(file)
+    return found["repository"] if found else ""
 
 
 def _written(quant: str) -> str:

@@ -23,7 +23,13 @@ from labdash.queries.quant_ladder import (
     worth,
 )
 from labdash.queries.shelf import Have, Shelf, default_quant, find, quant_of
-from labdash.queries.tag_names import hub_name, is_on_hub, library_name, repository_of
+from labdash.queries.tag_names import (
+    hub_name,
+    is_on_hub,
+    library_name,
+    published_name,
+    repository_of,
+)
 
 # Projectors are published with 16 bits.
 PROJECTOR_BYTES_EACH = 2
@@ -277,7 +283,7 @@ def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
     if _is_blind(have, asked, shelf):
         stock, size = _blind(stock), size and size - stock.projector_bytes
     if have is None:
-        is_published = published is not None and published.file == usual[0]
+        is_published = published is not None and published_name(published) == usual[0]
         guessed = plain(usual[0]) not in shelf.offered if shelf.offered else not is_published
         return _variant(stock, usual[0], frozenset(usual), None, size, guessed=guessed)
     names = {have.name, *shelf.names_of(have.digest)}
@@ -353,7 +359,7 @@ def _nearest(haves: tuple[Have, ...], names: list[str]) -> Have | None:
 def _published(known: CatalogModel, quant: str, names: list[str]) -> PublishedFile | None:
     """Find a file of a quant whose size is known, that of one of the names first."""
     fitting = [file for file in known.files if known_quant(file.quant) == quant]
-    return min(fitting, key=lambda file: file.file not in names, default=None)
+    return min(fitting, key=lambda file: published_name(file) not in names, default=None)
 
 
 def _file_bytes(file: PublishedFile, stock: Variant) -> int:

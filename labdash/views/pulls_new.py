@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from django_htmx.http import HttpResponseClientRedirect
 
 from labdash.domain.errors import LabDashError
+from labdash.domain.names import parse_model_name
 from labdash.domain.pulls import request_pull
 from labdash.models import Instance
 from labdash.planner.errors import PlannerError
@@ -99,8 +100,16 @@ def _page(request: Request, sent: QueryDict, refusal: str = "") -> HttpResponse:
     status = HTTPStatus.UNPROCESSABLE_ENTITY if error or refusal else HTTPStatus.OK
     if request.htmx.target == TARGET:
         return TemplateResponse(request, "pulls/new.html#update", context, status=status)
-    context["suggestions"] = suggestions()
+    context["suggestions"] = [each for each in suggestions() if _can_be_pulled(each.name)]
     return TemplateResponse(request, "pulls/new.html", context, status=status)
+
+
+def _can_be_pulled(name: str) -> bool:
+    """Tell whether the form would take a name: an entry of one's own may be called anything."""
+    try:
+        return bool(parse_model_name(name))
+    except LabDashError:
+        return False
 
 
 def _values(sent: QueryDict) -> dict[str, str]:

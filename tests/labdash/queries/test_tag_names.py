@@ -1,11 +1,13 @@
 """Names to pull: the library's usual tags, and repositories where it has none."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from labdash.catalog.models import find_model
 from labdash.env import ROOT
+from labdash.queries.guide_commands import hub_file
 from labdash.queries.tag_names import hub_name, is_on_hub, library_name
 
 OFFERS = json.loads((ROOT / "workers" / "simlab" / "data" / "offers.json").read_text())
@@ -44,3 +46,25 @@ def test_a_repository_that_was_asked_for_is_kept() -> None:
     assert hub_name(known, "Q6_K", asked) == "hf.co/bartowski/Qwen3-8B-GGUF:Q6_K"
     assert is_on_hub(asked)
     assert not is_on_hub("qwen3:8b")
+
+
+@pytest.mark.parametrize(
+    ("name", "quant", "repository"),
+    [
+        ("VibeThinker-3B", "BF16", "prithivMLmods/VibeThinker-3B-GGUF"),
+        # One file of the model tells where its others are likely to be.
+        ("VibeThinker-3B", "Q4_K_M", "prithivMLmods/VibeThinker-3B-GGUF"),
+        ("qwen3:8b", "Q4_K_M", "Qwen/Qwen3-8B-GGUF"),
+        ("qwen3:8b", "Q6_K", "unsloth/Qwen3-8B-GGUF"),
+    ],
+)
+def test_file_is_named_where_the_catalog_has_it(name: str, quant: str, repository: str) -> None:
+    known = find_model(name).model
+    assert hub_name(known, quant, "") == f"hf.co/{repository}:{quant}"
+    assert hub_file(known, quant, name).repository == repository
+
+
+def test_own_entry_from_a_repository_is_pulled_from_it() -> None:
+    known = find_model("qwen3:8b").model
+    file = replace(known.files[0], file="hf.co/someone/Tiny-GGUF:Q4_K_M", quant="Q4_K_M")
+    assert hub_name(replace(known, files=(file,)), "Q8_0", "") == "hf.co/someone/Tiny-GGUF:Q8_0"

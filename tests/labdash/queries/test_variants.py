@@ -41,6 +41,14 @@ def test_what_the_user_left_out_is_the_models_usual_quant() -> None:
     assert [each.quant for each in variants_of("qwen3:8b", "", "Q5_K_S")] == ["Q5_K_S", "Q4_K_M"]
 
 
+def test_a_file_whose_repository_the_catalog_tells_is_not_guessed() -> None:
+    repository = "hf.co/prithivMLmods/VibeThinker-3B-GGUF"
+    (seen,) = variants_of("VibeThinker-3B", "BF16", "BF16")
+    assert (seen.name, seen.guessed, seen.file_bytes) == (f"{repository}:BF16", False, 6178316992)
+    (other,) = variants_of("VibeThinker-3B", "Q8_0", "Q8_0")
+    assert (other.name, other.guessed) == (f"{repository}:Q8_0", True)
+
+
 def test_the_same_question_gives_the_same_objects() -> None:
     once, again = variants_of("qwen3:8b", "Q4_K_M", "Q8_0"), variants_of("qwen3:8b", "Q8_0")
     assert once[0] is again[0]

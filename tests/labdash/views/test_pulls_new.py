@@ -4,6 +4,7 @@ import json
 import re
 from datetime import timedelta
 from html import unescape
+from pathlib import Path
 
 import pytest
 from django.core.cache import cache
@@ -11,9 +12,12 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from labdash.catalog.files import read_lines
 from labdash.env import ROOT
 from labdash.models import Instance, Manifest, Node, PullJob, PullState
+from labdash.pull_form import BeforePullForm
 from labdash.queries import fit, published
+from labdash.queries.own_catalog import NAME
 from labdash.sources.ranges import Service
 from labdash.sources.registry import MODEL_LAYER, PREFIXES
 from tests.labdash.sources.test_registry import registry
@@ -64,6 +68,20 @@ def ticked(client: Client, query: str) -> dict[str, str]:
     text = text_of(client.get(whole(query)))
     picks = re.findall(r'name="pick" value="(\d+)=([^"]+)" checked', text)
     return {Instance.objects.get(pk=key).node.slug: name for key, name in picks}
+
+
+def test_every_name_that_is_suggested_is_taken(page: Client, own_entries: Path) -> None:
+    """An entry of one's own may be called anything, and is found elsewhere by that."""
+    row = next(each for each in read_lines("models.jsonl") if each.get("ollama") == "qwen3:8b")
+    named = ("My own model", "tuned-8b")
+    told = {key: row[key] for key in row if key not in {"ollama", "latest", "hf_repo"}}
+    kept = [{**told, "name": each, "files": []} for each in named]
+    (own_entries / NAME).write_text("\n".join(map(json.dumps, kept)))
+    found = text_of(page.get("/pulls/new/")).partition('<datalist id="models">')[2]
+    names = list(map(unescape, re.findall(r'<option value="([^"]+)"', found)))
+    forms = {name: BeforePullForm({**BeforePullForm.FIRST, "model": name}) for name in names}
+    assert "tuned-8b" in names
+    assert [name for name, form in forms.items() if not form.is_valid()] == []
 
 
 @pytest.mark.usefixtures("few_names")
