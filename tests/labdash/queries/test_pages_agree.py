@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from labdash.catalog.models import find_model
 from labdash.models import Gpu, Node
+from labdash.models import Variant as Weights
 from labdash.planner.lab import Node as PlannedNode
 from labdash.planner.lab import Variant
 from labdash.planner.placing.forms import on_cpu, whole
@@ -25,7 +26,7 @@ from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import read_library
 from labdash.queries.snapshot import read_shelf, snapshot
 from labdash.queries.variants import variants_of
-from tests.labdash.views.sample_lab import GIB, MIB, add, gpu, reading, sample
+from tests.labdash.views.sample_lab import GIB, MIB, add, gpu, install, reading, sample
 
 pytestmark = pytest.mark.django_db
 CONTEXT, QUANT = 8192, "Q4_K_M"
@@ -127,3 +128,29 @@ def test_verdict_without_a_gpu(name: str, more_bytes: int, expected: str) -> Non
     for page in ("closer view", "fits here"):
         assert (told.pop(page) == "whole") == (expected == "whole")
     assert set(told.values()) == {expected}, told
+
+
+def test_model_that_the_lab_has_without_what_reads_images_counts_none() -> None:
+    """What is for the whole would not fit here with it."""
+    Machine((needed_bytes("gemma3:4b", in_ram=False) + RESERVE - NEAR,), 64 * GIB).put()
+    row = install(Node.objects.get(), "gemma3:4b", QUANT, 2.5)
+    Weights.objects.filter(pk=row.variant_id).update(vision=False)
+    told = verdicts("gemma3:4b")
+    assert set(told.values()) == {"whole"}, told
+
+
+@pytest.mark.parametrize(("name", "colours"), [("gemma3:4b", 5), (TEXT, 4)])
+@pytest.mark.parametrize("card", ["RTX 3060 12 GB", "Mac 32 GB", "no GPU, 32 GB RAM"])
+def test_parts_add_up_on_the_labs_machines_and_on_described_ones(
+    name: str, colours: int, card: str
+) -> None:
+    Machine((24 * GIB,), 64 * GIB).put()
+    asked = Asked(name=name, quant=QUANT, load=Load(context=CONTEXT), card=card)
+    found = read_fit(asked, now=timezone.now())
+    assert found.described
+    for each in (found.described, found.nodes[0].places[0]):
+        assert each.fit
+        total = sum(use.total_bytes for use in each.fit.used) or each.fit.host_bytes
+        assert each.used_bytes == total
+        parts = [part for part in each.parts if part.kind == "model"]
+        assert max(part.colour or 0 for part in parts) == colours
