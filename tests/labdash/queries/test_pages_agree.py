@@ -110,24 +110,35 @@ def needed_bytes(name: str, *, in_ram: bool) -> int:
     return found.host_bytes if in_ram else found.gpu_bytes[0]
 
 
+def assert_all_say(name: str, expected: str) -> None:
+    told = {page: "whole" if word == "ram" else word for page, word in verdicts(name).items()}
+    for page in ("closer view", "fits here"):
+        assert (told.pop(page) == "whole") == (expected == "whole")
+    assert set(told.values()) == {expected}, told
+
+
 @pytest.mark.parametrize("name", [*SEEING, TEXT])
 @pytest.mark.parametrize(("more_bytes", "expected"), [(-NEAR, "part"), (NEAR, "whole")])
 def test_verdict_on_a_card(name: str, more_bytes: int, expected: str) -> None:
     Machine((needed_bytes(name, in_ram=False) + RESERVE + more_bytes,), 64 * GIB).put()
-    told = verdicts(name)
-    for page in ("closer view", "fits here"):
-        assert (told.pop(page) == "whole") == (expected == "whole")
-    assert set(told.values()) == {expected}, told
+    assert_all_say(name, expected)
 
 
 @pytest.mark.parametrize("name", ["gemma3:4b", TEXT])
 @pytest.mark.parametrize(("more_bytes", "expected"), [(-NEAR, "no"), (NEAR, "whole")])
 def test_verdict_without_a_gpu(name: str, more_bytes: int, expected: str) -> None:
     Machine((), needed_bytes(name, in_ram=True) + more_bytes).put()
-    told = {page: "whole" if word == "ram" else word for page, word in verdicts(name).items()}
-    for page in ("closer view", "fits here"):
-        assert (told.pop(page) == "whole") == (expected == "whole")
-    assert set(told.values()) == {expected}, told
+    assert_all_say(name, expected)
+
+
+@pytest.mark.parametrize(("more_bytes", "expected"), [(NEAR, "part"), (3 * NEAR, "whole")])
+def test_verdict_on_two_cards_of_which_the_first_reads_images(
+    more_bytes: int, expected: str
+) -> None:
+    """Layers are shared by what is free, so that the second has room to spare."""
+    half = needed_bytes("gemma3:4b", in_ram=False) // 2 + RESERVE + more_bytes
+    Machine((half, half), 64 * GIB).put()
+    assert_all_say("gemma3:4b", expected)
 
 
 def test_model_that_the_lab_has_without_what_reads_images_counts_none() -> None:
@@ -135,8 +146,7 @@ def test_model_that_the_lab_has_without_what_reads_images_counts_none() -> None:
     Machine((needed_bytes("gemma3:4b", in_ram=False) + RESERVE - NEAR,), 64 * GIB).put()
     row = install(Node.objects.get(), "gemma3:4b", QUANT, 2.5)
     Weights.objects.filter(pk=row.variant_id).update(vision=False)
-    told = verdicts("gemma3:4b")
-    assert set(told.values()) == {"whole"}, told
+    assert_all_say("gemma3:4b", "whole")
 
 
 @pytest.mark.parametrize(("name", "colours"), [("gemma3:4b", 5), (TEXT, 4)])
