@@ -57,7 +57,8 @@ CHAPTERS: tuple[Chapter, ...] = (
         sentence="Models of all sizes on your machines and on usual ones: file, context, speed.",
         words="rtx 3060 3080 3090 4060 4090 5090 p40 8 10 12 16 24 32 64 GB mac m1 m2 m3 m4 pro "
         "max unified memory wired limit sysctl "
-        "nvlink phone android iphone mini-pc cpu offload layers moe",
+        "no without graphics card gpu computer laptop macbook nvlink phone android iphone mini-pc "
+        "cpu offload layers moe",
     ),
     Chapter(
         slug="one-model",
@@ -70,6 +71,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         title="Start in a minute",
         sentence="What to pull, where it answers, and the same by hand with other programs.",
         words="ollama llama.cpp llama-server lm studio lms mlx command openai api base url port "
+        "install download begin first chat chatbot app terminal windows linux file "
         "11434 autogptq autoawq gptqmodel llm-compressor convert quantize privacy",
     ),
     Chapter(

@@ -13,7 +13,7 @@ from labdash.guide import CHAPTERS, Chapter
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import find_file_type
 
-_NOT_WORDS = re.compile(r"\{#.*?#\}|\{%.*?%\}|<svg.*?</svg>|<[^>]+>", re.DOTALL)
+_NOT_WORDS = re.compile(r"\{#.*?#\}|\{%.*?%\}|<svg.*?</svg>|<tbody>.*?</tbody>|<[^>]+>", re.DOTALL)
 _FIGURE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _HEADING = re.compile(r'<h2 id="([\w-]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 LONGEST_SEARCH = 100
@@ -114,9 +114,9 @@ def _sections_of(chapter: Chapter) -> Iterable[Section]:
 
 
 def _words(source: str) -> str:
-    """Keep what is read of a template; a figure that is computed leaves a dash of dots."""
-    text = _FIGURE.sub("…", _NOT_WORDS.sub(" ", source))
-    return " ".join(unescape(text).split())
+    """Keep what is read of a template; figures that are computed leave three dots."""
+    text = " ".join(unescape(_FIGURE.sub("…", _NOT_WORDS.sub(" ", source))).split())
+    return re.sub(r"…(?: ?…)+", "…", text)
 
 
 def _asked_words(text: str) -> tuple[str, ...]:
@@ -176,5 +176,5 @@ def _excerpt(section: Section, words: tuple[str, ...]) -> str:
     at = min((hit.start() for word in words if (hit := _stem(word).search(text))), default=0)
     begin = text.rfind(" ", 0, at - AROUND) + 1 if at > AROUND else 0
     end = text.find(" ", at + AROUND)
-    cut = text[begin : end if end > 0 else None]
+    cut = text[begin : end if end > 0 else None].strip(" …")
     return f"{'… ' if begin else ''}{cut}{' …' if end > 0 else ''}"

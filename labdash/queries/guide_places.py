@@ -130,6 +130,13 @@ def _label(cards: Iterable[Card]) -> str:
     return " + ".join(told) or "no GPU"
 
 
+def model_room(place: Place) -> int | None:
+    """Tell what there is for a model: on the GPUs, or in the RAM of a machine without any."""
+    if any(card.room_bytes is None for card in place.cards):
+        return None
+    return room_of(place) if place.cards else place.ram_bytes
+
+
 def _short(name: str) -> str:
     return name.removeprefix("NVIDIA ").removeprefix("GeForce ")
 

@@ -8,33 +8,54 @@ from labdash.catalog.quality import Quality, find_quality
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, quants_for
 from labdash.queries.guide_hardware import PHONE_KEYS
-from labdash.queries.guide_places import room_of
+from labdash.queries.guide_places import model_room
 from labdash.queries.tag_names import hub_name
 
 # What the tour reckons with: a long talk, or some ten pages.
 CONTEXT = 8192
-# Files that everybody meets: the usual one, and one that is only for need.
-KNOWN = ("Q4_K_M", "Q2_K")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
     """The file for a machine, and what lies around it.
 
-    ``larger`` is the next better quant, which does not fit; ``smaller`` the next that would fit
-    too; ``beyond`` the next larger model, which does not run well. None where there is none such.
+    ``near`` are the usual files of its model, best first. ``larger`` is the next better one, which
+    does not run well; ``smaller`` the next that would fit too; ``beyond`` the next larger model,
+    which does not run well. None where there is none such.
     """
 
     place: Place
     cell: Cell
+    near: tuple[Cell, ...]
     larger: Cell | None
     smaller: Cell | None
     beyond: Cell | None
 
     @property
-    def room_bytes(self) -> int:
-        """Tell what there is for a model: on the GPUs, or in the RAM of a machine without any."""
-        return room_of(self.place) if self.place.cards else self.place.ram_bytes or 0
+    def room_bytes(self) -> int | None:
+        """Tell what there is for a model, ``None`` where nobody knows."""
+        return model_room(self.place)
+
+    @property
+    def active(self) -> float | None:
+        """Count the weights in billions that a word is made with, None where that is all."""
+        known = find_model(self.cell.model).model
+        active, total = known.params_active, known.params_total
+        return active / 1e9 if active and total and active < total else None
+
+    @property
+    def surely(self) -> str:
+        """Name a file of the library that runs well too, where nobody has seen the other one."""
+        known = find_model(self.cell.model).model
+        if not self.cell.variant.guessed or known.ollama is None:
+            return ""
+        usual = (each for each in self.near if each.variant.quant == known.default_quant)
+        return known.ollama if any(each.is_good for each in usual) else ""
+
+    @property
+    def steps(self) -> tuple[tuple[Cell, Quality | None], ...]:
+        """Return the usual files with what each loses."""
+        return tuple((each, find_quality(each.variant.quant)) for each in self.near)
 
     @property
     def phone_file(self) -> str:
@@ -55,13 +76,6 @@ class Advice:
         return find_quality(self.cell.variant.quant)
 
     @property
-    def compared(self) -> tuple[Quality, ...]:
-        """Return what smaller files than this one lose, of those that are well known."""
-        own = self.measured.kld if self.measured else 0.0
-        found = (find_quality(each) for each in KNOWN)
-        return tuple(each for each in found if each and each.kld > own)
-
-    @property
     def times_worse(self) -> float | None:
         """Tell how many times as much the next smaller file loses."""
         less = find_quality(self.smaller.variant.quant) if self.smaller else None
@@ -79,6 +93,7 @@ def advise(place: Place) -> Advice:
     return Advice(
         place=place,
         cell=cell,
+        near=tuple(near),
         larger=near[number - 1] if number else None,
         smaller=near[number + 1] if number + 1 < len(near) else None,
         beyond=best_cell(beyond[0], place, CONTEXT) if beyond else None,

@@ -1,6 +1,7 @@
 """The guide: contents, search and tour, and the frame of its chapters."""
 
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from django.http import HttpResponse
 from django.template.response import TemplateResponse
@@ -19,6 +20,8 @@ from workers.wire.loads import MOST_CONTEXT
 
 # The element that a chapter's form renews.
 TARGET = "answer"
+# No key of a machine is longer.
+LONGEST_KEY = 100
 # No number that is asked with is longer.
 MOST_DIGITS = 18
 
@@ -53,9 +56,18 @@ def chapter_page(
     shown = {"title": f"{chapter.title} · Guide · LabDash", "chapter": chapter, "error": error}
     if request.htmx.target == TARGET:
         return TemplateResponse(request, f"{template}#answer", shown | context, status=status)
-    shown |= {"chapters": CHAPTERS, "headings": headings(chapter), "stop": asked_stop(request)}
+    stop = asked_stop(request)
+    yours = stop.file if stop and stop.advice.cell.model == request.GET.get("model") else ""
+    shown |= {"chapters": CHAPTERS, "headings": headings(chapter), "stop": stop, "yours": yours}
+    shown["carried"] = _carried(request)
     shown |= _beside(chapter)
     return TemplateResponse(request, template, shown | context, status=status)
+
+
+def _carried(request: Request) -> str:
+    """Write the reader's machine as the query of a link, so that the next chapter knows it."""
+    at = request.GET.get("at", "")
+    return f"?{urlencode({'at': at})}" if 0 < len(at) <= LONGEST_KEY else ""
 
 
 def asked_context(request: Request, first: int) -> int:

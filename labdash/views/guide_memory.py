@@ -21,6 +21,7 @@ from labdash.queries.guide_memory import (
 )
 from labdash.queries.guide_models import catalog_names, nearest
 from labdash.queries.guide_numbers import number_formats
+from labdash.queries.guide_places import model_room
 from labdash.queries.guide_reader import Reader, fits_here, read_reader
 from labdash.views.guide import asked_context, chapter_page
 from labdash.views.http import Request, sentence
@@ -54,6 +55,7 @@ def guide_memory(request: Request) -> HttpResponse:
         seen=found,
         reader=reader,
         here=_here(reader, found),
+        there="" if reader.place.node else reader.title,
         size=size,
         model=name,
         context=request.GET.get("context", str(FIRST_CONTEXT)),
@@ -78,4 +80,7 @@ def _here(reader: Reader, found: Memory | None) -> Mapping[str, bool]:
     """Tell which rows fit; of a size alone there is no file that could be tried."""
     if found is None or not found.is_chosen:
         return {}
-    return fits_here(reader, found.model.name, [row.quant for row in found.gguf], found.ctx)
+    fits = fits_here(reader, found.model.name, [row.quant for row in found.gguf], found.ctx)
+    room = model_room(reader.place)
+    plain = {row.label: row.total_bytes <= room for row in found.plain} if room else {}
+    return {**plain, **fits}

@@ -46,6 +46,7 @@ def guide_names(request: Request) -> HttpResponse:
         ladder_model=ladder[0] if ladder else None,
         rungs=rungs,
         reader=reader,
+        there="" if reader.place.node else reader.title,
         here=fits_here(reader, ladder[0].name, quants, CONTEXT) if ladder else {},
         examples=EXAMPLES,
         names=catalog_names(),

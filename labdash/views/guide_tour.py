@@ -28,6 +28,11 @@ class Stop:
     reader: Reader
     advice: Advice
 
+    @property
+    def file(self) -> str:
+        """Name the quant that the tour leads to."""
+        return self.advice.cell.variant.quant
+
 
 @require_safe
 def guide_tour(request: Request) -> HttpResponse:

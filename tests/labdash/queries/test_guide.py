@@ -55,3 +55,22 @@ def test_every_heading_is_found_by_its_own_words() -> None:
     for each in sections():
         if each.anchor:
             assert (each.chapter.slug, each.anchor) in found(each.title), each.title
+
+
+@pytest.mark.parametrize(
+    ("question", "chapter"),
+    [
+        ("no graphics card", "hardware"),
+        ("chatbot on a computer without gpu", "hardware"),
+        ("how do I install", "start"),
+        ("which file should I download", "start"),
+        ("macbook", "hardware"),
+    ],
+)
+def test_everyday_words_lead_to_a_chapter_that_answers(question: str, chapter: str) -> None:
+    assert chapter in {slug for slug, _ in found(question)[:3]}
+
+
+def test_excerpts_have_no_holes_of_tables() -> None:
+    for word in ("quant", "file", "card", "speed"):
+        assert not any("… …" in hit.excerpt for hit in search(word).hits)

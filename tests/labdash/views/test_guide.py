@@ -40,3 +40,10 @@ def test_chapter_opens_within_its_weight(page: Client, chapter: Chapter) -> None
     assert f"<h1>{chapter.title}</h1>" in text
     assert all(f'id="{each.anchor}"' in text for each in headings(chapter))
     assert len(gzip.compress(response.content)) < MOST_BYTES / 2
+
+
+def test_machine_of_the_reader_is_carried_to_other_chapters(page: Client) -> None:
+    text = text_of(page.get("/guide/memory/", {"at": "chip-apple-m2-16-gb"}))
+    assert 'href="/guide/hardware/?at=chip-apple-m2-16-gb"' in text
+    assert 'href="/guide/quality/?at=chip-apple-m2-16-gb"' in text
+    assert "<script>" not in text_of(page.get("/guide/memory/", {"at": "<script>"}))

@@ -71,7 +71,9 @@ def test_every_row_of_a_table_ends_in_something_to_do(page: Client, address: str
     assert [row for row in rows if not ACT.search(row)] == []
     for target in COPY.findall(text):
         (command,) = re.findall(rf'id="{re.escape(target)}"[^>]*>([^<]+)<', text)
-        assert command.startswith(("llama-quantize ", "python convert_hf_to_gguf.py "))
+        assert command.startswith(
+            ("llama-quantize ", "python convert_hf_to_gguf.py ", "ollama pull ")
+        )
 
 
 @pytest.mark.parametrize(
