@@ -13,9 +13,10 @@ from labdash.queries.guide_paste import FILE, HOSTS, Pasted, read_paste
 
 # A point ends a word unless it stands between digits.
 ENDS = re.compile(r"[-_\s@]+|\.(?!\d)|(?<!\d)\.(?=\d)")
-# What stands behind a model's own name, as the format or the way in which it was made.
+# What stands behind a model's own name, as the format or the way in which it was made. One
+# separator at a time: a run that could be split in many ways would take ages to be refused.
 TAIL = re.compile(
-    r"(?:[-._]+(?:ud|i1|imat|gguf|ggml(?:v\d)?|awq|gptq|mlx|exl[23]|fp8|mxfp8|nvfp4|bnb|nf4|int\d"
+    r"(?:[-._](?:ud|i1|imat|gguf|ggml(?:v\d)?|awq|gptq|mlx|exl[23]|fp8|mxfp8|nvfp4|bnb|nf4|int\d"
     r"|w\da\d+|unsloth|dynamic|static|quantized|\d(?:\.\d+)?-?(?:bits?|bpw)|\d+_\d+|cloud|))+$",
     re.IGNORECASE,
 )

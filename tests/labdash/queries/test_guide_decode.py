@@ -1,5 +1,7 @@
 """Names of models and files taken apart; what nobody can know is said to be unknown."""
 
+import time
+
 import pytest
 
 from labdash.catalog.name_words import letters_of
@@ -8,7 +10,10 @@ from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.guide_decode import decode
 from labdash.queries.guide_ladder import BEST_USE
 from labdash.queries.guide_names import _base, read_name
+from labdash.queries.guide_paste import LONGEST_NAME
 
+# Each takes milliseconds; each further letter of a run that is tried in all ways doubles the time.
+SLOWEST_S = 0.3
 ADDRESS = (
     "https://huggingface.co/bartowski/google_gemma-3-12b-it-GGUF/resolve/main/"
     "google_gemma-3-12b-it-Q6_K.gguf?download=true"
@@ -100,3 +105,11 @@ def test_file_of_a_tag_without_a_quant_is_told_where_it_is_known(name: str, said
 
 def test_every_type_has_a_use() -> None:
     assert BEST_USE.keys() == FILE_TYPES.keys()
+
+
+@pytest.mark.parametrize("run", ["-", "_", ".", "-_.", "_1", "-4bit", "-1_2", "-q4_k_m", "<", "(1"])
+def test_long_run_is_read_at_once(run: str) -> None:
+    for times in (16, 20, 24, 28, LONGEST_NAME // len(run) - 4):
+        began = time.process_time()
+        decode(f"a{run * times}x!")
+        assert time.process_time() - began < SLOWEST_S, times
