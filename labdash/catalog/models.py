@@ -16,6 +16,8 @@ from labdash.planner.placing.inventory import is_cloud
 HOSTS = ("hf.co/", "huggingface.co/", "registry.ollama.ai/", "ollama.com/")
 # The quantization at the end of a tag: "8b-instruct-q4_K_M", "270m-it-fp16".
 QUANT = re.compile(r"(?:^|-)(i?q\d\w*|tq\d\w*|mxfp4\w*|b?f16|fp16|f32)$", re.IGNORECASE)
+# Who publishes a repository. Names are written into commands: what no publisher is called is none.
+OWNER = re.compile(r"[\w.-]+(/[\w.-]+)*")
 LONGEST_SHOWN = 80
 RUNS_ELSEWHERE = (
     "{} runs in Ollama's cloud and takes no memory here: ask for a model that runs in the lab"
@@ -132,7 +134,8 @@ def find_model(name: str) -> Found:
         raise PlannerError(RUNS_ELSEWHERE.format(_short(name.strip())))
     base, _, tag = _plain(name).partition(":")
     quant = _quant(tag)
-    for key in (base, base.rpartition("/")[2]):
+    owner, _, repository = base.rpartition("/")
+    for key in (base, repository if OWNER.fullmatch(owner) else ""):
         if model := _by_name().get(key.removesuffix("-gguf")):
             return Found(model, quant, None)
     family = _families().get(base)

@@ -133,3 +133,13 @@ def test_an_unknown_name_is_refused_in_one_line(text: str, message: str) -> None
     assert str(refusal.value).startswith(message)
     assert len(str(refusal.value).splitlines()) == 1
     assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "letters", [";id;", "$(id)", "`id`", "|sh", "&", "\nid\n", " -o ", "'", '"', "<b>", "\\", "#"]
+)
+@pytest.mark.parametrize("host", ["hf.co/", "huggingface.co/", ""])
+def test_what_a_shell_would_act_on_is_no_publisher(host: str, letters: str) -> None:
+    """Names are written into lines that people copy into a terminal."""
+    with pytest.raises(PlannerError, match="the catalog has no model"):
+        find_model(f"{host}some{letters}one/Qwen3-8B-GGUF")
