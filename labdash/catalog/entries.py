@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from math import isfinite
 from typing import Any, NoReturn
 
 from labdash.catalog.own import Row
@@ -245,7 +244,7 @@ def _fact(value: Any) -> str:
 def _is_fact(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= LONGEST_SHOWN and value.isprintable()
-    return isinstance(value, int | float) and isfinite(value) and abs(value) <= MOST
+    return isinstance(value, int | float) and abs(value) <= MOST
 
 
 REQUIRED = ("name", "family", "arch", "capabilities", "metadata")

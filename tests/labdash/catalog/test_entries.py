@@ -77,6 +77,10 @@ def test_what_is_kept_of_an_entry_can_be_read_again(name: str) -> None:
             "entry 1 (Home-8B): metadata: qwen3.block_count is 1000000, which no model has",
         ),
         (
+            {"metadata": {**SHAPE, "rope.freq_base": 10**400}},
+            "entry 1 (Home-8B): metadata.rope.freq_base is a number, a word, true or false, or a",
+        ),
+        (
             {"metadata": {**SHAPE, "attention.head_count_kv": [8, 8]}},
             "entry 1 (Home-8B): metadata: qwen3.attention.head_count_kv lists 2 of 36 layers",
         ),
