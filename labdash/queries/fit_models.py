@@ -20,7 +20,7 @@ from labdash.queries.variants import projector_of, variants_of
 QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 LONGEST_NAME = 350
 ELSEWHERE = "Press Ask to look for it where it is published, or choose its GGUF file"
-READS_NO_IMAGES = "as it is installed in the lab it reads no images: nothing is counted for them"
+READS_NO_IMAGES = "As it is installed in the lab it reads no images: nothing is counted for that."
 
 
 @dataclass(frozen=True, kw_only=True)

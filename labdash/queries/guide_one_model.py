@@ -74,6 +74,11 @@ class OneModel:
         return self.ways[0].use.images_bytes
 
     @property
+    def is_blind_here(self) -> bool:
+        """Whether the reader's machines have it without that."""
+        return any(self.known.name in row.place.blind for row in self.carried)
+
+    @property
     def is_projector_reckoned(self) -> bool:
         """Whether nobody published its size alone."""
         return bool(self.ways[0].variant.assumed)

@@ -7,6 +7,7 @@ import pytest
 from labdash.catalog.files import read_lines
 from labdash.catalog.own import own_rows, take
 from labdash.planner.errors import PlannerError
+from labdash.planner.memory.companions import USUAL_IMAGE_BYTES
 from labdash.queries.guide_one_model import QUANTS, params_of, read_model
 from labdash.queries.guide_places import usual_places
 
@@ -23,7 +24,11 @@ def test_way_tells_the_published_size_and_says_so() -> None:
 def test_size_is_published_with_and_without_what_reads_images(name: str, quant: str) -> None:
     found = read_model(name, (), 8192)
     assert next(way for way in found.ways if way.variant.quant == quant).published
-    assert found.images_bytes > 0
+    room = found.images_bytes - found.projector_bytes
+    assert room == USUAL_IMAGE_BYTES
+    for use in (way.use for way in found.ways):
+        others = use.weights_bytes + use.kv_bytes + use.compute_bytes + use.overhead_bytes
+        assert use.total_bytes == others + found.images_bytes
 
 
 def test_model_of_one_format_has_one_way() -> None:

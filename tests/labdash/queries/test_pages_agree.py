@@ -46,7 +46,7 @@ class Machine:
     ram_bytes: int
 
     def put(self) -> None:
-        """Store it. Its owner wants no margin: pages do not count one, the planner does."""
+        """Store it. Its owner wants no margin, so that what a load takes alone decides."""
         cards = [
             gpu(f"GPU-{index}", index, "NVIDIA GeForce RTX 3090", size / GIB)
             for index, size in enumerate(self.gpus_bytes)
@@ -145,7 +145,7 @@ def test_model_that_the_lab_has_without_what_reads_images_counts_none() -> None:
     """What is for the whole would not fit here with it."""
     Machine((needed_bytes("gemma3:4b", in_ram=False) + RESERVE - NEAR,), 64 * GIB).put()
     row = install(Node.objects.get(), "gemma3:4b", QUANT, 2.5)
-    Weights.objects.filter(pk=row.variant_id).update(vision=False)
+    Weights.objects.filter(installed_models=row).update(vision=False)
     assert_all_say("gemma3:4b", "whole")
 
 

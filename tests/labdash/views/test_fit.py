@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client
 
+from labdash.models import Node, Variant
 from labdash.sources.ranges import Service
 from labdash.sources.registry import PREFIXES
 from tests.labdash.sources.test_registry import registry
@@ -110,6 +111,33 @@ def test_installed_model_of_another_name_is_known_by_its_family(page: Client) ->
     _, text = shown(page, model="my-coder")
     assert "Qwen2.5-Coder-14B-Instruct · Q5_K_M" in text
     assert "installed on rog, whose node does not tell its tensors" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "part", "source"),
+    [
+        ("gemma3:4b", "reads images 1.3 GiB", "images is 0.8 GiB, as published; with room for"),
+        ("qwen2.5vl:7b", "reads images, about 1.8 GiB", "about 1.3 GiB, reckoned from"),
+    ],
+)
+def test_what_reads_images_is_a_part_of_its_own_with_its_source(
+    page: Client, model: str, part: str, source: str
+) -> None:
+    empty_card()
+    _, text = shown(page, model=model)
+    assert part in text
+    assert source in text
+    _, text = shown(page, model="qwen3:8b")
+    assert "images" not in text
+
+
+def test_model_that_is_installed_without_what_reads_images_says_so(page: Client) -> None:
+    empty_card()
+    row = install(Node.objects.get(), "gemma3:4b", "Q4_K_M", 2.5)
+    Variant.objects.filter(installed_models=row).update(vision=False)
+    _, text = shown(page, model="gemma3:4b")
+    assert "As it is installed in the lab it reads no images" in text
+    assert "reads images" not in text
 
 
 def title_of_table(text: str) -> str:
@@ -256,6 +284,8 @@ def test_published_model_is_read_once_for_all_questions(
         for context in ("2048", "4096"):
             status, text = shown(page, model="hf.co/someone/tiny:Q4_K_M", go="1", context=context)
             assert (status, "Fits whole in 1 of 1 place." in text) == (200, True)
+            # Its projector is a file of 77 bytes: what is left is room for an image.
+            assert "reads images 0.5 GiB" in text
     assert sum("/manifests/" in each for each in asked) == 1
 
 
