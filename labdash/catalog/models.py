@@ -104,20 +104,20 @@ def models() -> tuple[CatalogModel, ...]:
     own = [_model(row, own=True) for row in own_rows()]
     taken = {model.name.lower() for model in own}
     usual = {_library_family(model) for model in own if model.latest}
-    given = [model for model in _given() if model.name.lower() not in taken]
+    given = [model for model in given_models() if model.name.lower() not in taken]
     others = [replace(m, latest=m.latest and _library_family(m) not in usual) for m in given]
     return (*(others if usual else given), *own)
 
 
 @cache
-def _given() -> tuple[CatalogModel, ...]:
+def given_models() -> tuple[CatalogModel, ...]:
     """Return the models that come with LabDash."""
     return tuple(_model(row) for row in read_lines("models.jsonl"))
 
 
 def given_tags() -> Mapping[str, str]:
     """Return which name each tag of the library has in what comes with LabDash."""
-    return {model.ollama.lower(): model.name for model in _given() if model.ollama}
+    return {model.ollama.lower(): model.name for model in given_models() if model.ollama}
 
 
 def _library_family(model: CatalogModel) -> str:

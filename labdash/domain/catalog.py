@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 
 from labdash.catalog.entries import MOST_ENTRIES, check_entry, read_entries
-from labdash.catalog.models import given_tags
+from labdash.catalog.models import CatalogModel, given_models, given_tags
 from labdash.catalog.own import Row
 from labdash.domain.errors import LabDashError
 from labdash.planner.errors import PlannerError
@@ -40,6 +40,7 @@ def import_entries(*, rows: Iterable[Row], prune: bool = False, dry_run: bool = 
         before = _by_name(_read(path))
         after = brought if prune else {**before, **brought}
         _check_together(after)
+        _check_replaced(after)
         done = _told(before, after, brought)
         if not dry_run and after != before:
             _write(path, after.values())
@@ -103,11 +104,8 @@ def _note(row: Row) -> str:
     """Say what is not known of an entry, nothing where it can be estimated."""
     if not row["metadata"]:
         return f"{row['name']}: no shape is given, so it is listed and not estimated"
-    try:
-        _tensors(row)
-    except PlannerError as error:
-        return f"{row['name']}: it is listed and not estimated, for {error}"
-    return ""
+    fault = _fault(row)
+    return f"{row['name']}: it is listed and not estimated, for {fault}" if fault else ""
 
 
 def _tensors(row: Row) -> tuple[Tensor, ...]:
@@ -134,6 +132,40 @@ def _check_together(rows: Mapping[str, Row]) -> None:
                 f"{row['name']}: ollama {tag} is the tag of {owner} already: "
                 f"name the entry {owner} to replace that"
             )
+
+
+def _check_replaced(rows: Mapping[str, Row]) -> None:
+    """Refuse what would take one of LabDash's away: pages reckon with those, by their tags."""
+    tags = {str(row.get("ollama") or "").lower() for row in rows.values()}
+    replaced = [model for model in given_models() if model.name.lower() in rows]
+    for model in replaced:
+        if model.ollama and model.ollama.lower() not in tags:
+            raise LabDashError(
+                f"{model.name} comes with LabDash as {model.ollama}: "
+                "give the entry that ollama, or another name"
+            )
+        if _can_be_estimated(model) and (fault := _fault(rows[model.name.lower()])):
+            raise LabDashError(
+                f"{model.name} comes with LabDash, which reckons with it: give the entry a shape "
+                f"that can be estimated, or another name: {fault}"
+            )
+
+
+def _can_be_estimated(model: CatalogModel) -> bool:
+    try:
+        tensors_of(model.metadata, tied=bool(model.tied))
+    except PlannerError:
+        return False
+    return True
+
+
+def _fault(row: Row) -> str:
+    """Say why an entry cannot be estimated, nothing where it can."""
+    try:
+        _tensors(row)
+    except PlannerError as error:
+        return str(error)
+    return ""
 
 
 def _read(path: Path) -> tuple[Row, ...]:

@@ -90,7 +90,7 @@ def catalog_keep(request: Request) -> HttpResponse:
     if form.is_valid() and (taken is None or form.cleaned_data["replace"]):
         try:
             source = f"{file.address or draft.name}: header read {timezone.localdate():%Y-%m-%d}"
-            row = check_entry({**_tags(taken), **entry_of(file, source=source, **form.told())})
+            row = check_entry({**entry_of(file, source=source, **form.told()), **_tags(taken)})
             import_entries(rows=[row])
         except (PlannerError, LabDashError) as error:
             form.add_error(None, sentence(str(error)))

@@ -116,6 +116,33 @@ def test_a_tag_of_another_model_is_refused(own_entries: Path) -> None:
     assert refused.value.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({}, "Qwen3-8B comes with LabDash as qwen3:8b: give the entry that ollama, or another"),
+        ({"ollama": "me/qwen3:8b"}, "Qwen3-8B comes with LabDash as qwen3:8b: give the entry"),
+        ({"ollama": "qwen3:8b", "metadata": {}}, "give the entry a shape that can be estimated"),
+        ({"ollama": "qwen3:8b", "arch": "unheard-of"}, "give the entry a shape that can be est"),
+    ],
+)
+def test_what_pages_reckon_with_is_replaced_only_by_what_they_can_reckon_with(
+    own_entries: Path, entry: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(CommandError, match=told):
+        call_command(
+            "catalog", "import", written(own_entries, {**ENTRY, **entry, "name": "qwen3-8b"})
+        )
+    assert not find_model("qwen3:8b").model.own
+
+
+def test_shape_that_labdash_cannot_reckon_with_either_may_be_replaced(own_entries: Path) -> None:
+    given = find_model("moondream2").model
+    row = {**ENTRY, "name": given.name, "metadata": {}}
+    row |= {"ollama": given.ollama} if given.ollama else {}
+    call_command("catalog", "import", written(own_entries, row))
+    assert find_model("moondream2").model.own
+
+
 def test_an_entry_is_taken_away_once(own_entries: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "import", written(own_entries, ENTRY))
     assert run(capsys, "remove", "home-8b") == {"removed": ["home-8b"]}

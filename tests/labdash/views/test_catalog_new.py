@@ -78,6 +78,17 @@ def test_what_takes_the_place_of_another_does_so_when_that_was_meant(page: Clien
     assert "is an entry of yours already" in text_of(keep(page, header(), name="Qwen3-14B"))
 
 
+def test_what_is_put_in_anothers_place_is_found_by_its_tag(
+    page: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registry() as (service, _):
+        monkeypatch.setattr("labdash.queries.catalog_making.ollama_registry", lambda: service)
+        sent = {"model": "qwen3:8b-q8_0", **TOLD, "name": "Qwen3-8B", "replace": "on"}
+        assert page.post("/catalog/keep/", sent).status_code == 302
+    assert find_model("qwen3:8b").model.own
+    assert find_model("qwen3:8b-q8_0").model.own
+
+
 @pytest.mark.parametrize("name", ["Tiny Home", "Größe (2)", "a" * 80])
 def test_any_name_that_is_taken_can_be_kept(page: Client, name: str) -> None:
     assert keep(page, header(), name=name).status_code == 302
