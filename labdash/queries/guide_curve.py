@@ -27,6 +27,8 @@ MOST_LINES = 4
 USUAL_CONTEXT = 8192
 # Few people need more.
 MOST_USUAL = 16_384
+# What an own entry says that it was trained with may be less; a drawing has four contexts.
+FEWEST = 8
 USUAL_MODEL = "qwen3:8b"
 # No mixtures of experts: most of what people run is dense. The largest first.
 DENSE = ("llama3.3:70b", "qwen3:32b", "qwen3:14b", "qwen3:8b", "qwen3:4b", "llama3.2:1b")
@@ -209,7 +211,8 @@ def _contexts(variant: Variant) -> tuple[int, ...]:
     """Return the contexts to draw: each twice the one before, and all that was trained."""
     trained = variant.model.shape.ctx_train or USUAL_CONTEXT
     usual = contexts_of(variant.model, min(USUAL_CONTEXT, trained))
-    return tuple(sorted({*usual, trained} if len(usual) > 1 else {trained >> n for n in range(4)}))
+    halves = {max(trained, FEWEST) >> n for n in range(4)}
+    return tuple(sorted({*usual, trained} if len(usual) > 1 else halves))
 
 
 @kept(128)

@@ -1,15 +1,19 @@
 """Reduce context before quant: the drawing crosses the room where the planner says that it does."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from labdash.catalog.entries import read_entries
+from labdash.catalog.own import take
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, variant_at
 from labdash.queries.guide_curve import DENSE, HEIGHT, NAME_HEIGHT, Curve, choose, curve
 from labdash.queries.guide_places import usual_places
+from tests.labdash.catalog.test_entries import ENTRY, SHAPE
 
 
 def usual(key: str) -> Place:
@@ -28,7 +32,7 @@ def quants(found: Curve) -> list[str]:
 def test_smaller_file_fits_to_a_longer_context() -> None:
     longest = [step.most_context for step in curve(usual("rtx-3060"), "qwen3:14b").steps]
     assert longest == sorted(longest)
-    assert longest[-1] > longest[1] > 0
+    assert longest[-1] > longest[-2] > 0
 
 
 def test_mark_is_where_a_line_meets_the_room() -> None:
@@ -142,3 +146,15 @@ def test_unknown_model_is_refused_with_and_without_a_machine() -> None:
     for place in (usual("rtx-3060"), None):
         with pytest.raises(PlannerError):
             curve(*choose((), place, "no-such-model"))
+
+
+@pytest.mark.parametrize("trained", [1, 2, 3, 7, 8, 9, 300])
+def test_model_of_hardly_any_context_can_be_drawn(trained: int) -> None:
+    shape = {**SHAPE, "context_length": trained}
+    take(read_entries(json.dumps({**ENTRY, "name": f"Short-{trained}", "metadata": shape})))
+    try:
+        found = curve(usual("rtx-3060"), f"Short-{trained}")
+    finally:
+        take(())
+    assert len(found.contexts) > 1
+    assert all(step.line.startswith("M0.0,") for step in found.steps)
