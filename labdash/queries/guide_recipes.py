@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 
 from labdash.catalog.models import CatalogModel
+from labdash.planner.file_types import find_file_type
 from labdash.planner.telling.quoting import command, comment, shell
 from labdash.queries.guide_commands import Command, short_name
 from labdash.queries.tag_names import base_of
@@ -18,6 +19,9 @@ GGUF_NEEDS = "llama.cpp/requirements/requirements-convert_hf_to_gguf.txt"
 TWICE = ("original/*", "metal/*", "consolidated*")
 # The quant of a file whose originals have four bits already.
 AS_PUBLISHED = "MXFP4_MOE"
+# Base types whose rounding looks at no importance matrix: llama.cpp ggml/src/ggml-quants.c, where
+# quantize_q8_0 and its fellows leave quant_weights unused.
+UNWEIGHTED = frozenset(("f32", "f16", "bf16", "q8_0", "mxfp4", "tq2_0", "tq1_0", "q1_0"))
 # Routers choose the experts; they are small, and rounding them costs much.
 ROUTERS = "re:.*(gate|router)$"
 BESIDE_VLLM = (
@@ -64,10 +68,10 @@ def _gguf(known: CatalogModel, quant: str) -> Command:
                 *_into_ollama(known, made),
             )
         ),
-        note="llama.cpp's programs come with its releases."
-        if "embedding" in known.capabilities
-        else "text.txt is some hundred kilobytes of what you use the model for, at least 1,024 "
-        "tokens. llama.cpp's programs come with its releases.",
+        note="text.txt is some hundred kilobytes of what you use the model for, at least 1,024 "
+        "tokens. llama.cpp's programs come with its releases."
+        if _has_matrix(known, quant)
+        else "llama.cpp's programs come with its releases.",
     )
 
 
@@ -86,12 +90,17 @@ def _converted(known: CatalogModel, file: str, *options: str) -> Iterator[str]:
 
 
 def _quantized(known: CatalogModel, plain: str, made: str, quant: str) -> Iterator[str]:
-    """Round a file. A model that only embeds predicts no text, from which a matrix is read."""
     matrix: list[str] = []
-    if "embedding" not in known.capabilities:
+    if _has_matrix(known, quant):
         matrix = ["--imatrix", "imatrix.gguf"]
         yield command(["llama-imatrix", "-m", plain, "-f", "text.txt", "-o", matrix[1]])
     yield command(["llama-quantize", *matrix, plain, made, quant])
+
+
+def _has_matrix(known: CatalogModel, quant: str) -> bool:
+    """Whether a matrix helps. A model that only embeds predicts no text, from which one is read."""
+    is_weighted = find_file_type(quant).base not in UNWEIGHTED
+    return is_weighted and "embedding" not in known.capabilities
 
 
 def _into_ollama(known: CatalogModel, made: str) -> Iterator[str]:

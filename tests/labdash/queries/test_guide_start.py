@@ -115,6 +115,15 @@ def test_model_that_only_embeds_gets_no_matrix_and_no_formats_of_chats() -> None
     assert "imatrix" not in made[0].text
 
 
+@pytest.mark.parametrize("quant", ["Q8_0", "MXFP4_MOE", "TQ1_0", "Q1_0", "Q4_K_M", "IQ4_XS"])
+def test_no_matrix_is_computed_that_would_be_thrown_away(quant: str) -> None:
+    (gguf, *_) = make_commands(find_model("qwen3:8b").model, quant)
+    uses = quant in ("Q4_K_M", "IQ4_XS")
+    assert [word in gguf.text for word in ("llama-imatrix", "--imatrix")] == [uses, uses]
+    assert ("text.txt" in gguf.note) == uses
+    assert f"-{quant}.gguf {quant}" in gguf.text
+
+
 def test_routers_of_a_mixture_are_not_rounded() -> None:
     ignored = {
         name: "(gate|router)$" in make_commands(find_model(name).model, "Q4_K_M")[2].text
@@ -151,9 +160,9 @@ def test_example_takes_its_published_size_in_16_bits() -> None:
 @pytest.mark.parametrize(
     ("key", "name"),
     [
-        ("rtx-4060", "hf.co/unsloth/Qwen3-8B-GGUF:Q6_K"),
+        ("rtx-4060", "hf.co/unsloth/Qwen3-8B-GGUF:Q5_K_M"),
         ("mini-pc", "hf.co/unsloth/Qwen3-30B-A3B-GGUF:Q6_K"),
-        ("chip-apple-m1-8-gb", "hf.co/unsloth/Qwen3-4B-GGUF:Q6_K"),
+        ("chip-apple-m1-8-gb", "hf.co/unsloth/Qwen3-4B-GGUF:Q5_K_M"),
     ],
 )
 def test_model_and_file_are_those_of_the_tour_where_none_is_named(key: str, name: str) -> None:
