@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
-from labdash.planner.file_types import find_file_type
+from labdash.planner.file_types import FileType, find_file_type
 from labdash.planner.ggml import TYPES
 from labdash.planner.model import Model, Tensor, place_of
 from labdash.planner.quants import needs_imatrix
 from labdash.queries.guide_making import make_command
+from labdash.queries.guide_memory import has_imatrix
+from labdash.queries.opening import requantized
 
 type Named = tuple[str, tuple[str, ...]]
 
@@ -87,10 +89,12 @@ class Strip:
 class Mix:
     """A file's mix. ``bits`` is the mean over all weights, ``base_bits`` that of the base type.
 
-    ``is_tied``: no output head lies apart, so the table of tokens serves as one.
+    ``is_tied``: no output head lies apart, so the table of tokens serves as one. ``matrix`` says
+    whether an importance matrix was used: without it the types would be others, or the same.
     """
 
     quant: str
+    matrix: str
     base: str
     base_bits: float
     bits: float
@@ -129,16 +133,24 @@ class Mix:
         return [part for part in self.parts if part.is_protected and part not in shown]
 
 
-def read_mix(model: Model) -> Mix:
-    """Take a model's tensors apart."""
-    base = find_file_type(model.quant or "F16").base
+def read_mix(plain: Model, quant: str) -> Mix:
+    """Take a file's tensors apart, made with an importance matrix where it was measured so.
+
+    Raises ``PlannerError`` where there is no such file of the model.
+    """
+    file_type, is_with = find_file_type(quant), has_imatrix(quant)
+    model = requantized(plain, quant, imatrix=is_with)
+    is_same = model.tensors == requantized(plain, quant, imatrix=not is_with).tensors
+    wants_imatrix = needs_imatrix(model.tensors, file_type) or (is_with and not is_same)
+    base = file_type.base
     total = sum(map(_elements, model.tensors))
-    of = _Of(model=model, quant=model.quant or "F16", total=total)
+    of = _Of(model=model, file_type=file_type, total=total, wants_imatrix=wants_imatrix)
     parts = [part for each in (*PARTS, HEAD) if (part := _part(each, of))]
     drawn = [each for each in PARTS[1:] if any(_is_of(t, each[1]) for t in model.tensors)]
     used = sorted({each.type for each in model.tensors if _is_of_any(each)}, key=bits_of)
     return Mix(
-        quant=model.quant or "",
+        quant=file_type.name,
+        matrix="with" if wants_imatrix else "with or without" if is_same else "without",
         base=base,
         base_bits=bits_of(base),
         bits=8 * model.weight_bytes / total,
@@ -176,8 +188,9 @@ class _Of:
     """The file that parts are of, and how many weights it has."""
 
     model: Model
-    quant: str
+    file_type: FileType
     total: int
+    wants_imatrix: bool
 
 
 def _part(named: Named, of: _Of) -> Part | None:
@@ -197,7 +210,7 @@ def _part(named: Named, of: _Of) -> Part | None:
         share=elements / of.total,
         bits=bits,
         types=", ".join(told),
-        extra_bits=bits - bits_of(find_file_type(of.quant).base),
+        extra_bits=bits - bits_of(of.file_type.base),
         wider=wider,
         command=_command(of, own, wider),
     )
@@ -217,9 +230,7 @@ def _command(of: _Of, own: Iterable[Tensor], wider: str) -> str:
             options += [ONE_OPTION[name], wider]
         else:
             options += ["--tensor-type", f"{name}={wider}"]
-    file_type = find_file_type(of.quant)
-    imatrix = needs_imatrix(of.model.tensors, file_type)
-    return make_command(of.quant, imatrix=imatrix, options=options)
+    return make_command(of.file_type.name, imatrix=of.wants_imatrix, options=options)
 
 
 def _pattern(tensor: Tensor) -> str:

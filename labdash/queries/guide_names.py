@@ -13,7 +13,6 @@ from labdash.queries.guide_making import CONVERTED
 from labdash.queries.guide_mix import Mix, read_mix
 from labdash.queries.guide_models import GuideModel, open_guide_model
 from labdash.queries.guide_paste import SUCH_AS
-from labdash.queries.opening import requantized
 
 # Whose numbers are shown where the name's own model is not known.
 STAND_IN = "llama3.1:8b"
@@ -226,4 +225,4 @@ def _unmade(model: GuideModel, quant: str | None, rung: Rung | None) -> str:
 def _mix(model: GuideModel, quant: str | None) -> Mix | None:
     if not quant or quant in CONVERTED:
         return None
-    return read_mix(requantized(model.plain, quant, imatrix=False))
+    return read_mix(model.plain, quant)

@@ -17,7 +17,6 @@ from labdash.queries.guide_quality import (
     read_quality,
     rise_a_bit,
 )
-from labdash.queries.opening import requantized
 from labdash.views.guide import chapter_page
 from labdash.views.http import Request, sentence
 
@@ -32,7 +31,7 @@ def guide_quality(request: Request) -> HttpResponse:
     mix, pull, error = None, "", ""
     try:
         model, wanted = open_guide_model(name), find_file_type(quant).name
-        mix = read_mix(requantized(model.plain, wanted, imatrix=False))
+        mix = read_mix(model.plain, wanted)
         pull = model.pull_name(wanted)
     except PlannerError as problem:
         error = sentence(str(problem))

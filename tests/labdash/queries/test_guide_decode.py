@@ -9,6 +9,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES
 from labdash.queries.guide_decode import decode
 from labdash.queries.guide_ladder import BEST_USE
+from labdash.queries.guide_mix import bits_of
 from labdash.queries.guide_names import _base, read_name
 from labdash.queries.guide_paste import LONGEST_NAME
 
@@ -83,6 +84,26 @@ def test_letters_of_every_type_are_told() -> None:
     for quant in FILE_TYPES:
         letters = "".join(letter for letter, _ in letters_of(quant))
         assert letters == quant.replace("_", ""), quant
+
+
+def _base_bits(quant: str) -> float:
+    return bits_of(FILE_TYPES[quant].base)
+
+
+def test_letters_tell_a_base_type_of_its_own_from_a_mix() -> None:
+    families = {quant[:3] for quant in FILE_TYPES if quant.startswith("IQ")}
+    for family in families:
+        fellows = sorted((each for each in FILE_TYPES if each.startswith(family)), key=_base_bits)
+        widest = _base_bits(fellows[-1])
+        for quant in fellows:
+            (_, number), *sizes = letters_of(quant)[1:]
+            assert int(_base_bits(quant)) == int(family[-1]), quant
+            assert number.startswith(f"{family[-1]} bits a weight and a fraction")
+            told = " ".join(meaning for _, meaning in sizes)
+            is_lean = "leaner base type" in told or "leanest base type" in told
+            assert is_lean == (_base_bits(quant) < widest), quant
+            if "widest base type" in told:
+                assert _base_bits(quant) > _base_bits(fellows[-2]), quant
 
 
 @pytest.mark.parametrize("quant", ["TQ1_0", "TQ2_0", "Q1_0", "Q2_0"])

@@ -4,16 +4,16 @@ import pytest
 
 from labdash.planner.file_types import FILE_TYPES
 from labdash.planner.model import place_of
+from labdash.queries.guide_ladder import read_ladder
 from labdash.queries.guide_making import CONVERTED, make_command
 from labdash.queries.guide_mix import Mix, bits_of, read_mix
 from labdash.queries.guide_models import open_guide_model
-from labdash.queries.opening import requantized
 
 pytestmark = pytest.mark.django_db
 
 
 def mix_of(name: str, quant: str) -> Mix:
-    return read_mix(requantized(open_guide_model(name).plain, quant, imatrix=False))
+    return read_mix(open_guide_model(name).plain, quant)
 
 
 def test_table_of_tokens_that_is_the_head_too_is_kept_as_a_head() -> None:
@@ -47,6 +47,20 @@ def test_no_layer_gets_fewer_bits_by_the_command(name: str, quant: str) -> None:
 def test_type_that_wants_a_matrix_is_made_with_one() -> None:
     assert all("--imatrix" in part.command for part in mix_of("llama3.1:8b", "IQ1_S").parts)
     assert not any("--imatrix" in part.command for part in mix_of("llama3.1:8b", "Q2_K").parts)
+
+
+@pytest.mark.parametrize("name", ["llama3.1:8b", "qwen3:30b"])
+def test_mix_has_the_bits_that_its_ladder_tells(name: str) -> None:
+    model, rungs = read_ladder(name)
+    told = {rung.quant: rung.bits for rung in rungs if rung.quant not in CONVERTED}
+    found = {quant: read_mix(model.plain, quant) for quant in told}
+    assert {quant: mix.bits for quant, mix in found.items()} == told
+    matrices = {"IQ4_XS": "with", "IQ1_S": "with", "Q4_K_M": "with or without", "Q4_0": "without"}
+    assert {quant: found[quant].matrix for quant in matrices} == matrices
+
+
+def test_type_that_differs_with_a_matrix_is_made_as_it_is_told() -> None:
+    assert all("--imatrix" in part.command for part in mix_of("llama3.1:8b", "IQ4_XS").parts)
 
 
 def test_experts_count_without_their_biases() -> None:

@@ -17,7 +17,6 @@ from labdash.queries.guide_mix import read_mix
 from labdash.queries.guide_models import open_guide_model
 from labdash.queries.guide_numbers import block_types, number_formats, rounding
 from labdash.queries.guide_quality import find_row, read_quality, rise_a_bit
-from labdash.queries.opening import requantized
 
 pytestmark = pytest.mark.django_db
 
@@ -104,7 +103,7 @@ def test_dominated_types_lose_more_in_no_fewer_bytes() -> None:
 
 def test_mix_of_q4_k_m_protects_values_and_output() -> None:
     plain = open_guide_model("llama3.1:8b").plain
-    mix = read_mix(requantized(plain, "Q4_K_M", imatrix=False))
+    mix = read_mix(plain, "Q4_K_M")
     assert round(mix.bits, 4) == 4.8944
     guarded = {part.label for part in mix.parts if part.is_protected}
     assert guarded == {"Attention: values", "Feed forward: down", "Output head"}
