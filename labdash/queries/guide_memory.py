@@ -251,8 +251,12 @@ def _parts(weight_bytes: int, use: DeviceUse, model: GuideModel) -> tuple[Segmen
 
 
 def least_card_gb(total_bytes: int) -> float | None:
-    """Return the size of the smallest NVIDIA card of the catalog that holds so much."""
-    sizes = {size for gpu in gpus() if gpu.vendor == "nvidia" for size in gpu.vram_gb}
+    """Return the size of the smallest NVIDIA card of the catalog that holds so much.
+
+    A board that shares its memory with the CPU is no card.
+    """
+    cards = (gpu for gpu in gpus() if gpu.vendor == "nvidia" and not gpu.unified)
+    sizes = {size for gpu in cards for size in gpu.vram_gb}
     fitting = (size for size in sorted(sizes) if _room_bytes(size) >= total_bytes)
     return next(fitting, None)
 

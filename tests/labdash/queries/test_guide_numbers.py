@@ -2,6 +2,7 @@
 
 import pytest
 
+from labdash.catalog.gpus import gpus
 from labdash.planner.errors import PlannerError
 from labdash.planner.ggml import TYPES
 from labdash.queries.guide_ladder import BEST_USE, read_ladder
@@ -59,6 +60,14 @@ def test_least_card_holds_what_its_driver_leaves() -> None:
     assert least_card_gb(8 * 2**30) != 8
     assert least_card_gb(7 * 2**30) == 8
     assert least_card_gb(10**12) is None
+
+
+def test_least_card_is_no_board_that_shares_the_memory_of_its_cpu() -> None:
+    ours = [gpu for gpu in gpus() if gpu.vendor == "nvidia"]
+    sold = {size for gpu in ours if not gpu.unified for size in gpu.vram_gb}
+    assert {size for gpu in ours if gpu.unified for size in gpu.vram_gb} - sold >= {64}
+    found = {least_card_gb(gib * 2**30) for gib in range(1, 200)} - {None}
+    assert found <= sold
 
 
 def test_ranges_of_the_prose_are_those_of_the_usual_machines() -> None:
