@@ -117,7 +117,12 @@ def _usual_repository(known: CatalogModel) -> str:
 
 
 def _told_repository(known: CatalogModel) -> str:
-    """Return the repository that a file of the model tells, whatever its quant."""
+    """Return the repository that a file tells of a model that few know, whatever its quant.
+
+    Of those that the library has the usual publisher has more quants than another.
+    """
+    if known.ollama:
+        return ""
     return next(filter(None, (_told_in(file.file) for file in known.files)), "")
 
 

@@ -74,7 +74,7 @@ NAMES = [
     ),
     (
         "VibeThinker-3B.i1-Q4_K_M.gguf",
-        "VibeThinker-3B", "Q4_K_M", "hf.co/unsloth/VibeThinker-3B-GGUF:Q4_K_M",
+        "VibeThinker-3B", "Q4_K_M", "hf.co/prithivMLmods/VibeThinker-3B-GGUF:Q4_K_M",
     ),
     (
         "Llama-3.2-3B-Instruct.IQ4_NL.gguf",

@@ -67,4 +67,5 @@ def test_file_is_named_where_the_catalog_has_it(name: str, quant: str, repositor
 def test_own_entry_from_a_repository_is_pulled_from_it() -> None:
     known = find_model("qwen3:8b").model
     file = replace(known.files[0], file="hf.co/someone/Tiny-GGUF:Q4_K_M", quant="Q4_K_M")
-    assert hub_name(replace(known, files=(file,)), "Q8_0", "") == "hf.co/someone/Tiny-GGUF:Q8_0"
+    own = replace(known, ollama="", files=(file,))
+    assert hub_name(own, "Q8_0", "") == "hf.co/someone/Tiny-GGUF:Q8_0"
