@@ -1,10 +1,13 @@
 """Each row of the guide's tables ends in something to do: a pull, a plan, or lines to copy."""
 
 import re
+from collections import Counter
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
+from labdash.guide import CHAPTERS, Chapter
 from tests.factories import make_node, ollama, seen
 from tests.labdash.views.polling import text_of
 
@@ -33,3 +36,16 @@ def test_server_that_nobody_else_reaches_is_told_by_its_own_machines_address(pag
     assert ">http://127.0.0.1:11434/v1<" in row
     assert "on its own machine" in row
     assert 'href="/addresses/#open"' in row
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda each: each.slug)
+def test_each_button_copies_from_one_place(page: Client, chapter: Chapter) -> None:
+    text = text_of(page.get(reverse(chapter.url_name)))
+    ids = Counter(re.findall(r'\sid="([^"]*)"', text))
+    assert [name for name, count in ids.items() if count > 1] == []
+    assert [name for name in re.findall(r'data-copy="([^"]*)"', text) if name not in ids] == []
+
+
+def test_page_says_which_size_it_took_for_a_bare_name(page: Client) -> None:
+    text = text_of(page.get("/guide/start/", {"model": "llama3.2"}))
+    assert "(no size was given: llama3.2:3b is taken)" in text
