@@ -211,6 +211,20 @@ def test_every_suppressed_rule_carries_its_reason() -> None:
     assert bare == []
 
 
+def test_no_page_keeps_for_ever_what_it_was_asked() -> None:
+    """Whoever asks often enough, each time for something else, would fill the memory."""
+    endless = [
+        f"{name_of(path)}: {function.name}"
+        for path in CODE
+        if path.parts[len(ROOT.parts) : len(ROOT.parts) + 2]
+        in {("labdash", "queries"), ("labdash", "views"), ("labdash", "templatetags")}
+        for function in functions(parse(path))
+        if function.args.args and "cache" in map(ast.unparse, function.decorator_list)
+    ]
+    # Its file is a setting's.
+    assert endless == ["labdash/queries/snapshot.py: _offered"]
+
+
 def test_no_test_is_a_mock() -> None:
     users = [
         name_of(path)

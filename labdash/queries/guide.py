@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import unescape
 
 from django.template import Engine
@@ -31,6 +31,8 @@ ASKING = re.compile(
 SHORTEST_STEM = 4
 MOST_IN_PART = 8
 MOST_FAMILIES = 6
+# More words than a search holds.
+MOST_PATTERNS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ def _rank(section: Section, words: tuple[str, ...]) -> tuple[int, int, int]:
     return len(lacking), len(words) - len(whole), place
 
 
-@cache
+@lru_cache(maxsize=MOST_PATTERNS)
 def _whole(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word)}s?(?!\w)", re.IGNORECASE)
 
@@ -147,7 +149,7 @@ def _stem(word: str) -> re.Pattern[str]:
     return _beginning(word) if len(word) >= SHORTEST_STEM else _whole(word)
 
 
-@cache
+@lru_cache(maxsize=MOST_PATTERNS)
 def _beginning(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word.removesuffix('s'))}", re.IGNORECASE)
 
