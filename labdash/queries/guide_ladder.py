@@ -43,7 +43,7 @@ BEST_USE = {
     "IQ3_XXS": "the last step above two bits",
     "Q2_K": "in need: a smaller model is often better",
     "Q2_K_S": "in need: a smaller model is often better",
-    "Q2_0": "nobody measured it",
+    "Q2_0": "no measurement known here",
     "IQ2_M": "very large models, in need",
     "IQ2_S": "very large models, in need",
     "IQ2_XS": "a 70B model on 24 GB, in need",
@@ -52,7 +52,7 @@ BEST_USE = {
     "TQ1_0": "models trained with three values a weight",
     "IQ1_M": "to see a very large model run at all",
     "IQ1_S": "to see a very large model run at all",
-    "Q1_0": "nobody measured it",
+    "Q1_0": "no measurement known here",
 }
 
 
@@ -62,7 +62,8 @@ class Rung:
 
     ``file_bytes`` is the size of the published file that ``pull`` names where ``is_published``,
     else ``made_bytes``, the tensors' by the rules of llama-quantize. ``least_gb`` is the smallest
-    card that holds it at ``CONTEXT``, None where no single one does.
+    card that holds it at ``CONTEXT``, None where no single one does. ``is_seen``: somebody saw the
+    name to pull published.
     """
 
     quant: str
@@ -73,6 +74,7 @@ class Rung:
     measured: Quality | None
     best_use: str
     pull: str
+    is_seen: bool
     wants_imatrix: bool
     least_gb: float | None
     is_dominated: bool = False
@@ -81,6 +83,11 @@ class Rung:
     def is_pulled(self) -> bool:
         """Whether files of it are published as a rule: those that were measured, or a known one."""
         return self.measured is not None or self.is_published
+
+    @property
+    def guessed(self) -> bool:
+        """Whether it is pulled by a name that nobody has seen published."""
+        return self.is_pulled and not self.is_seen
 
     @property
     def is_other_mix(self) -> bool:
@@ -127,6 +134,7 @@ def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
         measured=measured,
         best_use=BEST_USE.get(quant, ""),
         pull=pull,
+        is_seen=not model.is_guess(quant, pull),
         least_gb=least_card_gb(use.total_bytes + (published or made) - made),
         wants_imatrix=needs_imatrix(file.tensors, find_file_type(quant)),
     )

@@ -10,7 +10,13 @@ from labdash.planner.file_types import find_file_type
 from labdash.planner.model import Model
 from labdash.queries.fit_models import choose
 from labdash.queries.opening import DEFAULT_QUANT
-from labdash.queries.tag_names import hub_name, is_on_hub, library_name
+from labdash.queries.tag_names import (
+    hub_name,
+    is_guess,
+    is_on_hub,
+    library_name,
+    tag_in_sixteen_bits,
+)
 
 # What a size alone is reckoned with: a shape that is usual today, with fewer heads for keys and
 # values than for queries. The first of a size is taken, of which others are made.
@@ -48,15 +54,23 @@ class GuideModel:
     def pull_name(self, quant: str) -> str:
         """Return the name under which a quant is usually published.
 
-        The library's own tag, where that is known to stand for a file of this quant: that there
-        is such a tag is certain, of longer ones it is usual.
+        The library's own tag, where that is known to stand for a file of this quant. Of the two
+        types of 16 bits the library has one: it stands for both.
         """
         if self.known is None:
             return f"{self.name.partition(':')[0]}:{quant}" if is_on_hub(self.name) else self.name
         default = self.known.default_file
         if default and self.known.ollama and _is_of(default, quant):
             return self.known.ollama
-        return library_name(self.known, quant) or hub_name(self.known, quant, self.name)
+        tag = library_name(self.known, quant)
+        if tag is None and quant in ("BF16", "F16"):
+            _, tag = tag_in_sixteen_bits(self.known)
+        return tag or hub_name(self.known, quant, self.name)
+
+    def is_guess(self, quant: str, pull: str) -> bool:
+        """Tell whether nobody has seen the name of a file published."""
+        files = [each for each in self.known.files if _is_of(each, quant)] if self.known else []
+        return all(is_guess(pull, each) for each in (None, *files))
 
     def published_bytes(self, quant: str, pull: str) -> int | None:
         """Return the size of the file that ``pull`` stands for, None where it is not known.

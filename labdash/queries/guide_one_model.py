@@ -13,8 +13,10 @@ from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, reached, variant_at
 from labdash.queries.guide_places import usual_places
 from labdash.queries.quant_ladder import known_quant
+from labdash.queries.tag_names import tag_in_sixteen_bits
 
-QUANTS = ("BF16", "Q8_0", "Q4_K_M")
+# Beside 16 bits, of whichever type they are published in.
+SMALLER = ("Q8_0", "Q4_K_M")
 # What a card of this kind needs beside weights and cache is told for the table of sizes.
 MEASURE = "rtx-5090"
 PHONE_KEYS = frozenset(each.key for each in HARDWARE if each.kind == "phone")
@@ -120,7 +122,10 @@ def read_model(name: str, own: Iterable[Place], context: int) -> OneModel:
 def quants_of(name: str) -> tuple[str, ...]:
     """Return the quants to show; a model of one format has that alone."""
     own = quants_for(name)
-    return own if len(own) == 1 else QUANTS
+    if len(own) == 1:
+        return own
+    sixteen, _ = tag_in_sixteen_bits(find_model(name).model)
+    return sixteen, *SMALLER
 
 
 def _way(known: CatalogModel, variant: Variant, context: int) -> Way:

@@ -21,7 +21,7 @@ class Row:
 
     ``worse_8b`` and ``worse_70b`` are by how much of the perplexity of F16 it is worse.
     ``kld_without`` is the loss without a matrix. ``is_dominated``: another type that was measured
-    is no larger and loses less.
+    is no larger and loses less. ``guessed``: nobody has seen ``pull`` published.
     """
 
     measured: Quality
@@ -31,6 +31,7 @@ class Row:
     worse_70b: float | None
     kld_without: float | None
     pull: str
+    guessed: bool
     is_dominated: bool = False
 
     @property
@@ -54,6 +55,7 @@ def _row(model: GuideModel, measured: Quality) -> Row:
     file = requantized(model.plain, measured.quant, imatrix=measured.imatrix)
     f16 = qualities()[0]
     others = (each for each in qualities() if each.quant == measured.quant)
+    pull = model.pull_name(measured.quant)
     return Row(
         measured=measured,
         bits=8 * file.weight_bytes / model.params,
@@ -61,7 +63,8 @@ def _row(model: GuideModel, measured: Quality) -> Row:
         worse_8b=measured.ppl_8b / f16.ppl_8b - 1,
         worse_70b=_worse(measured.ppl_70b, f16.ppl_70b),
         kld_without=next((each.kld for each in others if measured.imatrix > each.imatrix), None),
-        pull=model.pull_name(measured.quant),
+        pull=pull,
+        guessed=model.is_guess(measured.quant, pull),
     )
 
 

@@ -25,6 +25,7 @@ from labdash.queries.quant_ladder import (
 from labdash.queries.shelf import Have, Shelf, default_quant, find, quant_of
 from labdash.queries.tag_names import (
     hub_name,
+    is_guess,
     is_on_hub,
     library_name,
     published_name,
@@ -283,8 +284,9 @@ def _named(stock: Variant, asked: _Asked, quant: str, shelf: Shelf) -> Variant:
     if _is_blind(have, asked, shelf):
         stock, size = _blind(stock), size and size - stock.projector_bytes
     if have is None:
-        is_published = published is not None and published_name(published) == usual[0]
-        guessed = plain(usual[0]) not in shelf.offered if shelf.offered else not is_published
+        guessed = is_guess(usual[0], published)
+        if shelf.offered:
+            guessed = plain(usual[0]) not in shelf.offered
         return _variant(stock, usual[0], frozenset(usual), None, size, guessed=guessed)
     names = {have.name, *shelf.names_of(have.digest)}
     if plain(have.name) in map(plain, usual):

@@ -8,7 +8,7 @@ from labdash.catalog.files import read_lines
 from labdash.catalog.own import own_rows, take
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.companions import USUAL_IMAGE_BYTES
-from labdash.queries.guide_one_model import QUANTS, params_of, read_model
+from labdash.queries.guide_one_model import params_of, read_model
 from labdash.queries.guide_places import usual_places
 
 
@@ -84,7 +84,20 @@ def test_what_nobody_knows_is_refused_with_one_line(name: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "pulled"),
+    [
+        ("qwen3:8b", ["qwen3:8b-fp16", "qwen3:8b-q8_0", "qwen3:8b"]),
+        ("qwen3-vl:4b", ["qwen3-vl:4b-instruct-bf16", "qwen3-vl:4b-instruct-q8_0", "qwen3-vl:4b"]),
+    ],
+)
+def test_every_way_is_pulled_by_a_tag_that_the_library_has(name: str, pulled: list[str]) -> None:
+    ways = read_model(name, (), 8192).ways
+    assert [way.variant.name for way in ways] == pulled
+    assert not any(way.variant.guessed for way in ways)
+
+
 def test_example_shows_every_way() -> None:
     found = read_model("hf.co/prithivMLmods/VibeThinker-3B-GGUF", (), 8192)
-    assert tuple(way.variant.quant for way in found.ways) == QUANTS
+    assert [way.variant.quant for way in found.ways] == ["BF16", "Q8_0", "Q4_K_M"]
     assert params_of("hf.co/prithivMLmods/VibeThinker-3B-GGUF") == pytest.approx(3.09, abs=0.01)

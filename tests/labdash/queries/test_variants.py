@@ -26,7 +26,7 @@ def test_they_go_from_the_wish_to_the_floor() -> None:
     assert [each.name for each in found[:2]] == [
         "llama3.1:8b-instruct-q8_0", "llama3.1:8b-instruct-q6_K",
     ]  # fmt: skip
-    assert found[0].guessed
+    assert not found[0].guessed
     floor = found[-1]
     assert (floor.name, floor.guessed, floor.file_bytes) == ("llama3.1:8b", False, 4_920_738_944)
     assert "llama3.1:latest" in floor.names
