@@ -13,8 +13,9 @@ from labdash.catalog.hardware import mac_share_bytes as share_of
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.overhead import driver_reserve
 from labdash.planner.telling.parting import MOST_GPUS
-from labdash.queries.fit_places import Card, Place, what_if_place
+from labdash.queries.fit_places import Card, Place, what_if_place, with_margin
 from labdash.queries.guide_places import place_of
+from labdash.queries.margins import USUAL_MARGIN_BYTES
 from labdash.wording import size
 
 KEY = "described"
@@ -271,7 +272,7 @@ def _plain_card(text: _Text) -> Described:
 
 def _unnamed(index: int, gb: int) -> Card:
     total = gb * GIB
-    return Card(
+    empty = Card(
         label=f"GPU {index}",
         name=f"{gb} GB card",
         total_bytes=total,
@@ -280,6 +281,7 @@ def _unnamed(index: int, gb: int) -> Card:
         doubt="an empty card that is not in the lab",
         facts=None,
     )
+    return with_margin(empty, USUAL_MARGIN_BYTES)
 
 
 def _cards(text: _Text) -> Described:

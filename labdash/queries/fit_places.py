@@ -11,6 +11,7 @@ from labdash.planner.settings import Gpu
 from labdash.queries.bars import GpuView, Segment, loaded_models, view_gpus, view_ram
 from labdash.queries.lab import NodeView
 from labdash.queries.library import Library
+from labdash.queries.margins import USUAL_MARGIN_BYTES, margin_of
 from labdash.queries.visible import seen_by
 from labdash.wording import age
 from workers import wire
@@ -22,6 +23,8 @@ STEP_BYTES = 256 << 20
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """A GPU. ``room_bytes`` is what a model may take of it, ``held`` what else lies in it.
+
+    ``held`` has the margin too that an engine keeps free beside a model.
 
     ``doubt`` says why the room is a guess, empty where it was measured. ``room_bytes`` is ``None``
     where not even the size is known.
@@ -123,7 +126,8 @@ def what_if_place(facts: GpuFacts, size_gb: float) -> Place:
         facts=facts,
         unified=facts.unified,
     )
-    return _place("", [card], None, newest_engine(), key=facts.name)
+    free = with_margin(card, USUAL_MARGIN_BYTES)
+    return _place("", [free], None, newest_engine(), key=facts.name)
 
 
 def _place(slug: str, cards: list[Card], ram: int | None, build: Build, *, key: str) -> Place:
@@ -172,7 +176,7 @@ def _card(gpu: GpuView, view: NodeView, *, without_models: bool) -> Card:
         told = held if _is_heard(view) else ()
         held = (*told, *_reserve(driver_reserve(total, facts.vendor if facts else None)))
     room = None if total is None else max(0, total - sum(part.size_bytes for part in held))
-    return Card(
+    found = Card(
         label=bar.label,
         name=reading.name or "GPU of an unknown make",
         total_bytes=total,
@@ -182,6 +186,17 @@ def _card(gpu: GpuView, view: NodeView, *, without_models: bool) -> Card:
         facts=facts,
         unified=reading.unified,
     )
+    return with_margin(found, margin_of(view, reading))
+
+
+def with_margin(card: Card, margin_bytes: int) -> Card:
+    """Keep a margin free of what there is."""
+    if card.room_bytes is None:
+        return card
+    size = min(margin_bytes, card.room_bytes)
+    part = Segment(kind="margin", label="kept free by the engine", size_bytes=size)
+    held = (*card.held, part) if size else card.held
+    return replace(card, room_bytes=card.room_bytes - size, held=held)
 
 
 def _measured(

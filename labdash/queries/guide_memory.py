@@ -17,6 +17,7 @@ from labdash.planner.settings import Gpu, Settings
 from labdash.queries.bars import Segment
 from labdash.queries.guide_making import CONVERTED, make_command
 from labdash.queries.guide_models import GuideModel, nearest, open_guide_model
+from labdash.queries.margins import USUAL_MARGIN_BYTES
 from labdash.queries.opening import requantized
 
 PRESETS = ("7B", "13B", "70B")
@@ -263,4 +264,4 @@ def least_card_gb(total_bytes: int) -> float | None:
 
 def _room_bytes(size_gb: float) -> int:
     total = int(size_gb * GIB)
-    return total - driver_reserve(total, "nvidia")
+    return total - driver_reserve(total, "nvidia") - USUAL_MARGIN_BYTES

@@ -11,10 +11,11 @@ from labdash.catalog.gpus import GpuFacts, find_gpu, gpus
 from labdash.catalog.hardware import GIB, HARDWARE, PC_SYSTEM_BYTES, PHONE_SHARE, TIMES, Hardware
 from labdash.catalog.hardware import mac_share_bytes as share_of
 from labdash.planner.memory.overhead import driver_reserve
-from labdash.queries.fit_places import Card, Place, places_of, steady
+from labdash.queries.fit_places import Card, Place, places_of, steady, with_margin
 from labdash.queries.lab import LabView
 from labdash.queries.lab_of_entries import system_bytes
 from labdash.queries.library import Library
+from labdash.queries.margins import USUAL_MARGIN_BYTES
 
 MOST_OWN = 12
 YOURS, USUAL = "Your lab", "Usual machines"
@@ -84,7 +85,7 @@ def place_of(hardware: Hardware) -> Place:
 
 def _card(hardware: Hardware, facts: GpuFacts, index: int) -> Card:
     total = _gpu_bytes(hardware)
-    return Card(
+    empty = Card(
         label=f"GPU {index}",
         name=facts.name,
         total_bytes=total,
@@ -94,6 +95,7 @@ def _card(hardware: Hardware, facts: GpuFacts, index: int) -> Card:
         facts=facts,
         unified=hardware.kind == "mac",
     )
+    return with_margin(empty, USUAL_MARGIN_BYTES)
 
 
 def _gpu_bytes(hardware: Hardware) -> int:

@@ -9,11 +9,9 @@ from typing import cast
 
 from django.conf import settings
 
-from labdash.catalog.engines import build_of_ollama, newest_engine
 from labdash.models import Deployment as StoredDeployment
 from labdash.models import InstalledModel
 from labdash.models import Instance as StoredInstance
-from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Card, Instance, Lab, Node, Prefer, Residency, Running, Yields
 from labdash.planner.placing.inventory import plain
 from labdash.queries.bars import LoadedView, loaded_models, view_ram
@@ -22,6 +20,7 @@ from labdash.queries.lab_entries import Kind, Wanted
 from labdash.queries.lab_of_entries import UNSAID_RAM, system_bytes
 from labdash.queries.learned import learned_overheads
 from labdash.queries.library import Library
+from labdash.queries.margins import build_number, env_of
 from labdash.queries.memory_now import InMemory, models_on
 from labdash.queries.plan_marks import left_out_of
 from labdash.queries.shelf import Have, Shelf
@@ -216,9 +215,9 @@ def _instance(
     return Instance(
         name=str(row),
         version=version,
-        build=_build(version),
+        build=build_number(version),
         gpus=_gpus(view, row, reading, cards),
-        env=_env(row, reading),
+        env=env_of(row, reading),
         installed=tuple(each.name for each in rows),
         blobs={
             each.name: each.variant.blob_digest
@@ -229,20 +228,6 @@ def _instance(
         running=tuple(_running(each) for each in running),
         url=row.url,
     )
-
-
-def _build(version: str | None) -> int:
-    try:
-        return build_of_ollama(version).number if version else newest_engine().number
-    except PlannerError:
-        return newest_engine().number
-
-
-def _env(row: StoredInstance, reading: wire.InstanceReading | None) -> Mapping[str, str]:
-    """Return the settings of a server's process, else those that its owner declared."""
-    if reading is not None and reading.settings is not None:
-        return {setting.name: setting.value for setting in reading.settings}
-    return {str(name): str(value) for name, value in row.declared_settings.items()}
 
 
 def _gpus(

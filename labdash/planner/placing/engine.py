@@ -58,13 +58,18 @@ class Rules:
 
     def target_bytes(self, variant: Variant, position: int) -> int:
         """Tell what the engine leaves free of a GPU that it sees, without a projector."""
+        vague = self.old or not self.fit or self.targets_mib
+        if variant.projector_bytes and not vague:
+            return variant.projector_bytes + GIB
+        return self.plain_margin_bytes(position)
+
+    def plain_margin_bytes(self, position: int) -> int:
+        """Tell what stays free of a GPU beside a model without a projector."""
         if self.old:
             return OLD_RESERVE_MIB * MIB + self.gpu_overhead_bytes
         if not self.fit:
             return 0
-        if self.targets_mib:
-            return self._target_mib(position) * MIB
-        return variant.projector_bytes + GIB if variant.projector_bytes else FIT_TARGET_MIB * MIB
+        return (self._target_mib(position) if self.targets_mib else FIT_TARGET_MIB) * MIB
 
     def margin_bytes(self, variant: Variant, position: int) -> int:
         """Tell what stays free of that when the projector, too, is loaded: on the first GPU."""

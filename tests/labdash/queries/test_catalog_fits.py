@@ -8,7 +8,7 @@ from labdash.queries.catalog_fits import quant_fit
 from labdash.queries.fit_places import what_if_place
 
 
-@pytest.mark.parametrize(("size_gb", "kind"), [(4, "part"), (5, "whole")])
+@pytest.mark.parametrize(("size_gb", "kind"), [(5, "part"), (6, "whole")])
 def test_a_model_that_sees_needs_room_for_its_projector(size_gb: int, kind: str) -> None:
     facts = find_gpu("NVIDIA GeForce RTX 3060", 12 * 2**30)
     assert facts

@@ -160,8 +160,9 @@ def test_table_agrees_with_what_each_cell_gives_alone(name: str) -> None:
             assert cell.verdict != "part" or abs(cell.layers - alone.layers) <= 1
 
 
-def test_card_of_the_catalog_is_empty_but_for_its_driver() -> None:
+def test_card_of_the_catalog_is_empty_but_for_its_driver_and_the_engines_margin() -> None:
     assert RTX_3090 is not None
     where = what_if_place(RTX_3090, 24)
-    assert where.cards[0].room_bytes == 24 * GIB - 452 * MIB
+    assert where.cards[0].room_bytes == 24 * GIB - 452 * MIB - GIB
+    assert [part.kind for part in where.cards[0].held] == ["reserve", "margin"]
     assert where.ram_bytes is None

@@ -11,7 +11,15 @@ from labdash.catalog.own import take
 from labdash.planner.errors import PlannerError
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, variant_at
-from labdash.queries.guide_curve import DENSE, HEIGHT, NAME_HEIGHT, Curve, choose, curve
+from labdash.queries.guide_curve import (
+    DENSE,
+    HEIGHT,
+    LEAST_CONTEXT,
+    NAME_HEIGHT,
+    Curve,
+    choose,
+    curve,
+)
 from labdash.queries.guide_places import usual_places
 from tests.labdash.catalog.test_entries import ENTRY, SHAPE
 
@@ -70,6 +78,21 @@ def test_lesson_is_half_of_a_context_for_a_better_quant() -> None:
     assert (lesson.better.loss or 0) < (lesson.worse.loss or 0)
     assert lesson.saved_bytes > 0
     assert lesson.stepped_bytes > 0
+
+
+def test_nobody_is_asked_to_do_with_hardly_any_context() -> None:
+    found = [curve(each, "qwen3:8b").lesson for each in usual_places()]
+    halves = [lesson.half for lesson in found if lesson]
+    assert halves
+    assert min(halves) >= LEAST_CONTEXT
+
+
+def test_context_is_the_answer_where_its_half_saves_as_much_as_the_step() -> None:
+    lesson = curve(usual("rtx-3060"), "qwen3:14b").lesson
+    assert lesson
+    saved = lesson.saved_bytes
+    told = [replace(lesson, stepped_bytes=size).saves_most for size in (saved, saved + 1)]
+    assert told == [True, False]
 
 
 def test_where_all_fits_there_is_no_lesson() -> None:

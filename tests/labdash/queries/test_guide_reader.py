@@ -8,7 +8,7 @@ import pytest
 from labdash.queries.guide_places import find_place, usual_places
 from labdash.queries.guide_reader import Reader, fits_here, read_reader
 
-QUANTS = ("F16", "Q8_0", "Q6_K", "Q4_K_M")
+QUANTS = ("F16", "Q6_K", "Q5_K_M", "Q4_K_M")
 
 
 def at(key: str) -> Reader:
@@ -19,11 +19,11 @@ def at(key: str) -> Reader:
 
 def test_files_that_lie_whole_on_a_card_of_8_gb_are_told() -> None:
     found = fits_here(at("rtx-4060"), "qwen3:8b", QUANTS, 8192)
-    assert found == {"F16": False, "Q8_0": False, "Q6_K": True, "Q4_K_M": True}
+    assert found == {"F16": False, "Q6_K": False, "Q5_K_M": True, "Q4_K_M": True}
 
 
 def test_more_context_leaves_less_room() -> None:
-    assert not fits_here(at("rtx-4060"), "qwen3:8b", ["Q6_K"], 32768)["Q6_K"]
+    assert not fits_here(at("rtx-4060"), "qwen3:8b", ["Q5_K_M"], 32768)["Q5_K_M"]
 
 
 def test_quant_that_cannot_be_made_of_a_model_is_left_out() -> None:

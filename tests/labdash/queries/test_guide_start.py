@@ -32,6 +32,31 @@ def test_layers_of_a_split_are_those_that_fit() -> None:
     assert "--gpu 0." in lines(found)["by-lm-studio"]
 
 
+@pytest.mark.parametrize(("key", "name"), [("rtx-4060", "qwen3:30b"), ("rtx-3060", "gpt-oss:20b")])
+def test_of_a_mixture_that_fits_in_part_the_experts_go_to_ram(key: str, name: str) -> None:
+    found = start(key, name)
+    written = re.search(r"--n-gpu-layers (\d+) --n-cpu-moe (\d+)", lines(found)["by-llama-cpp"])
+    assert written is not None
+    layers, experts = int(written[1]), int(written[2])
+    assert found.cell.layers < layers == found.cell.all_layers
+    assert 0 < experts < found.cell.all_layers
+    note = next(each.note for each in found.run if each.id == "by-llama-cpp")
+    assert f"first {experts}, of which a token reads few" in note
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("rtx-4060", "qwen3:14b"),
+        ("rtx-3090", "qwen3:30b"),
+        ("mini-pc", "qwen3:30b"),
+        ("2-p40", "gpt-oss:120b"),
+    ],
+)
+def test_experts_stay_with_their_layers_where_nothing_is_split_so(key: str, name: str) -> None:
+    assert "--n-cpu-moe" not in lines(start(key, name))["by-llama-cpp"]
+
+
 def test_two_cards_share_the_layers_as_computed() -> None:
     found = start("2-rtx-3090", "llama3.3:70b", "Q4_K_M")
     shares = ",".join(map(str, found.cell.layers_by_card))

@@ -154,7 +154,7 @@ def test_hardware_that_was_described_comes_first_with_the_table(page: Client) ->
     assert re.search(r"RTX 4060, 8 GB: fits whole up to [\dk,]+\. In the lab: fits whole", words)
     assert "fits whole in 1 of 1 place." in words
     assert "an empty card that is not in the lab" in words
-    assert "At 8k the best that fits whole is Q6_K" in words
+    assert "At 8k the best that fits whole is Q5_K_M" in words
 
 
 def test_described_hardware_takes_the_table_until_a_place_of_the_lab_is_chosen(

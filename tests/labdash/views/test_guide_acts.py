@@ -49,3 +49,23 @@ def test_each_button_copies_from_one_place(page: Client, chapter: Chapter) -> No
 def test_page_says_which_size_it_took_for_a_bare_name(page: Client) -> None:
     text = text_of(page.get("/guide/start/", {"model": "llama3.2"}))
     assert "(no size was given: llama3.2:3b is taken)" in text
+
+
+@pytest.mark.parametrize("address", ["hardware/?at=phone-8", "hardware/?at=phone-6", "one-model/"])
+def test_phone_is_given_names_that_its_apps_know(page: Client, address: str) -> None:
+    text = text_of(page.get(f"/guide/{address}"))
+    names = re.findall(r">([^<]*)</code><button[^>]*>Copy the name", text)
+    assert names
+    assert [name for name in names if not name.startswith("hf.co/")] == []
+
+
+def test_files_of_one_label_are_pulled_one_by_one(page: Client) -> None:
+    rows = rows_of(text_of(page.get("/guide/mistakes/")))
+    found = {
+        size: [re.findall(r"/pulls/new/\?model=([^\"]*)", row) for row in rows if size in row]
+        for size in ("5,027,783,488", "5,225,374,496")
+    }
+    assert found == {
+        "5,027,783,488": [["hf.co%2FQwen%2FQwen3-8B-GGUF%3AQ4_K_M"]],
+        "5,225,374,496": [["qwen3%3A8b"]],
+    }

@@ -31,15 +31,15 @@ def test_tour_for_a_card_of_8_gb_ends_at_the_largest_file_that_fits_it(page: Cli
     assert len(pages) == len(TOUR)
     assert all(f"stop {number} of 4" in text for number, text in enumerate(pages, start=1))
     assert all("for RTX 4060, 8 GB" in text for text in pages)
-    assert "ollama run hf.co/unsloth/Qwen3-8B-GGUF:Q6_K" in pages[-1]
+    assert "ollama run hf.co/unsloth/Qwen3-8B-GGUF:Q5_K_M" in pages[-1]
     assert "<b>yours: the best that runs well</b>" in pages[1]
-    assert "Q8_0 above it does not fit whole" in pages[2]
+    assert "Q6_K above it does not fit whole" in pages[2]
     for text in (pages[0], pages[2]):
         (yours,) = re.findall(r'class="is-yours"><th scope="row">(\w+)<', text)
-        assert yours == "Q6_K"
+        assert yours == "Q5_K_M"
         assert "/pulls/new/" not in text.partition('class="is-yours"')[2].partition("</tr>")[0]
-        assert re.search(r"<th scope=.row.>Q6_K</th>.*?data-label=.here.>fits<", text)
-        assert re.search(r"<th scope=.row.>Q8_0</th>.*?data-label=.here.>no<", text)
+        assert re.search(r"<th scope=.row.>Q5_K_M</th>.*?data-label=.here.>fits<", text)
+        assert re.search(r"<th scope=.row.>Q6_K</th>.*?data-label=.here.>no<", text)
 
 
 @pytest.mark.parametrize("place", usual_places(), ids=lambda each: each.key)
