@@ -124,6 +124,7 @@ def _words(source: str) -> str:
 def _asked_words(text: str) -> tuple[str, ...]:
     """Read what is asked for: "How much for a Mac with 16GB?" is mac and 16."""
     apart = re.sub(r"(?<=\d)(?=gi?b\b)", " ", text[:LONGEST_SEARCH].lower())
+    apart = re.sub(r"is(?=ation|ed?\b|ing\b)", "iz", apart) if "quanti" in apart else apart
     words = [word for each in apart.split() if (word := each.strip(".,:;!?()\"'“”"))]
     about = [word for word in words if not ASKING.fullmatch(word)]
     return tuple(dict.fromkeys(about or words))

@@ -65,6 +65,7 @@ def test_every_heading_is_found_by_its_own_words() -> None:
         ("how do I install", "start"),
         ("which file should I download", "start"),
         ("macbook", "hardware"),
+        ("what is quantisation", "memory"),
     ],
 )
 def test_everyday_words_lead_to_a_chapter_that_answers(question: str, chapter: str) -> None:
