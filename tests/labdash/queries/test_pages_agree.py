@@ -46,7 +46,7 @@ class Machine:
     ram_bytes: int
 
     def put(self) -> None:
-        """Store it. Its owner wants no margin, so that what a load takes alone decides."""
+        """Store it."""
         cards = [
             gpu(f"GPU-{index}", index, "NVIDIA GeForce RTX 3090", size / GIB)
             for index, size in enumerate(self.gpus_bytes)
