@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from labdash.catalog.gpus import GpuFacts
 from labdash.catalog.hardware import mac_limit_mib, mac_share_bytes
-from labdash.catalog.models import PublishedFile, find_model, models
+from labdash.catalog.models import CatalogModel, PublishedFile, find_model, models
 from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.ollama import CONTEXT_TIERS
@@ -16,6 +16,7 @@ from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import variant_at
 from labdash.queries.guide_tried import CONTEXT, Tried, bits_of, empty_card, gpu_named, tried
 from labdash.queries.opening import open_model
+from labdash.queries.tag_names import recorded_repository
 
 BILLION = 1e9
 SEVENTY, EIGHT = "llama3.3:70b", "llama3.1:8b"
@@ -89,10 +90,10 @@ class Mac:
 
 @dataclass(frozen=True, kw_only=True)
 class Alike:
-    """Files of one label that differ in size."""
+    """Files of one label that differ in size, each with the name that pulls it and no other."""
 
     name: str
-    files: tuple[PublishedFile, ...]
+    files: tuple[tuple[PublishedFile, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,5 +221,15 @@ def _tags(family: str) -> Iterator[str]:
 
 
 def _alike(name: str, quant: str) -> Alike:
-    files = [each for each in find_model(name).model.files if each.quant == quant]
-    return Alike(name=name, files=tuple(sorted(files, key=lambda each: each.bytes)))
+    known = find_model(name).model
+    files = [each for each in known.files if each.quant == quant]
+    files.sort(key=lambda each: each.bytes)
+    return Alike(name=name, files=tuple((each, _name_of(known, each)) for each in files))
+
+
+def _name_of(known: CatalogModel, file: PublishedFile) -> str:
+    """Return what pulls a file: the library's tag, or its own publisher's repository."""
+    if file.file == known.ollama:
+        return file.file
+    repository = recorded_repository(replace(known, files=(file,)), file.quant or "")
+    return f"hf.co/{repository}:{file.quant}"

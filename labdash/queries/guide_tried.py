@@ -7,7 +7,7 @@ from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.model import Model
 from labdash.queries.fit_loads import Fit, Load, fit
 from labdash.queries.fit_places import Place, what_if_place
-from labdash.queries.guide_cells import variant_at
+from labdash.queries.guide_cells import K, variant_at
 from labdash.queries.guide_models import elements_of
 from labdash.queries.opening import open_model
 
@@ -34,6 +34,12 @@ class Tried:
     room_bytes: int
     fit: Fit
     quality: Quality | None
+
+    @property
+    def most_context(self) -> int:
+        """Return the longest context that fits whole, in whole thousands as one asks for it."""
+        most = self.fit.most_context or 0
+        return most if most < K else most // K * K
 
 
 def gpu_named(name: str) -> GpuFacts:

@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+from labdash.catalog.library import is_seen
 from labdash.catalog.models import find_model
 from labdash.queries.guide_mistakes import Mix, read_mistakes
 from labdash.queries.guide_tried import Tried
@@ -63,10 +64,26 @@ def test_facts_are_those_that_were_recorded() -> None:
     assert dict(found.defaults)["Q4_0"] == 37
     share = next(each.share_bytes for each in found.macs if each.ram_gib == 32)
     assert abs(share / 2**20 - MAC_32) < 1
-    assert [file.bytes for file in found.alike[0].files] == [5_027_783_488, 5_225_374_496]
+    assert [file.bytes for file, _ in found.alike[0].files] == [5_027_783_488, 5_225_374_496]
     assert len(found.alike) == 3
     assert all(len(each.files) > 1 for each in found.alike)
     assert [facts.bandwidth_gbs for facts, _ in found.cards] == [1008, 1792]
+
+
+def test_file_of_a_label_is_pulled_by_a_name_of_its_own() -> None:
+    pulls = {file.file: pull for each in read_mistakes().alike for file, pull in each.files}
+    assert len(set(pulls.values())) == len(pulls)
+    assert pulls["qwen3:8b"] == "qwen3:8b"
+    for file, pull in pulls.items():
+        # A file of Hugging Face lies with who published it.
+        owner = file.rpartition("/")[0]
+        assert pull.startswith(f"hf.co/{owner}/") if owner else pull == file
+
+
+def test_contexts_are_told_in_whole_thousands() -> None:
+    for each in chain.from_iterable((pair.one, pair.two) for pair in read_mistakes().pairs):
+        assert each.most_context % 1024 == 0
+        assert 0 <= (each.fit.most_context or 0) - each.most_context < 1024
 
 
 def test_names_that_nobody_has_seen_are_called_guesses() -> None:
@@ -76,5 +93,5 @@ def test_names_that_nobody_has_seen_are_called_guesses() -> None:
     )  # fmt: skip
     for each in chain(*tables):
         is_recorded = any(file.file == each.pull for file in find_model(each.name).model.files)
-        assert each.guessed == (not is_recorded)
+        assert each.guessed == (not is_recorded and not is_seen(each.pull))
     assert (found.seventy[0].pull, found.seventy[0].guessed) == ("llama3.3:70b", False)
