@@ -2,17 +2,23 @@
 
 Options of llama-server are those of ``labdash.planner.exports``, and its ``-hf`` takes
 USER/REPOSITORY:QUANT (``common/arg.cpp``). lms: lmstudio.ai/docs/cli and ``subcommands/get.ts`` of
-lmstudio-ai/lms. mlx_lm: mlx-lm 0.32.
+lmstudio-ai/lms. mlx_lm: mlx-lm 0.32. ``--n-cpu-moe`` N keeps the experts of the first N blocks in
+RAM (``common/arg.cpp``).
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labdash.catalog.models import CatalogModel
+from labdash.planner.memory.estimate import estimate
+from labdash.planner.memory.fit import EXPERTS
+from labdash.planner.placing.layers import most
+from labdash.planner.settings import Settings
 from labdash.planner.telling.quoting import command, modelfile_value, shell
+from labdash.queries.fit_loads import speed_of
 from labdash.queries.fit_places import Place
-from labdash.queries.guide_cells import Cell
+from labdash.queries.guide_cells import Cell, load_of
 from labdash.queries.tag_names import HUBS, base_of, hub_name, is_on_hub, recorded_repository
 
 BATCH = 512
@@ -38,6 +44,7 @@ class Command:
 def run_commands(cell: Cell, place: Place, known: CatalogModel, url: str) -> tuple[Command, ...]:
     """Write how each program runs a cell. ``url`` is the server of the reader's machine, if any."""
     file = hub_file(known, cell.variant.quant, cell.model)
+    experts = experts_in_ram(cell, place)
     return (
         Command(
             id="by-ollama",
@@ -49,9 +56,8 @@ def run_commands(cell: Cell, place: Place, known: CatalogModel, url: str) -> tup
         Command(
             id="by-llama-cpp",
             title="llama.cpp",
-            text=llama_server(cell, place, file),
-            note=f"{_offloaded(cell)} of {cell.all_layers} layers on the GPU, the output layer "
-            "counted, by the planner's memory model. OpenAI's API is at port 8080, path /v1.",
+            text=llama_server(cell, place, file, experts),
+            note=f"{_of_llama_cpp(cell, experts)} OpenAI's API is at port 8080, path /v1.",
         ),
         Command(
             id="by-lm-studio",
@@ -113,12 +119,55 @@ def hub_file(known: CatalogModel, quant: str, asked: str) -> HubFile:
     return HubFile(repository=repository, quant=tag, is_recorded=is_recorded)
 
 
-def llama_server(cell: Cell, place: Place, file: HubFile) -> str:
-    """Write the command that loads a file of Hugging Face with a cell's layers on the GPUs."""
+def experts_in_ram(cell: Cell, place: Place) -> int:
+    """Tell of how many layers the experts go to RAM, so that all else lies on the one GPU.
+
+    0 where nothing is to be split, several GPUs share it, or that would be no faster.
+    """
+    model, speed = cell.variant.model, cell.speed
+    is_split = cell.verdict == "part" and len(place.cards) == 1 and not place.unified
+    if not is_split or model.shape.experts is None or speed is None:
+        return 0
+    whole, blocks = load_of(cell.variant, cell.context, place).on(place), model.shape.block_count
+
+    def fits(count: int) -> bool:
+        return bool(estimate(model, _with_experts_in_ram(whole, blocks - count)).fits)
+
+    count = blocks - most(fits, blocks)
+    moved = _with_experts_in_ram(whole, count)
+    found = speed_of(model, place, moved) if estimate(model, moved).fits else None
+    return count if found and found.low > speed.low and found.high > speed.high else 0
+
+
+def _with_experts_in_ram(settings: Settings, count: int) -> Settings:
+    layers = "|".join(map(str, range(count)))
+    return replace(settings, cpu_override=rf"blk\.({layers})\.{EXPERTS}" if count else None)
+
+
+def _of_llama_cpp(cell: Cell, experts: int) -> str:
+    if experts:
+        return (
+            f"All layers on the GPU but the experts of the first {experts}, of which a token reads "
+            f"few: by the planner's model faster than {_offloaded(cell)} whole layers of "
+            f"{cell.all_layers}."
+        )
+    return (
+        f"{_offloaded(cell)} of {cell.all_layers} layers on the GPU, the output layer counted, by "
+        "the planner's memory model."
+    )
+
+
+def llama_server(cell: Cell, place: Place, file: HubFile, experts: int = 0) -> str:
+    """Write the command that loads a file of Hugging Face with a cell's layers on the GPUs.
+
+    ``experts``: all layers go there, without the experts of so many.
+    """
     words = ["llama-server", "-hf", f"{file.repository}:{file.quant}"]
     if not place.cards:
         words += ["--device", "none"]
-    words += ["--n-gpu-layers", str(_offloaded(cell))]
+    words += ["--n-gpu-layers", str(cell.all_layers if experts else _offloaded(cell))]
+    if experts:
+        words += ["--n-cpu-moe", str(experts)]
     if len(place.cards) > 1:
         shares = ",".join(map(str, cell.layers_by_card))
         words += ["--split-mode", "layer", "--tensor-split", shares]
