@@ -32,6 +32,8 @@ FEWEST = 8
 USUAL_MODEL = "qwen3:8b"
 # No mixtures of experts: most of what people run is dense. The largest first.
 DENSE = ("llama3.3:70b", "qwen3:32b", "qwen3:14b", "qwen3:8b", "qwen3:4b", "llama3.2:1b")
+# Nobody is asked to do with less context than this.
+LEAST_CONTEXT = 4096
 # Looked at where context decides nothing on any of the reader's machines.
 USUAL_PLACE = "rtx-3060"
 # The drawing: its height is in pixels, its width is stretched.
@@ -108,6 +110,11 @@ class Lesson:
     saved_bytes: int
     stepped_bytes: int
 
+    @property
+    def saves_most(self) -> bool:
+        """Whether the half of the context saves as much as the worse quant or more."""
+        return self.saved_bytes >= self.stepped_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -125,6 +132,11 @@ class Curve:
     room_y: float | None
     steps: tuple[Step, ...]
     lesson: Lesson | None
+
+    @property
+    def least_context(self) -> int:
+        """Return the context below which no lesson is drawn."""
+        return LEAST_CONTEXT
 
     @property
     def ends(self) -> int:
@@ -188,7 +200,8 @@ def _changes(name: str, place: Place) -> tuple[int, int]:
     if _best(name, place, contexts[-1]) == variants[0]:
         return 0, 0
     best = [(each, _best(name, place, each)) for each in contexts]
-    changes = [longer for (_, a), (longer, b) in pairwise(best) if a != b and b is not None]
+    pairs = [pair for pair in pairwise(best) if pair[0][0] >= LEAST_CONTEXT]
+    changes = [longer for (_, a), (longer, b) in pairs if a != b and b is not None]
     return sum(each <= MOST_USUAL for each in changes), len(changes)
 
 
@@ -349,6 +362,7 @@ def _between(contexts: Sequence[int], sizes: Sequence[int], context: float) -> f
 def _lesson(place: Place, name: str, contexts: Sequence[int]) -> Lesson | None:
     """Find a context of which half buys a better quant, a usual one before others."""
     halves = [(each, each // 2) for each in contexts if each // 2 in contexts]
+    halves = [pair for pair in halves if pair[1] >= LEAST_CONTEXT]
     found = [pair for pair in halves if _best(name, place, pair[1]) != _best(name, place, pair[0])]
     if not found:
         return None

@@ -5,7 +5,9 @@ from typing import Protocol
 
 from django import template
 
+from labdash.catalog.models import find_model
 from labdash.planner.speed import Speed
+from labdash.queries.tag_names import hub_name
 
 register = template.Library()
 
@@ -33,6 +35,12 @@ class Published(Protocol):
 def guesses(rows: Iterable[Published]) -> str:
     """List the quants whose names to pull nobody has seen published; nothing where all are."""
     return ", ".join(dict.fromkeys(row.quant for row in rows if row.guessed))
+
+
+@register.filter
+def on_hub(name: str, quant: str) -> str:
+    """Name the file on Hugging Face of a model: apps on phones know none of Ollama's tags."""
+    return hub_name(find_model(name).model, quant, name)
 
 
 @register.filter
