@@ -28,6 +28,8 @@ PHONES = tuple(each for each in HARDWARE if each.kind == "phone")
 PHONE_KEYS = frozenset(each.key for each in PHONES)
 PHONE_MODELS = ("llama3.2:1b", "qwen2.5:1.5b", "llama3.2:3b", "qwen2.5:7b")
 PHONE_CONTEXT = 4096
+# Of macOS 14 and later; before it was debug.iogpu.wired_limit, in bytes (reddit.com/r/LocalLLaMA
+# 186phti and others).
 SHOW_LIMIT = "sysctl iogpu.wired_limit_mb"
 
 
@@ -81,7 +83,12 @@ class MacSize:
     @property
     def left_bytes(self) -> int:
         """Tell what is left for macOS as long as nobody raises it."""
-        return round(self.ram_gib * GIB - max(self.share_bytes, (self.seen_gib or 0) * GIB))
+        return self.ram_gib * GIB - self.share_bytes
+
+    @property
+    def least_left_bytes(self) -> int | None:
+        """Tell what was left where the GPU was seen to get more."""
+        return None if self.seen_gib is None else round((self.ram_gib - self.seen_gib) * GIB)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,15 @@ def test_one_machine_is_told_as_among_all() -> None:
 def test_mac_whose_limit_is_best_left_shows_it_and_says_why(ram_gib: int) -> None:
     found = next(each for each in macs() if each.ram_gib == ram_gib)
     assert (found.command, found.raised_bytes) == ("sysctl iogpu.wired_limit_mb", None)
-    assert 0 < found.left_bytes < 8 * GIB
+    assert 0 < found.left_bytes <= 8 * GIB
+
+
+def test_mac_of_which_more_was_seen_says_both_of_what_is_left() -> None:
+    for each in macs():
+        seen = each.seen_gib
+        assert each.left_bytes + each.share_bytes == each.ram_gib * GIB
+        assert (each.least_left_bytes is None) == (seen is None)
+        assert seen is None or 0 < (each.least_left_bytes or 0) < each.left_bytes
 
 
 def test_phones_hold_small_models_alone() -> None:
