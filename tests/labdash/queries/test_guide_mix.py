@@ -63,6 +63,15 @@ def test_type_that_differs_with_a_matrix_is_made_as_it_is_told() -> None:
     assert all("--imatrix" in part.command for part in mix_of("llama3.1:8b", "IQ4_XS").parts)
 
 
+def test_types_that_want_a_matrix_are_those_that_the_guide_names() -> None:
+    _, rungs = read_ladder("llama3.1:8b")
+    wanting = {rung.quant for rung in rungs if rung.wants_imatrix}
+    # "Q2_K_S, and the IQ types from IQ3_XS down".
+    first = next(rung.bits for rung in rungs if rung.quant == "IQ3_XS")
+    below = {each.quant for each in rungs if each.bits <= first and each.quant.startswith("IQ")}
+    assert wanting == {"Q2_K_S", *below}
+
+
 def test_experts_count_without_their_biases() -> None:
     parts = {part.label: part for part in mix_of("gpt-oss:20b", "MXFP4_MOE").parts}
     assert parts["Feed forward: down"].types == "mxfp4 \N{MULTIPLICATION SIGN} 24"

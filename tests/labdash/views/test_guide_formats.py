@@ -35,5 +35,7 @@ def test_loss_of_a_type_is_told_as_on_the_page_of_quality(page: Client, quant: s
 
 
 def _row(page: Client, chapter: str, quant: str) -> str:
-    rows = re.findall(r"<tr[ >].*?</tr>", text_of(page.get(f"/guide/{chapter}/")), re.DOTALL)
+    rows: list[str] = re.findall(
+        r"<tr[ >].*?</tr>", text_of(page.get(f"/guide/{chapter}/")), re.DOTALL
+    )
     return next(row for row in rows if f">{quant}" in row and "%<" in row)
