@@ -300,3 +300,9 @@ def test_name_of_a_service_at_the_begin_of_a_line_stays_as_it_is(
     assert f"{service.name} cannot be reached: without internet" in text
     monkeypatch.setitem(PREFIXES, "hf.co/", Service("http://localhost:1", ()))
     assert "localhost:1 cannot be reached" in shown(page, model="hf.co/someone/gone", go="1")[1]
+
+
+def test_what_the_engine_keeps_free_is_named(page: Client) -> None:
+    empty_card()
+    _, text = shown(page, model="qwen3:8b")
+    assert "1.0 GiB kept free by the engine" in text
