@@ -200,8 +200,10 @@ def _as_published(row: Row, model: GuideModel) -> Row:
     published = model.published_bytes(row.quant, row.pull)
     if published is None:
         return row
+    # What reads images is a part of its own.
+    published -= model.images_in(row.quant, row.pull)
     weights, *beside = row.parts
-    more = published - model.images_in(row.quant, row.pull) - int(row.weight_bytes)
+    more = published - int(row.weight_bytes)
     parts = (replace(weights, size_bytes=weights.size_bytes + more), *beside)
     return replace(
         row,

@@ -173,3 +173,13 @@ def test_ladder_greys_what_was_measured_alone() -> None:
     assert all(rung.measured for rung in greyed)
     bits = [rung.bits for rung in rungs]
     assert bits == sorted(bits, reverse=True)
+
+
+def test_published_file_is_parted_from_what_reads_images_in_it() -> None:
+    """Its five bits are by the rules, of the weights alone: they are no smaller than four."""
+    found = read_memory(size="", name="qwen2.5vl:7b", ctx=8192)
+    rows = {row.label: row for row in found.gguf}
+    assert rows["Q4_K_M"].weight_bytes < rows["Q5_K_M"].weight_bytes
+    parts = {part.label: part.size_bytes for part in rows["Q4_K_M"].parts}
+    assert parts["reads images, about"] == found.beside.images_bytes > 0
+    assert rows["Q4_K_M"].total_bytes == sum(parts.values())
