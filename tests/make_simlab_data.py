@@ -84,9 +84,15 @@ MODELS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     ),
     "qwen2.5-14b": (TOOLS, {"qwen2.5:14b": "Q4_K_M", "qwen2.5:14b-instruct-q6_K": "Q6_K"}),
     "qwen3-0.6b": (THINK, {"qwen3:0.6b": "Q4_K_M", "qwen3:0.6b-q8_0": "Q8_0"}),
-    "qwen3-4b": (THINK, {"qwen3:4b": "Q4_K_M", "qwen3:4b-q8_0": "Q8_0"}),
+    "qwen3-4b": (
+        THINK,
+        {"qwen3:4b": "Q4_K_M", "qwen3:4b-q4_K_M": "Q4_K_M", "qwen3:4b-q8_0": "Q8_0"},
+    ),
     "qwen3-8b": (THINK, {"qwen3:latest": "Q4_K_M", "qwen3:8b": "Q4_K_M", "qwen3:8b-q8_0": "Q8_0"}),
-    "qwen3-30b-a3b": (THINK, {"qwen3:30b": "Q4_K_M", "qwen3:30b-a3b": "Q4_K_M"}),
+    "qwen3-30b-a3b": (
+        THINK,
+        {"qwen3:30b": "Q4_K_M", "qwen3:30b-a3b": "Q4_K_M", "qwen3:30b-a3b-q4_K_M": "Q4_K_M"},
+    ),
     "qwen3-32b": (THINK, {"qwen3:32b": "Q4_K_M", "qwen3:32b-q8_0": "Q8_0"}),
     "tinyllama-1.1b": (TALK, {"tinyllama:latest": "Q4_0", "tinyllama:1.1b": "Q4_0"}),
 }

@@ -154,8 +154,15 @@ def _default(base: str, family: tuple[CatalogModel, ...]) -> Found:
 
 
 def _sized(base: str, tag: str, family: tuple[CatalogModel, ...]) -> CatalogModel:
-    """Find the model whose own tag the asked one begins with: ``8b`` in ``8b-instruct-q4_K_M``."""
-    fitting = [model for model in family if tag == _own(model) or tag.startswith(_own(model) + "-")]
+    """Find the model whose own tag the asked one begins with: ``8b`` in ``8b-instruct-q4_K_M``.
+
+    Else the only one of that size: ``30b-a3b`` for ``30b-instruct``.
+    """
+    fitting = [model for model in family if f"{tag}-".startswith(f"{_own(model)}-")]
+    size = tag.partition("-")[0]
+    sized = [model for model in family if _own(model).partition("-")[0] == size]
+    if not fitting and len(sized) == 1:
+        return sized[0]
     if not fitting:
         raise PlannerError(f"the catalog has no {base}:{_short(tag)}; it has {_tags(family)}")
     return max(fitting, key=lambda model: len(_own(model)))
@@ -167,7 +174,7 @@ def _own(model: CatalogModel) -> str:
 
 
 def _tags(family: Iterable[CatalogModel]) -> str:
-    return ", ".join((model.ollama or model.name).partition(":")[2] for model in family)
+    return ", ".join(_own(model) for model in family)
 
 
 def _plain(name: str) -> str:

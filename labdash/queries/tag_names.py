@@ -31,7 +31,7 @@ WORDS = {
 }  # fmt: skip
 # Tags whose short form leaves out more than that.
 LONG = {
-    "qwen3:30b": "30b-a3b", "qwen3:235b": "235b-a22b", "qwen3-coder:30b": "30b-a3b",
+    "qwen3-coder:30b": "30b-a3b",
     "qwen3-coder:480b": "480b-a35b", "qwen3-vl:30b": "30b-a3b-instruct",
     "qwen3-next:80b": "80b-a3b-instruct", "qwen3.5:35b": "35b-a3b", "qwen3.5:122b": "122b-a10b",
     "qwen3.6:35b": "35b-a3b", "deepseek-r1:1.5b": "1.5b-qwen-distill",

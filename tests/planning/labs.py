@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from random import Random
 
-from labdash.catalog.models import models
+from labdash.catalog.models import find_model
 from labdash.planner.lab import Card, Deployment, Instance, Lab, Node, Variant
 from labdash.planner.model import Model
 from labdash.planner.stock import stock_model
@@ -39,7 +39,7 @@ CONTEXTS = (2048, 4096, 8192, 16384, 32768)
 @cache
 def model(name: str, quant: str) -> Model:
     """Make a model of the catalog."""
-    known = next(each for each in models() if each.ollama == name)
+    known = find_model(name).model
     return stock_model(known.name, known.metadata, quant, tied=bool(known.tied))
 
 

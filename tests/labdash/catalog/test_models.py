@@ -118,6 +118,21 @@ def test_a_family_without_a_size_gives_its_usual_one_and_says_so(text: str, name
 
 
 @pytest.mark.parametrize(
+    "text", ["qwen3:30b", "qwen3:30b-instruct", "qwen3:30b-q8_0", "qwen3:30b-a3b-fp16"]
+)
+def test_a_size_is_enough_where_one_model_has_it(text: str) -> None:
+    assert find_model(text).model.name == "Qwen3-30B-A3B"
+
+
+def test_models_whose_short_tag_holds_another_build_today_have_a_full_one() -> None:
+    """The library's short tags of these went to builds of July 2025, with other contexts."""
+    for short in ("qwen3:4b", "qwen3:30b", "qwen3:235b"):
+        own = find_model(short).model.ollama or ""
+        assert own.startswith(short)
+        assert own.endswith("-q4_K_M")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("quen3:8b", "the catalog has no model quen3; the nearest known are qwen3, "),

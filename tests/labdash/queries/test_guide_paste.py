@@ -20,7 +20,7 @@ NAMES = [
     ("gpt-oss:20b", "gpt-oss:20b", "MXFP4_MOE", "gpt-oss:20b"),
     ("gemma3:12b-it-qat", "gemma3:12b", "", "gemma3:12b-it-qat"),
     ("gemma3:270m", "gemma3:270m", "", "gemma3:270m"),
-    ("qwen3:30b-a3b", "qwen3:30b", "", "qwen3:30b-a3b"),
+    ("qwen3:30b-a3b", "qwen3:30b-a3b-q4_K_M", "", "qwen3:30b-a3b"),
     ("nomic-embed-text", "nomic-embed-text:latest", "F16", "nomic-embed-text"),
     ("bge-m3", "bge-m3:567m", "F16", "bge-m3"),
     ("qwen3-embedding:0.6b", "qwen3-embedding:0.6b", "", "qwen3-embedding:0.6b"),
@@ -48,7 +48,7 @@ NAMES = [
     ),
     (
         "hf.co/unsloth/Qwen3-30B-A3B-GGUF:UD-Q4_K_XL",
-        "qwen3:30b", "Q4_K_M", "hf.co/unsloth/Qwen3-30B-A3B-GGUF:UD-Q4_K_XL",
+        "qwen3:30b-a3b-q4_K_M", "Q4_K_M", "hf.co/unsloth/Qwen3-30B-A3B-GGUF:UD-Q4_K_XL",
     ),
     (
         "huggingface.co/mradermacher/VibeThinker-3B-i1-GGUF:i1-Q4_K_M",
@@ -70,7 +70,7 @@ NAMES = [
     ),
     (
         "Qwen3-235B-A22B-UD-Q2_K_XL-00001-of-00002.gguf",
-        "qwen3:235b", "Q2_K", "hf.co/unsloth/Qwen3-235B-A22B-GGUF:Q2_K",
+        "qwen3:235b-a22b-q4_K_M", "Q2_K", "hf.co/unsloth/Qwen3-235B-A22B-GGUF:Q2_K",
     ),
     (
         "VibeThinker-3B.i1-Q4_K_M.gguf",

@@ -13,7 +13,7 @@ PART = {"HX-Request": "true", "HX-Target": "answer"}
 
 def test_form_by_htmx_renews_the_table_alone(page: Client) -> None:
     text = text_of(page.get("/guide/formats/?model=qwen3:30b&card=RTX+4090", headers=PART))
-    assert "qwen3:30b in each format, on NVIDIA GeForce RTX 4090" in text
+    assert "qwen3:30b-a3b-q4_K_M in each format, on NVIDIA GeForce RTX 4090" in text
     assert "<html" not in text
 
 
