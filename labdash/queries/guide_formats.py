@@ -14,7 +14,7 @@ from labdash.planner.telling.quoting import command
 from labdash.queries.guide_cells import variant_at
 from labdash.queries.guide_models import elements_of
 from labdash.queries.guide_recipes import AS_PUBLISHED, awq_folder, gptq_folder, is_published_small
-from labdash.queries.opening import is_file, is_remote, open_model
+from labdash.queries.opening import is_remote, open_model
 from labdash.queries.tag_names import base_of
 
 GIGA = 1e9
@@ -106,7 +106,7 @@ def read_formats(name: str, card: str) -> Formats:
     facts = find_gpu(card)
     if facts is None:
         raise PlannerError(f"the catalog has no GPU {card[:60]!r}: write one as RTX 3090")
-    if is_remote(name) or is_file(name):
+    if is_remote(name):
         raise PlannerError("formats are compared for models of the catalog: write one as qwen3:8b")
     known = find_model(name).model
     plain = open_model(name, "F16").model

@@ -20,12 +20,11 @@ from labdash.catalog.models import CatalogModel, find_model
 from labdash.catalog.own import kept
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, variant_at
-from labdash.queries.guide_places import place_of, usual_places
+from labdash.queries.guide_places import is_phone, place_of, usual_places
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.tag_names import hub_name
 
 PHONES = tuple(each for each in HARDWARE if each.kind == "phone")
-PHONE_KEYS = frozenset(each.key for each in PHONES)
 PHONE_MODELS = ("llama3.2:1b", "qwen2.5:1.5b", "llama3.2:3b", "qwen2.5:7b")
 PHONE_CONTEXT = 4096
 # Of macOS 14 and later; before it was debug.iogpu.wired_limit, in bytes (reddit.com/r/LocalLLaMA
@@ -49,7 +48,7 @@ class Row:
     @property
     def is_phone(self) -> bool:
         """Whether it can be no machine of a lab."""
-        return self.place.key in PHONE_KEYS
+        return is_phone(self.place)
 
 
 @dataclass(frozen=True, kw_only=True)

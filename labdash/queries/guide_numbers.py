@@ -1,6 +1,7 @@
 """Number formats as they are laid out in bits, and what rounding to them costs; all computed."""
 
 from dataclasses import dataclass
+from functools import cache
 from math import log10, sqrt
 from statistics import NormalDist, fmean
 
@@ -179,6 +180,7 @@ class Rounding:
     by_group_with_outlier: float
 
 
+@cache
 def rounding() -> Rounding:
     """Round a row of weights spread like a bell, once with an outlier among them."""
     spread = NormalDist()

@@ -18,6 +18,7 @@ from labdash.queries.library import Library
 from labdash.queries.margins import USUAL_MARGIN_BYTES
 
 MOST_OWN = 12
+PHONE_KEYS = frozenset(each.key for each in HARDWARE if each.kind == "phone")
 YOURS, USUAL = "Your lab", "Usual machines"
 VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Macs"}
 # The RAM that is assumed beside a card: more where the card is large.
@@ -137,6 +138,11 @@ def model_room(place: Place) -> int | None:
     if any(card.room_bytes is None for card in place.cards):
         return None
     return room_of(place) if place.cards else place.ram_bytes
+
+
+def is_phone(place: Place) -> bool:
+    """Tell whether it is a phone of the catalog: none is a machine of a lab."""
+    return not place.node and place.key in PHONE_KEYS
 
 
 def _short(name: str) -> str:

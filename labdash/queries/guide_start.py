@@ -17,7 +17,7 @@ from labdash.queries.guide_cells import (
     variant_at,
 )
 from labdash.queries.guide_commands import Command, HubFile, hub_file, run_commands
-from labdash.queries.guide_hardware import PHONE_KEYS
+from labdash.queries.guide_places import is_phone
 from labdash.queries.guide_recipes import AS_PUBLISHED, is_published_small, make_commands
 from labdash.queries.opening import DEFAULT_QUANT
 
@@ -41,7 +41,7 @@ class Start:
     @property
     def is_phone(self) -> bool:
         """Whether Ollama does not run there."""
-        return self.place.key in PHONE_KEYS
+        return is_phone(self.place)
 
 
 def read_start(

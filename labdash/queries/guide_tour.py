@@ -7,8 +7,7 @@ from labdash.catalog.own import kept
 from labdash.catalog.quality import Quality, find_quality
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import SIZES, Cell, best_cell, cell_at, good_cell, quants_for
-from labdash.queries.guide_hardware import PHONE_KEYS
-from labdash.queries.guide_places import model_room
+from labdash.queries.guide_places import is_phone, model_room
 from labdash.queries.tag_names import hub_name
 
 # What the tour reckons with: a long talk, or some ten pages.
@@ -60,7 +59,7 @@ class Advice:
     @property
     def phone_file(self) -> str:
         """Name the file for an app of llama.cpp, nothing where Ollama pulls it."""
-        if self.place.key not in PHONE_KEYS:
+        if not is_phone(self.place):
             return ""
         return hub_name(find_model(self.cell.model).model, self.cell.variant.quant, "")
 
