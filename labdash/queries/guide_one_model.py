@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labdash.catalog.hardware import HARDWARE
 from labdash.catalog.models import CatalogModel, find_model
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Variant
@@ -11,7 +10,7 @@ from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, reached, variant_at
-from labdash.queries.guide_places import usual_places
+from labdash.queries.guide_places import is_phone, usual_places
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.tag_names import tag_in_sixteen_bits
 
@@ -19,7 +18,8 @@ from labdash.queries.tag_names import tag_in_sixteen_bits
 SMALLER = ("Q8_0", "Q4_K_M")
 # What a card of this kind needs beside weights and cache is told for the table of sizes.
 MEASURE = "rtx-5090"
-PHONE_KEYS = frozenset(each.key for each in HARDWARE if each.kind == "phone")
+# What is published to quantize from: running it gains hardly anything over 8 bits.
+FULL = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,14 @@ class Carried:
     @property
     def is_phone(self) -> bool:
         """Whether it can be no machine of a lab."""
-        return self.place.key in PHONE_KEYS
+        return is_phone(self.place)
 
     @property
     def best(self) -> Cell | None:
-        """Return the best quant that fits whole."""
-        return next((each for each in self.cells if each and each.verdict == "whole"), None)
+        """Return the best that runs well, else fits whole; 16 bits only where nothing else is."""
+        whole = [each for each in self.cells if each and each.verdict == "whole"]
+        small = [each for each in whole if each.variant.quant not in FULL] or whole
+        return next((each for each in small if each.is_good), next(iter(small), None))
 
 
 @dataclass(frozen=True, kw_only=True)

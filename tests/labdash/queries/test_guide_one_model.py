@@ -101,3 +101,10 @@ def test_example_shows_every_way() -> None:
     found = read_model("hf.co/prithivMLmods/VibeThinker-3B-GGUF", (), 8192)
     assert [way.variant.quant for way in found.ways] == ["BF16", "Q8_0", "Q4_K_M"]
     assert params_of("hf.co/prithivMLmods/VibeThinker-3B-GGUF") == pytest.approx(3.09, abs=0.01)
+
+
+def test_buttons_take_what_runs_well_and_no_16_bits_beside_8() -> None:
+    rows = {row.place.key: row for row in read_model("qwen3:4b", (), 8192).carried}
+    best = {key: rows[key].best for key in ("rtx-3090", "mini-pc", "rtx-4060")}
+    quants = {key: each.variant.quant for key, each in best.items() if each}
+    assert quants == {"rtx-3090": "Q8_0", "mini-pc": "Q4_K_M", "rtx-4060": "Q8_0"}
