@@ -217,19 +217,23 @@ def find_named(name: str) -> CatalogModel | None:
     return next((each for each in models() if each.name.lower() == name.lower()), None)
 
 
-def read_family(name: str, *, now: datetime) -> Family | None:
-    """Read one family with all its models, None where there is none of the name."""
+def read_family(name: str, *, now: datetime, patience_s: float) -> Family | None:
+    """Read one family with all its models, None where there is none of the name.
+
+    What is not worked out when the patience is over stays open, as in the list.
+    """
     members = [model for model in models() if model.family.lower() == name.lower()]
     if not members:
         return None
     places = lab_places(read_lab(now=now), read_library())
-    return Family(
-        name=members[0].family,
-        entries=tuple(
-            Entry(model=model, fit=lab_fit(model, places), files=_files(model, places))
-            for model in sorted(members, key=_size)
-        ),
+    until = monotonic() + patience_s
+    entries = (
+        Entry(model=model, fit=lab_fit(model, places), files=_files(model, places))
+        if monotonic() < until
+        else Entry(model=model, fit=None)
+        for model in sorted(members, key=_size)
     )
+    return Family(name=members[0].family, entries=tuple(entries))
 
 
 def licences() -> tuple[str, ...]:
