@@ -85,6 +85,24 @@ def types_of(
     )
 
 
+def weights_fallen_back(
+    tensors: Iterable[Tensor],
+    metadata: Mapping[str, Value],
+    file_type: FileType,
+    *,
+    imatrix: bool = False,
+) -> int:
+    """Count the weights whose rows do not suit the type that the mix has for them."""
+    listed = tuple(tensors)
+    if file_type.base in PLAIN_TYPES:
+        return 0
+    weights = {each.name: prod(each.shape) for each in listed}
+    places = _places(listed, read_traits(metadata), file_type, imatrix=imatrix)
+    return sum(
+        weights[place.name] for place in places if place.row % TYPES[mixed_type(place)].block
+    )
+
+
 def read_traits(metadata: Mapping[str, Value]) -> Traits:
     """Read what the rules ask of a model."""
     arch = str(metadata.get("general.architecture", ""))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
-from labdash.planner.quants import needs_imatrix
+from labdash.planner.quants import needs_imatrix, weights_fallen_back
 from labdash.queries.guide_making import make_command
 from labdash.queries.guide_memory import least_card_gb, use_on_card
 from labdash.queries.guide_models import GuideModel, open_guide_model
@@ -16,6 +16,11 @@ from labdash.queries.opening import requantized
 CONTEXT = 8192
 # No header of a file of a gigabyte or more is a fiftieth of it.
 OTHER_MIX = 0.02
+# Where more of the weights than this get another type than the mix has for them, what was measured
+# of the mix says nothing. Of what was measured none did.
+OTHER_TYPES = 0.05
+# Models that were never published in 16 bits: what is made of them is rounded a second time.
+ROUNDED_ARCHS = ("gpt-oss",)
 # What each type is for. Those that are dominated have little use but where nothing else is had.
 BEST_USE = {
     "F32": "for conversion; running gains nothing over 16 bits",
@@ -60,6 +65,7 @@ BEST_USE = {
 class Rung:
     """A step of the ladder. ``measured`` is None where nobody measured the type.
 
+    ``is_unlike``: what was measured of the type was another mix, or another original than this.
     ``file_bytes`` is the size of the published file that ``pull`` names where ``is_published``,
     else ``made_bytes``, the tensors' by the rules of llama-quantize. ``least_gb`` is the smallest
     card that holds it at ``CONTEXT``, None where no single one does. ``is_seen``: somebody saw the
@@ -72,6 +78,7 @@ class Rung:
     made_bytes: int
     is_published: bool
     measured: Quality | None
+    is_unlike: bool
     best_use: str
     pull: str
     is_seen: bool
@@ -83,6 +90,11 @@ class Rung:
     def is_pulled(self) -> bool:
         """Whether files of it are published as a rule: those that were measured, or a known one."""
         return self.measured is not None or self.is_published
+
+    @property
+    def loss(self) -> Quality | None:
+        """What was measured, where that holds of this file too."""
+        return None if self.is_unlike else self.measured
 
     @property
     def guessed(self) -> bool:
@@ -121,6 +133,7 @@ def read_rung(model: GuideModel, quant: str, *, pull: str = "") -> Rung | None:
 
 def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
     measured = find_quality(quant)
+    is_unlike = is_unlike_measured(model, quant)
     file = requantized(model.plain, quant, imatrix=bool(measured and measured.imatrix))
     use = use_on_card(model, quant, CONTEXT)
     published = model.published_bytes(quant, pull)
@@ -132,7 +145,8 @@ def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
         made_bytes=made,
         is_published=published is not None,
         measured=measured,
-        best_use=BEST_USE.get(quant, ""),
+        is_unlike=is_unlike,
+        best_use="" if is_unlike else BEST_USE.get(quant, ""),
         pull=pull,
         is_seen=not model.is_guess(quant, pull),
         least_gb=least_card_gb(use.total_bytes + (published or made) - made),
@@ -142,7 +156,26 @@ def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
 
 def _is_dominated(rung: Rung, rungs: Iterable[Rung]) -> bool:
     """Tell whether a type that was measured too has no more bits and loses less."""
-    kld = rung.measured.kld if rung.measured else None
+    kld = rung.loss.kld if rung.loss else None
     return kld is not None and any(
-        other.measured and other.bits <= rung.bits and other.measured.kld < kld for other in rungs
+        other.loss and other.bits <= rung.bits and other.loss.kld < kld for other in rungs
     )
+
+
+def is_unlike_measured(model: GuideModel, quant: str) -> bool:
+    """Tell whether a quant was measured as another mix, or of another original, than this model's.
+
+    Raises ``PlannerError`` where there is no such file.
+    """
+    measured, plain = find_quality(quant), model.plain
+    if measured is None or is_rounded(model):
+        return measured is not None
+    fallen = weights_fallen_back(
+        plain.tensors, plain.metadata, find_file_type(quant), imatrix=measured.imatrix
+    )
+    return fallen > OTHER_TYPES * model.params
+
+
+def is_rounded(model: GuideModel) -> bool:
+    """Tell whether its weights were never published in 16 bits."""
+    return model.plain.metadata.get("general.architecture") in ROUNDED_ARCHS

@@ -5,7 +5,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labdash.planner.errors import PlannerError
-from labdash.queries.guide_ladder import CONTEXT, read_ladder
+from labdash.queries.guide_ladder import CONTEXT, is_rounded, read_ladder
 from labdash.queries.guide_models import catalog_names
 from labdash.queries.guide_names import STAND_IN, read_name
 from labdash.queries.guide_paste import LONGEST_NAME
@@ -45,6 +45,8 @@ def guide_names(request: Request) -> HttpResponse:
         name=name,
         ladder_model=ladder[0] if ladder else None,
         rungs=rungs,
+        unlike=", ".join(rung.quant for rung in rungs if rung.is_unlike),
+        is_rounded=ladder is not None and is_rounded(ladder[0]),
         reader=reader,
         there="" if reader.place.node else reader.title,
         here=fits_here(reader, ladder[0].name, quants, CONTEXT) if ladder else {},

@@ -9,7 +9,7 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, GUESSED, find_file_type, name_of_id
 from labdash.planner.ggml import tensor_bytes
 from labdash.planner.model import Tensor
-from labdash.planner.quants import needs_imatrix, types_of
+from labdash.planner.quants import needs_imatrix, types_of, weights_fallen_back
 from tests import oracle
 
 ROWS = oracle.read_rows("quant")
@@ -123,3 +123,23 @@ def test_rows_that_no_block_divides_stay_at_16_bits() -> None:
     metadata = oracle.model("llama-3.1-8b", "F16").metadata
     for quant in ("Q4_K_M", "Q8_0", "IQ2_M"):
         assert types_of([odd], metadata, find_file_type(quant)) == (odd,)
+
+
+@pytest.mark.parametrize(
+    ("name", "quant", "falls"),
+    [
+        ("qwen3-8b", "Q4_K_M", False),
+        ("qwen2.5-0.5b", "Q4_K_M", True),
+        # Its head would have six bits, in groups of 256.
+        ("qwen2.5-0.5b", "Q4_0", True),
+        ("qwen2.5-0.5b", "Q8_0", False),
+        ("qwen2.5-0.5b", "F16", False),
+    ],
+)
+def test_weights_whose_rows_do_not_suit_their_type_are_counted(
+    name: str, quant: str, falls: bool
+) -> None:
+    plain = oracle.model(name, "F16")
+    fallen = weights_fallen_back(plain.tensors, plain.metadata, find_file_type(quant))
+    assert bool(fallen) == falls
+    assert fallen < sum(prod(each.shape) for each in plain.tensors)

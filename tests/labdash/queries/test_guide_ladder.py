@@ -18,6 +18,37 @@ def test_what_nobody_has_seen_published_is_called_a_guess(name: str) -> None:
     assert not any(rung.guessed for rung in rungs if not rung.is_pulled)
 
 
+def unlike(name: str) -> set[str]:
+    return {rung.quant for rung in read_ladder(name)[1] if rung.is_unlike}
+
+
+@pytest.mark.parametrize("name", ["llama3:8b", "qwen3:30b", "llama3.3:70b", "llama3.2:1b"])
+def test_what_was_measured_holds_of_models_whose_rows_suit_all_types(name: str) -> None:
+    assert unlike(name) == set()
+
+
+@pytest.mark.parametrize("name", ["qwen2.5:0.5b", "gemma3:1b", "smollm2:135m"])
+def test_file_of_other_types_than_the_mix_has_is_not_what_was_measured(name: str) -> None:
+    _, rungs = read_ladder(name)
+    assert {"Q2_K", "Q4_K_M", "Q6_K", "IQ1_S"} <= unlike(name)
+    assert not {"F16", "Q8_0"} & unlike(name)
+    for rung in (rung for rung in rungs if rung.is_unlike):
+        assert rung.measured
+        assert (rung.loss, rung.best_use, rung.is_dominated) == (None, "", False)
+    # What is not known of them makes no other type look better or worse.
+    best = {rung.quant: rung for rung in rungs if rung.loss}
+    assert not any(rung.is_dominated for rung in rungs if rung.quant not in best)
+
+
+def test_weights_that_never_had_sixteen_bits_are_not_what_was_measured() -> None:
+    _, rungs = read_ladder("gpt-oss:20b")
+    own = next(rung for rung in rungs if rung.quant == "MXFP4_MOE")
+    assert not own.is_unlike
+    assert own.best_use
+    assert all(rung.is_unlike for rung in rungs if rung.measured)
+    assert not any(rung.is_dominated for rung in rungs)
+
+
 @pytest.mark.parametrize("quant", ["F16", "BF16"])
 def test_of_two_types_of_sixteen_bits_the_library_has_one(quant: str) -> None:
     _, rungs = read_ladder("qwen3:8b")
