@@ -58,8 +58,9 @@ def machine_choices(own: Iterable[Place]) -> list[tuple[str, list[tuple[str, str
     """Return what a reader may look for, in groups: key and title of each."""
     groups = [(YOURS, [(each.key, f"{each.node}: {each.label}") for each in own])]
     groups.append((USUAL, [(each.key, each.label) for each in HARDWARE]))
+    usual = {each.label for each in HARDWARE}
     for vendor, title in VENDORS.items():
-        chips = _by_chip().items()
+        chips = [(key, each) for key, each in _by_chip().items() if each.label not in usual]
         groups.append((title, [(key, each.label) for key, each in chips if _is_of(each, vendor)]))
     return [(title, choices) for title, choices in groups if choices]
 

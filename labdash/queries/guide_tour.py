@@ -75,10 +75,15 @@ class Advice:
         return find_quality(self.cell.variant.quant)
 
     @property
-    def times_worse(self) -> float | None:
-        """Tell how many times as much the next smaller file loses."""
-        less = find_quality(self.smaller.variant.quant) if self.smaller else None
-        return less.kld / self.measured.kld if less and self.measured else None
+    def less(self) -> Quality | None:
+        """Return what the next smaller file loses, None where nobody measured it."""
+        return find_quality(self.smaller.variant.quant) if self.smaller else None
+
+    @property
+    def gain(self) -> float | None:
+        """Tell how much less the next better file loses, as a share of perplexity."""
+        more = find_quality(self.larger.variant.quant) if self.larger else None
+        return self.measured.rise_8b - more.rise_8b if more and self.measured else None
 
 
 @kept(64)
