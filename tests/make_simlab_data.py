@@ -35,6 +35,7 @@ TYPES = {
     13: ("Q5_K", 256, 176),
     14: ("Q6_K", 256, 210),
     20: ("IQ4_NL", 32, 18),
+    30: ("BF16", 1, 2),
     39: ("MXFP4", 32, 17),
 }
 # A vocabulary with its merges and scores takes about this much of a real file's header.
@@ -169,7 +170,7 @@ def file_bytes(header: Header) -> int:
 def model_entry(key: str, folder: Path, compute: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything about one model, in the form that ``catalog.py`` reads."""
     quants = sorted(set(MODELS[key][1].values()))
-    headers = {quant: Header(folder / f"{key}.{quant}.gguf") for quant in quants}
+    headers = {quant: as_in_library(Header(folder / f"{key}.{quant}.gguf")) for quant in quants}
     first = next(iter(headers.values()))
     metadata = {k: v for k, v in first.metadata.items() if not k.endswith(FILLERS)}
     arch = metadata["general.architecture"]
@@ -187,6 +188,16 @@ def model_entry(key: str, folder: Path, compute: list[dict[str, Any]]) -> dict[s
         "variants": [variant_entry(quant, header) for quant, header in headers.items()],
         "compute": compute,
     }
+
+
+def as_in_library(header: Header) -> Header:
+    """Give gpt-oss its library's types: 16 bits where llama-quantize writes Q8_0, by its size."""
+    if header.metadata["general.architecture"] == "gpt-oss":
+        header.tensors = [
+            (name, shape, "BF16" if kind == "Q8_0" else kind)
+            for name, shape, kind in header.tensors
+        ]
+    return header
 
 
 def variant_entry(quant: str, header: Header) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from labdash.queries.catalog_fits import (
     ORDER,
     Kind,
     LabFit,
+    file_fit,
     lab_fit,
     lab_places,
-    quant_fit,
     usual_quant,
 )
 from labdash.queries.catalog_making import idle_params
@@ -245,7 +245,7 @@ def licences() -> tuple[str, ...]:
 def _files(model: CatalogModel, places: tuple[Place, ...]) -> tuple[File, ...]:
     found = [(file, known_quant(file.quant)) for file in model.files]
     return tuple(
-        File(known=file, quant=quant, fit=quant_fit(model, quant, places) if quant else None)
+        File(known=file, quant=quant, fit=file_fit(model, file, quant, places) if quant else None)
         for file, quant in found
     )
 

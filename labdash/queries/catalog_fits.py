@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from labdash.catalog.entries import MOST_ENTRIES
-from labdash.catalog.models import CatalogModel, models
+from labdash.catalog.models import CatalogModel, PublishedFile, models
 from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.memory.estimate import estimate
@@ -18,7 +18,7 @@ from labdash.queries.library import Library
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.shelf import default_quant
-from labdash.queries.variants import projector_of
+from labdash.queries.variants import has_own_making, projector_of
 
 CONTEXT = 8192
 
@@ -61,35 +61,46 @@ def lab_fit(known: CatalogModel, places: tuple[Place, ...]) -> LabFit:
     return quant_fit(known, usual_quant(known), places)
 
 
-def quant_fit(known: CatalogModel, quant: str, places: tuple[Place, ...]) -> LabFit:
+def file_fit(
+    known: CatalogModel, file: PublishedFile, quant: str, places: tuple[Place, ...]
+) -> LabFit:
+    """Tell it of a file: of a quant the library has some of its own making."""
+    converted = has_own_making(known) and file.file != known.ollama
+    return quant_fit(known, quant, places, converted=converted)
+
+
+def quant_fit(
+    known: CatalogModel, quant: str, places: tuple[Place, ...], *, converted: bool = False
+) -> LabFit:
     """Tell it of one quant. What makes no text has no speed of making it."""
-    found = _fit(known.name, quant, places)
+    found = _fit(known.name, quant, places, converted=converted)
     return replace(found, speed=None) if "embedding" in known.capabilities else found
 
 
 # More than the catalog can hold, else a page would ask for ever: each that it works out would push
 # out the one that it asks for next.
 @kept(4 * MOST_ENTRIES)
-def _fit(name: str, quant: str, places: tuple[Place, ...]) -> LabFit:
+def _fit(name: str, quant: str, places: tuple[Place, ...], *, converted: bool) -> LabFit:
     try:
-        model = choose_stock(name, quant)
+        model = choose_stock(name, quant, converted=converted)
     except PlannerError as error:
         return LabFit(kind="unknown", quant=quant, text=str(error))
     # One GPU before several, and RAM alone where nothing else will do.
     for many in (1, 2, 0):
-        found = [_on(name, quant, each) for each in places if min(len(each.cards), 2) == many]
+        sized = (each for each in places if min(len(each.cards), 2) == many)
+        found = [_on(name, quant, each, converted=converted) for each in sized]
         whole = [each for each in found if each.kind == "whole"]
         if whole:
             return max(whole, key=lambda each: each.speed.low if each.speed else 0.0)
-    tried = [_on(name, quant, each) for each in places]
+    tried = [_on(name, quant, each, converted=converted) for each in places]
     best = min(tried, key=lambda each: (ORDER.index(each.kind), each.short_bytes), default=None)
     size = model.weight_bytes
     return best or LabFit(kind="unknown", quant=quant, weight_bytes=size, text="there is no node")
 
 
 @kept(8192)
-def _on(name: str, quant: str, place: Place) -> LabFit:
-    model = choose_stock(name, quant)
+def _on(name: str, quant: str, place: Place, *, converted: bool) -> LabFit:
+    model = choose_stock(name, quant, converted=converted)
     load = Load(context=min(CONTEXT, model.shape.ctx_train or CONTEXT))
     if name not in place.blind:
         load = load.seeing(model, _projector_bytes(name, quant))

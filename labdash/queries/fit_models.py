@@ -10,11 +10,16 @@ from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
 from labdash.planner.model import Model
 from labdash.planner.placing.inventory import is_cloud
-from labdash.planner.stock import stock_model
 from labdash.queries.library import plain_name
 from labdash.queries.opening import DEFAULT_QUANT, requantized
 from labdash.queries.snapshot import read_shelf
-from labdash.queries.variants import projector_of, variants_of
+from labdash.queries.variants import (
+    has_own_making,
+    is_converted,
+    model_of,
+    projector_of,
+    variants_of,
+)
 
 # What people choose among, the smallest first.
 QUANTS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
@@ -95,7 +100,8 @@ def choose(name: str, quant: str) -> Chosen:
     own = (variant.quant if variant else None) or found.quant
     wanted = quant or own or found.model.default_quant or DEFAULT_QUANT
     notices = [found.notice] if found.notice else []
-    model = choose_stock(found.model.name, _known(wanted, written))
+    converted = has_own_making(found.model) and is_converted(written, found.model, read_shelf())
+    model = choose_stock(found.model.name, _known(wanted, written), converted=converted)
     projector, is_reckoned = _projector(written, found.model, model)
     if not projector and projector_of(found.model, model)[0]:
         notices.append(READS_NO_IMAGES)
@@ -150,12 +156,15 @@ def _known(quant: str, name: str) -> str:
 
 
 @kept(256)
-def choose_stock(name: str, quant: str) -> Model:
-    """Make a model of the catalog, one object for each. Raises ``PlannerError``."""
+def choose_stock(name: str, quant: str, *, converted: bool = False) -> Model:
+    """Make a model of the catalog, one object for each. Raises ``PlannerError``.
+
+    ``converted``: the file that llama-quantize makes, else the one that the library has.
+    """
     known = next(model for model in models() if model.name == name)
     if not known.metadata:
         raise PlannerError(f"the shape of {name} is not known: choose its GGUF file below")
-    return stock_model(name, known.metadata, quant, tied=bool(known.tied))
+    return model_of(name, quant, converted=converted)
 
 
 def _basis(known: CatalogModel, row: InstalledModel | None) -> str:

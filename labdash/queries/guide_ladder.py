@@ -67,13 +67,15 @@ class Rung:
 
     ``is_unlike``: what was measured of the type was another mix, or another original than this.
     ``file_bytes`` is the size of the published file that ``pull`` names where ``is_published``,
-    else ``made_bytes``, the tensors' by the rules of llama-quantize. ``least_gb`` is the smallest
-    card that holds it at ``CONTEXT``, None where no single one does. ``is_seen``: somebody saw the
-    name to pull published.
+    else ``made_bytes``, the tensors' by the rules of llama-quantize, of which ``bits`` tells;
+    ``shown_bits`` are those of the file that is pulled, without what reads images. ``least_gb`` is
+    the smallest card that holds it at ``CONTEXT``, None where no single one does. ``is_seen``:
+    somebody saw the name to pull published.
     """
 
     quant: str
     bits: float
+    shown_bits: float
     file_bytes: int
     made_bytes: int
     is_published: bool
@@ -138,9 +140,11 @@ def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
     use = use_on_card(model, quant, CONTEXT)
     published = model.published_bytes(quant, pull)
     made = file.weight_bytes
+    text = published - model.images_in(quant, pull) if published else made
     return Rung(
         quant=quant,
         bits=8 * made / model.params,
+        shown_bits=8 * text / model.params,
         file_bytes=published or made,
         made_bytes=made,
         is_published=published is not None,

@@ -207,6 +207,7 @@ def _as_published(row: Row, model: GuideModel) -> Row:
     parts = (replace(weights, size_bytes=weights.size_bytes + more), *beside)
     return replace(
         row,
+        bits=8 * published / model.params,
         weight_bytes=published,
         parts=parts,
         least_gb=least_card_gb(sum(part.size_bytes for part in parts)),

