@@ -2,16 +2,20 @@
 
 import re
 from collections import Counter
+from urllib.parse import unquote
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from labdash.catalog.library import is_seen
 from labdash.guide import CHAPTERS, Chapter
+from labdash.queries.tag_names import is_on_hub
 from tests.factories import make_node, ollama, seen
 from tests.labdash.views.polling import text_of
 
 pytestmark = pytest.mark.django_db
+PULLED = re.compile(r"/pulls/new/\?model=([^\"&]+)|ollama pull ([^\s<”]+)(?=[<\n])")
 ACT = re.compile('data-copy="|>Pull here<')
 
 
@@ -69,3 +73,23 @@ def test_files_of_one_label_are_pulled_one_by_one(page: Client) -> None:
         "5,027,783,488": [["hf.co%2FQwen%2FQwen3-8B-GGUF%3AQ4_K_M"]],
         "5,225,374,496": [["qwen3%3A8b"]],
     }
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(f"{each.slug}/" for each in CHAPTERS),
+        "names/?name=gpt-oss:20b",
+        "names/?name=qwen2.5:14b",
+        "names/?name=qwen3:30b-a3b-q4_K_M",
+        "one-model/?model=qwen3:8b",
+        "one-model/?model=llama3.3:70b",
+        "memory/?model=qwen3:4b",
+    ],
+)
+def test_no_button_pulls_a_tag_that_the_library_lacks(page: Client, address: str) -> None:
+    text = text_of(page.get(f"/guide/{address}"))
+    found = PULLED.findall(text)
+    names = {unquote(button or command) for button, command in found}
+    assert names
+    assert [name for name in names if not is_on_hub(name) and not is_seen(name)] == []
