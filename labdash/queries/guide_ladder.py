@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from labdash.catalog.quality import Quality, find_quality
 from labdash.planner.errors import PlannerError
 from labdash.planner.file_types import FILE_TYPES, find_file_type
+from labdash.planner.model import Model
 from labdash.planner.quants import needs_imatrix, weights_fallen_back
 from labdash.queries.guide_making import make_command
 from labdash.queries.guide_memory import least_card_gb, use_on_card
-from labdash.queries.guide_models import GuideModel, open_guide_model
+from labdash.queries.guide_models import GuideModel, elements_of, open_guide_model
 from labdash.queries.opening import requantized
 
 # The context with which a card is named.
@@ -135,7 +136,7 @@ def read_rung(model: GuideModel, quant: str, *, pull: str = "") -> Rung | None:
 
 def _rung(model: GuideModel, quant: str, pull: str) -> Rung:
     measured = find_quality(quant)
-    is_unlike = is_unlike_measured(model, quant)
+    is_unlike = is_unlike_measured(model.plain, quant)
     file = requantized(model.plain, quant, imatrix=bool(measured and measured.imatrix))
     use = use_on_card(model, quant, CONTEXT)
     published = model.published_bytes(quant, pull)
@@ -166,20 +167,20 @@ def _is_dominated(rung: Rung, rungs: Iterable[Rung]) -> bool:
     )
 
 
-def is_unlike_measured(model: GuideModel, quant: str) -> bool:
+def is_unlike_measured(model: Model, quant: str) -> bool:
     """Tell whether a quant was measured as another mix, or of another original, than this model's.
 
-    Raises ``PlannerError`` where there is no such file.
+    Raises ``PlannerError`` for what is no quant.
     """
-    measured, plain = find_quality(quant), model.plain
+    measured = find_quality(quant)
     if measured is None or is_rounded(model):
         return measured is not None
     fallen = weights_fallen_back(
-        plain.tensors, plain.metadata, find_file_type(quant), imatrix=measured.imatrix
+        model.tensors, model.metadata, find_file_type(quant), imatrix=measured.imatrix
     )
-    return fallen > OTHER_TYPES * model.params
+    return fallen > OTHER_TYPES * elements_of(model)
 
 
-def is_rounded(model: GuideModel) -> bool:
+def is_rounded(model: Model) -> bool:
     """Tell whether its weights were never published in 16 bits."""
-    return model.plain.metadata.get("general.architecture") in ROUNDED_ARCHS
+    return model.metadata.get("general.architecture") in ROUNDED_ARCHS

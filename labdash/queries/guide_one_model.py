@@ -10,6 +10,7 @@ from labdash.planner.memory.estimate import estimate
 from labdash.planner.memory.result import DeviceUse
 from labdash.queries.fit_places import Place
 from labdash.queries.guide_cells import Cell, cell_at, load_of, quants_for, reached, variant_at
+from labdash.queries.guide_ladder import is_unlike_measured
 from labdash.queries.guide_places import is_phone, usual_places
 from labdash.queries.quant_ladder import known_quant
 from labdash.queries.tag_names import tag_in_sixteen_bits
@@ -34,6 +35,11 @@ class Way:
     use: DeviceUse
     published: bool
     plan_context: int
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether what was measured of the quant was another mix than this."""
+        return is_unlike_measured(self.variant.model, self.variant.quant)
 
     @property
     def bits(self) -> float:

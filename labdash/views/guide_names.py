@@ -46,7 +46,7 @@ def guide_names(request: Request) -> HttpResponse:
         ladder_model=ladder[0] if ladder else None,
         rungs=rungs,
         is_unlike=any(rung.is_unlike for rung in rungs),
-        is_rounded=ladder is not None and is_rounded(ladder[0]),
+        is_rounded=ladder is not None and is_rounded(ladder[0].plain),
         reader=reader,
         there="" if reader.place.node else reader.title,
         here=fits_here(reader, ladder[0].name, quants, CONTEXT) if ladder else {},

@@ -97,6 +97,12 @@ def test_every_way_is_pulled_by_a_tag_that_the_library_has(name: str, pulled: li
     assert not any(way.variant.guessed for way in ways)
 
 
+def test_loss_is_not_told_of_a_mix_that_nobody_measured() -> None:
+    for name, quants in (("qwen2.5:0.5b", ["Q4_K_M"]), ("qwen3:8b", [])):
+        ways = read_model(name, (), 8192).ways
+        assert [way.variant.quant for way in ways if way.is_unlike] == quants
+
+
 def test_example_shows_every_way() -> None:
     found = read_model("hf.co/prithivMLmods/VibeThinker-3B-GGUF", (), 8192)
     assert [way.variant.quant for way in found.ways] == ["BF16", "Q8_0", "Q4_K_M"]
