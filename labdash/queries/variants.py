@@ -336,7 +336,7 @@ def _blind(stock: Variant) -> Variant:
     return replace(stock, vision=False, projector_bytes=0, assumed=())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _variant(
     stock: Variant,
     name: str,

@@ -43,7 +43,7 @@ def compute_bytes(
     return _peaks(model, run, cells.full, cells.window)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _peaks(model: Model, run: Run, cells: int, window_cells: int) -> tuple[int, ...] | None:
     growth = _growth(model, run)
     if growth is None:
@@ -77,7 +77,7 @@ class Growth:
         return [base + full * cells + window * window_cells for base, full, window in grown]
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _growth(model: Model, run: Run) -> Growth | None:
     """Build the graph once. No size in it grows faster than the tokens in a cache."""
     try:

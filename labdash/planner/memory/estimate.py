@@ -137,7 +137,7 @@ def _require_cache_types(model: Model, type_k: str, type_v: str, flash_attn: boo
     require_cache_types(model.shape, type_k=type_k, type_v=type_v, flash_attn=flash_attn)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _layers_by_device(
     model: Model,
     split: Split,

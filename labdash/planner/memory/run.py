@@ -67,7 +67,7 @@ def run_of(
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def steps_of(model: Model, split: Split, moves: Moves, *, whole: bool = False) -> tuple[Step, ...]:
     """Tell the layers to run through."""
     classes = _classes(model, moves)

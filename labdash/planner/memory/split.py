@@ -32,7 +32,7 @@ def split_layers(blocks: int, settings: Settings) -> Split:
     return _split(blocks, settings.gpu_layers, shares, len(settings.gpus), output_first=first)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _split(
     blocks: int, gpu_layers: int, shares: tuple[float, ...], gpu_count: int, *, output_first: bool
 ) -> Split:

@@ -57,7 +57,7 @@ class Parts:
     copied_host: int
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def weight_bytes(parts: Parts, split: Split, gpu_count: int) -> tuple[int, ...]:
     """Sum the bytes of each GPU, the host's last."""
     totals = [0] * (gpu_count + 1)
@@ -120,7 +120,7 @@ def _moved(
     return moved
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def matching(model: Model, pattern: str) -> frozenset[str]:
     """Return the names of the tensors that a pattern means."""
     compiled = _pattern(pattern)

@@ -74,7 +74,7 @@ def layers_beside(model: Model, settings: Settings, beside: Iterable[int], *, to
     return most(fits, top)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _static_bytes(model: Model, settings: Settings, split: Split) -> tuple[int, ...]:
     """Count weights and cache on each GPU."""
     count = len(settings.gpus)
