@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from math import sqrt
 
 from django.core.cache import cache
 
@@ -13,11 +12,10 @@ from labdash.planner.speed import Speed
 from labdash.queries.bars import Bar, Segment
 from labdash.queries.fit_described import Described, describe
 from labdash.queries.fit_files import pack_model, unpack
-from labdash.queries.fit_loads import RAM_GBS, Fit, Load, Verdict, fit
+from labdash.queries.fit_loads import RAM_GBS, Fit, Load, Verdict, fit, is_slow
 from labdash.queries.fit_models import Chosen, choose
 from labdash.queries.fit_places import Card, Place, places_of
 from labdash.queries.fit_table import Table, make_table
-from labdash.queries.guide_cells import READING_TOKENS_PER_S
 from labdash.queries.lab import LabView, read_lab
 from labdash.queries.library import Library, read_library
 from labdash.queries.registries import ollama_registry
@@ -70,9 +68,8 @@ class PlaceFit:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the middle of its speed, which may differ by factors, is below reading."""
-        speed = self.fit.speed if self.fit else None
-        return speed is not None and sqrt(speed.low * speed.high) < READING_TOKENS_PER_S
+        """Whether it answers slower than one reads."""
+        return self.fit is not None and is_slow(self.fit.speed)
 
     @property
     def slow_ram_gbs(self) -> tuple[float, float] | None:

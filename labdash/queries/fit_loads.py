@@ -1,6 +1,7 @@
 """What a model takes of a place: whether it fits, how much of it, how long a context, how fast."""
 
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Literal
 
 from labdash.planner.memory.companions import seeing_bytes
@@ -17,6 +18,9 @@ from labdash.queries.fit_places import Card, Place
 STEP = 256
 # The RAM of home machines, one slow channel to two fast ones: nobody reports it.
 RAM_GBS = (20.0, 90.0)
+
+# A reader waits for slower answers.
+READING_TOKENS_PER_S = 8.0
 
 type Verdict = Literal["whole", "part", "no", "unknown"]
 
@@ -126,6 +130,11 @@ def _in_ram(model: Model, place: Place, load: Load, found: Estimate) -> Fit:
         host_bytes=total,
         estimate=found,
     )
+
+
+def is_slow(speed: Speed | None) -> bool:
+    """Tell whether the middle of a speed, which may differ by factors, is below reading."""
+    return speed is not None and sqrt(speed.low * speed.high) < READING_TOKENS_PER_S
 
 
 def missing_bytes(whole: Estimate, place: Place) -> int:

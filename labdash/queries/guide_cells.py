@@ -1,7 +1,6 @@
 """The best that a place can do with a model: quant, context, layers and speed."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 from labdash.catalog.own import kept
 from labdash.catalog.quality import find_quality
@@ -9,7 +8,7 @@ from labdash.planner.lab import Variant
 from labdash.planner.memory.estimate import estimate
 from labdash.planner.model import Model
 from labdash.planner.speed import Speed
-from labdash.queries.fit_loads import Fit, Load, Verdict, fit
+from labdash.queries.fit_loads import Fit, Load, Verdict, fit, is_slow
 from labdash.queries.fit_places import Place
 from labdash.queries.opening import DEFAULT_QUANT
 from labdash.queries.variants import own_quant, variants_of
@@ -21,8 +20,6 @@ SIZES = (
     "llama3.2:1b", "qwen3:4b", "qwen3:8b", "qwen3:14b", "gpt-oss:20b", "qwen3:30b", "qwen3:32b",
     "llama3.3:70b",
 )  # fmt: skip
-# A reader waits for slower answers.
-READING_TOKENS_PER_S = 8.0
 LEAST_GOOD_QUANT = "Q4_K_S"
 K = 1024
 
@@ -59,9 +56,8 @@ class Cell:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the middle of its speed, which may differ by factors, is below reading."""
-        middle = sqrt(self.speed.low * self.speed.high) if self.speed else None
-        return middle is not None and middle < READING_TOKENS_PER_S
+        """Whether it answers slower than one reads."""
+        return is_slow(self.speed)
 
 
 def _loss(variant: Variant) -> float:
